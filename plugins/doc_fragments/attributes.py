@@ -1,0 +1,45 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the documentation of all modules has in common."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options: {}
+requirements:
+  - Python 3.8 or later on the target
+  - libbpf.so.1 on the target (package libbpf1 on Debian, Ubuntu and SUSE, libbpf on Fedora and RHEL), which iproute2 brings on
+    most of today's distributions
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+  platform:
+    description: Target OS/families that can be operated against.
+    platforms: linux
+    support: full
+"""
+
+    PIN_ROOT = r"""
+options:
+  pin_root:
+    description:
+      - The folder in bpffs below which everything is pinned, as C(PIN_ROOT/NAME/INTERFACE/{link,program,maps/MAP\}).
+      - bpffs allows no dot in a name, so V(eth0.10) is written C(eth0%2E10).
+      - In another network namespace than the machine's own, C(@NAMESPACE) is appended to it, because all namespaces of
+        a machine share bpffs and each may have an V(eth0).
+    type: path
+    default: /sys/fs/bpf/ebpf_fleet
+"""
+
+    FACTS = r"""
+options: {}
+attributes:
+  facts:
+    description: Action returns an C(ansible_facts) dictionary that will update existing host facts.
+    support: full
+"""

@@ -1,0 +1,252 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The third step: do what the plan says. Each step knows how to be taken back."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+import typing as t
+
+from . import plan as planning
+from .errors import FleetError
+from .libbpf import BpfError, Libbpf, Object
+from .observe import Seen
+from .pins import BPFFS, NEW, Record, mount, write_record
+
+BUSY_SECONDS = 2.0
+BUSY_ERRORS = (errno.EBUSY, errno.EEXIST)
+
+
+class Image(t.NamedTuple):
+    """An object file as it was read and checked: what is loaded is what has this checksum."""
+
+    facts: planning.ObjectFacts
+    content: bytes
+
+
+class Applier:
+    """Applies plans, all of them loaded before the first one changes anything.
+
+    A context manager: it holds the old programs and links until it ends, so that they can be put back.
+    """
+
+    def __init__(
+        self, lib: Libbpf, name: str, image: t.Optional[Image], warn: t.Callable[[str], None]
+    ) -> None:
+        self.lib = lib
+        self.name = name
+        self.image = image
+        self.warn = warn
+        self._held = contextlib.ExitStack()
+        self._undo = contextlib.ExitStack()
+        self._objects: t.Dict[str, Object] = {}
+
+    def __enter__(self) -> Applier:
+        return self
+
+    def __exit__(self, *exception: t.Any) -> None:
+        self._held.close()
+
+    def prepare(self, plan: planning.Plan) -> None:
+        """Load the program, which the verifier may refuse; nothing is pinned or attached by it."""
+        for step in plan.steps:
+            if isinstance(step, planning.Load):
+                self._objects[plan.seen.interface] = self._load(plan, step)
+
+    def commit(self, plan: planning.Plan) -> None:
+        """Do the steps. Where one fails, those of this interface are taken back, and FleetError raised."""
+        before = self._undo
+        self._undo = contextlib.ExitStack()
+        self._undo.callback(plan.seen.place.remove_folders)
+        try:
+            for step in plan.steps:
+                getattr(self, f"_do_{type(step).__name__}")(plan.seen, step)
+        except (BpfError, OSError, FleetError) as error:
+            undo, self._undo = self._undo, before
+            message = error if isinstance(error, FleetError) else FleetError(
+                f"cannot {step} for {self.name} on {plan.seen.interface}: {error.strerror}"
+            )
+            try:
+                undo.close()
+            except OSError as second:
+                raise FleetError(f"{message}; and it could not be put back as it was: {second}") from error
+            raise message from error
+        done, self._undo = self._undo, before
+        self._undo.push(done)
+
+    def take_back(self) -> None:
+        """Undo all that was committed, the last first."""
+        self._undo.close()
+
+    # The steps
+
+    def _load(self, plan: planning.Plan, step: planning.Load) -> Object:
+        assert self.image
+        facts, seen = self.image.facts, plan.seen
+        where = f"cannot load {step.program} of {facts.path} for {seen.interface}"
+        loaded = self._held.enter_context(self.lib.open(self.image.content, self.name))
+        programs = {step.program}
+        if facts.has_tail_calls:
+            programs |= {p.name for p in facts.programs if p.xdp and p.autoload}
+        reuse = {
+            facts.shared_maps[pin].name: self._held.enter_context(self.lib.map_by_id(number))
+            for pin, number in step.reuse.items()
+        }
+        offload = any(isinstance(s, planning.Attach) and s.mode == "offload" for s in plan.steps)
+        try:
+            loaded.load(programs, reuse, seen.ifindex if offload else 0)
+        except BpfError as error:
+            raise FleetError(f"{where}: {_refusal(error)}") from error
+        return loaded
+
+    def _pin(self, fd: int, path: str) -> None:
+        """Pin, in the place of what is there."""
+        try:
+            old = self._held.enter_context(self.lib.get(path))
+        except BpfError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            self._undo.callback(_remove, path)
+        else:
+            self._undo.callback(self._replace_pin, old, path)
+        self._replace_pin(fd, path)
+
+    def _replace_pin(self, fd: int, path: str) -> None:
+        """Pin under a name of its own first, then rename: at no time is there no pin."""
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        _remove(path + NEW)
+        self.lib.pin(fd, path + NEW)
+        os.rename(path + NEW, path)
+
+    def _do_Load(self, seen: Seen, step: planning.Load) -> None:
+        assert self.image
+        loaded, place = self._objects[seen.interface], seen.place
+        for pin, bpf_map in self.image.facts.shared_maps.items():
+            if pin in step.fresh or step.reuse[pin] != (pin in seen.maps and seen.maps[pin].id):
+                self._pin(loaded.map_fd(bpf_map.name), place.map(pin))
+        self._pin(loaded.program_fd(step.program), place.program)
+
+    def _do_PinProgram(self, seen: Seen, step: planning.PinProgram) -> None:
+        with self.lib.program_by_id(step.program_id) as fd:
+            self._pin(fd, seen.place.program)
+
+    def _do_PinMap(self, seen: Seen, step: planning.PinMap) -> None:
+        with self.lib.map_by_id(step.map_id) as fd:
+            self._pin(fd, seen.place.map(step.pin))
+
+    def _do_PinLink(self, seen: Seen, step: planning.PinLink) -> None:
+        with self.lib.link_by_id(step.link_id) as fd:
+            self._pin(fd, seen.place.link)
+
+    def _do_Evict(self, seen: Seen, step: planning.Evict) -> None:
+        hook = step.hook
+        program = self._held.enter_context(self.lib.program_by_id(hook.program.id))
+        if hook.link_id is None:
+            self.lib.netlink_replace(seen.ifindex, -1, program, hook.mode)
+        else:
+            with self.lib.link_by_id(hook.link_id) as link:
+                self.lib.link_detach(link)
+        self._undo.callback(self.lib.netlink_replace, seen.ifindex, program, -1, hook.mode)
+
+    def _do_Swap(self, seen: Seen, step: planning.Swap) -> None:
+        assert self.image and seen.running
+        hold = self._held.enter_context
+        link = hold(self.lib.get(seen.place.link))
+        old = hold(self.lib.program_by_id(self.lib.link_info(link).program_id))
+        new = hold(self.lib.get(seen.place.program))
+        self.lib.link_update(link, new, old)
+        self._undo.callback(self.lib.link_update, link, old, new)
+
+    def _do_Detach(self, seen: Seen, step: planning.Detach) -> None:
+        """Detach first: after an unpin alone the kernel frees the hook in its own time."""
+        assert seen.link
+        old = self._held.enter_context(self.lib.program_by_id(seen.link.program_id))
+        with self.lib.get(seen.place.link) as link:
+            self.lib.link_detach(link)
+        if seen.mode:
+            self._undo.callback(self._link, seen, old, seen.mode)
+        os.unlink(seen.place.link)
+
+    def _do_DropLink(self, seen: Seen, step: planning.DropLink) -> None:
+        _remove(seen.place.link)
+
+    def _do_Attach(self, seen: Seen, step: planning.Attach) -> None:
+        with self.lib.get(seen.place.program) as program:
+            if step.mode != "auto":
+                self._attach(seen, program, step.mode)
+                return
+            try:
+                self._attach(seen, program, "native")
+            except BpfError as error:
+                if error.errno in BUSY_ERRORS:
+                    raise
+                self._attach(seen, program, "generic")
+                self.warn(
+                    f"{seen.interface} does not take {self.name} in native mode ({error.strerror}),"
+                    f" so it is attached in generic mode, which is slower;"
+                    f" set mode: generic to say that this is wanted"
+                )
+
+    def _attach(self, seen: Seen, program: int, mode: str) -> None:
+        link = self._link(seen, program, mode)
+        self._undo.callback(_remove, seen.place.link)
+        self._undo.callback(self.lib.link_detach, link)
+
+    def _link(self, seen: Seen, program: int, mode: str) -> int:
+        """Make a link and pin it; returns its fd, which is held until the end."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                link = self._held.enter_context(self.lib.link_create(program, seen.ifindex, mode))
+                break
+            except BpfError as error:
+                # A link that was just unpinned leaves the hook a moment later.
+                if error.errno not in BUSY_ERRORS or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        self._replace_pin(link, seen.place.link)
+        return link
+
+    def _do_Unpin(self, seen: Seen, step: planning.Unpin) -> None:
+        if not step.path.endswith(NEW):
+            old = self._held.enter_context(self.lib.get(step.path))
+            self._undo.callback(self._replace_pin, old, step.path)
+        _remove(step.path)
+
+    def _do_Note(self, seen: Seen, step: planning.Note) -> None:
+        record = None
+        if step.program:
+            assert self.image
+            number = step.program_id
+            if not number:
+                number = self.lib.program_info(self._objects[seen.interface].program_fd(step.program)).id
+            facts = self.image.facts
+            record = Record(facts.path, facts.checksum or "", step.program, step.mode, number)
+        write_record(seen.place, record)
+        if not record:
+            seen.place.remove_folders()
+        self._undo.callback(write_record, seen.place, seen.record)
+
+
+def mount_bpffs() -> None:
+    mount("bpf", BPFFS)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _refusal(error: BpfError, lines: int = 12) -> str:
+    """The kernel's words, with the end of the verifier's log, where it says why."""
+    log = "\n".join(error.log.splitlines()[-lines:])
+    remedy = ""
+    if error.errno == errno.EPERM:
+        remedy = "; run as root with CAP_BPF and CAP_NET_ADMIN (become: true; in a container, --privileged)"
+    if not log:
+        return f"{error.strerror}{remedy}"
+    return f"{error.strerror}{remedy}. The end of the kernel's log:\n{log}"

@@ -1,0 +1,47 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every module here does first: find libbpf, be root; and how its errors reach the user."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .errors import FleetError
+from .libbpf import BpfError, Libbpf, LibbpfMissing
+
+PACKAGES = "libbpf1 on Debian, Ubuntu and SUSE, libbpf on Fedora and RHEL"
+
+
+def require_libbpf() -> Libbpf:
+    try:
+        return Libbpf()
+    except LibbpfMissing as error:
+        raise FleetError(
+            f"libbpf.so.1 (libbpf 1.0 or later) cannot be used on this host: {error};"
+            f" install the package that holds it: {PACKAGES}"
+        ) from error
+
+
+def require_root(what: str) -> None:
+    if os.geteuid() != 0:
+        raise FleetError(f"{what} needs root and this ran as uid {os.geteuid()}; set become: true (ad hoc: --become)")
+
+
+@contextlib.contextmanager
+def errors_to_user(module: AnsibleModule, result: t.Optional[t.Dict[str, t.Any]] = None) -> t.Iterator[None]:
+    """Turn what went wrong into a message; `result` is returned beside it."""
+    result = {} if result is None else result
+    try:
+        yield
+    except FleetError as error:
+        module.fail_json(msg=str(error), **result)
+    except BpfError as error:
+        remedy = "; run as root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN" if error.errno == 1 else ""
+        module.fail_json(msg=f"the kernel refused {error.action}: {error.strerror}{remedy}", **result)
+    except OSError as error:
+        module.fail_json(msg=f"cannot use {error.filename}: {error.strerror}", **result)

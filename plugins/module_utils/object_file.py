@@ -1,0 +1,48 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An object file on the target: read once, checked, and asked what it holds. Loads nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import typing as t
+
+from .apply import Image
+from .elf import Elf, read_elf
+from .errors import FleetError
+from .libbpf import BpfError, Libbpf
+from .plan import ObjectFacts
+
+
+def read_file(path: str) -> t.Optional[bytes]:
+    """None where there is no such file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FleetError(f"cannot read {path}: {error.strerror}") from error
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+class Inspected(t.NamedTuple):
+    image: Image
+    elf: Elf
+    has_btf: bool
+
+
+def inspect(lib: Libbpf, path: str, content: bytes) -> Inspected:
+    """Raises FleetError where `content`, read from `path`, is no BPF object that libbpf can open."""
+    elf = read_elf(content, path)
+    try:
+        with lib.open(content, "object") as opened:
+            facts = ObjectFacts(path, sha256(content), opened.programs, opened.maps)
+            return Inspected(Image(facts, content), elf, opened.has_btf)
+    except BpfError as error:
+        words = error.log or error.strerror
+        raise FleetError(f"{path} cannot be opened as a BPF object: libbpf says: {words}; build or copy it again") from error

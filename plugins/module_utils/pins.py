@@ -1,0 +1,235 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where things are pinned: PIN_ROOT/NAME/INTERFACE/{link,program,maps/MAP}, and the record in /run."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import re
+import time
+import typing as t
+
+from .errors import FleetError
+
+BPFFS = "/sys/fs/bpf"
+RECORDS = "/run/ebpf_fleet"
+NEW = "%new"  # ends the name of a pin that is about to take its place; no escaped name can
+LOCK_SECONDS = 60
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def escape(name: str) -> str:
+    """A name as bpffs allows it, which forbids dots: eth0.10 is eth0%2E10."""
+    return name.replace("%", "%25").replace(".", "%2E").replace("/", "%2F")
+
+
+def unescape(name: str) -> str:
+    return name.replace("%2F", "/").replace("%2E", ".").replace("%25", "%")
+
+
+def check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise FleetError(
+            f"name {_short(name)} cannot be used: it becomes a folder of bpffs,"
+            " so give 1 to 64 letters, digits, underscores or dashes"
+        )
+    return name
+
+
+def check_interface_name(name: str) -> str:
+    """The kernel's own rule, dev_valid_name() in net/core/dev.c."""
+    if not 0 < len(name.encode()) < 16 or name in (".", "..") or re.search(r"[/:\s%]", name):
+        raise FleetError(
+            f"interface {_short(name)} cannot exist: Linux allows 1 to 15 characters,"
+            " no slash, colon, percent sign or space; see `ip link`"
+        )
+    return name
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= 40 else name[:40] + "…")
+
+
+def root_of_namespace(pin_root: str) -> str:
+    """pin_root, and in another network namespace than the machine's own, PIN_ROOT@NAMESPACE.
+
+    Namespaces of one machine share bpffs, and each may have an eth0.
+    """
+    pin_root = pin_root.rstrip("/")
+    here = os.stat("/proc/self/ns/net")
+    try:
+        own = os.path.samestat(here, os.stat("/proc/1/ns/net"))
+    except OSError:
+        own = True  # pid 1 is out of sight: so is any other namespace
+    if own:
+        return pin_root
+    for entry in _scan("/run/netns"):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(here, entry.stat()):
+                return f"{pin_root}@{escape(entry.name)}"
+    return f"{pin_root}@{here.st_ino}"
+
+
+def _scan(folder: str) -> t.List[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+class Place(t.NamedTuple):
+    """The pins of one program on one interface."""
+
+    root: str
+    name: str
+    interface: str
+
+    @property
+    def folder(self) -> str:
+        return f"{self.root}/{self.name}/{escape(self.interface)}"
+
+    @property
+    def link(self) -> str:
+        return f"{self.folder}/link"
+
+    @property
+    def program(self) -> str:
+        return f"{self.folder}/program"
+
+    def map(self, pin: str) -> str:
+        return f"{self.folder}/maps/{pin}"
+
+    @property
+    def record(self) -> str:
+        return f"{RECORDS}/{escape(self.root)}/{self.name}/{escape(self.interface)}.json"
+
+    def pins(self) -> t.List[str]:
+        """Paths below the folder that exist, as bpffs has them."""
+        return [entry.path for entry in _scan(self.folder) if not entry.is_dir()] + [
+            entry.path for entry in _scan(f"{self.folder}/maps")
+        ]
+
+    def remove_folders(self) -> None:
+        """Remove what is empty, upwards to the root."""
+        for folder in (f"{self.folder}/maps", self.folder, f"{self.root}/{self.name}", self.root):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
+    @property
+    def exists(self) -> bool:
+        return os.path.isdir(self.folder) or os.path.exists(self.record)
+
+
+def places(root: str, name: str) -> t.List[Place]:
+    """All interfaces that `name` is on, or that a record or a leftover says so of."""
+    records = os.path.dirname(Place(root, name, "").record)
+    names = {entry.name for entry in _scan(f"{root}/{name}")}
+    names |= {entry.name[:-5] for entry in _scan(records) if entry.name.endswith(".json")}
+    return [Place(root, name, unescape(each)) for each in sorted(names)]
+
+
+def map_pin(map_name: str) -> str:
+    """The pin of a map: its name, and of global data (packet_c.bss) the section alone."""
+    return escape(map_name[map_name.find(".") :] if "." in map_name else map_name)
+
+
+def is_mounted(root: str) -> bool:
+    """Whether `root` lies, or would lie, in a bpffs. Raises FleetError where it never could."""
+    if not os.path.isabs(root) or os.path.normpath(root) != root:
+        raise FleetError(f"pin_root {root} is not an absolute, plain path; give one below {BPFFS}")
+    kind = _filesystem(root)
+    if kind == "bpf":
+        return True
+    if (root + "/").startswith(BPFFS + "/"):
+        return False
+    raise FleetError(
+        f"pin_root {root} lies in a file system of type {kind}, which cannot hold BPF objects;"
+        f" give a path below {BPFFS}, or mount one there: mount -t bpf bpf FOLDER"
+    )
+
+
+def _filesystem(path: str) -> str:
+    """The type of the file system that holds path or its nearest parent. proc(5), mountinfo."""
+    best, kind = "", "none"
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        for line in mounts:
+            fields = line.split()
+            point = re.sub(r"\\(\d{3})", lambda found: chr(int(found.group(1), 8)), fields[4])
+            if (path + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(best):
+                best, kind = point, fields[fields.index("-") + 1]
+    return kind
+
+
+def mount(kind: str, folder: str) -> None:
+    """mount -t KIND KIND FOLDER, as bpftool does where bpffs or tracefs is missing."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    no_suid_dev_exec = 2 | 4 | 8
+    if libc.mount(kind.encode(), folder.encode(), kind.encode(), ctypes.c_ulong(no_suid_dev_exec), b"mode=0700"):
+        number = ctypes.get_errno()
+        raise FleetError(f"cannot mount {kind} on {folder}: {os.strerror(number)}; mount it by hand, or in /etc/fstab")
+
+
+@contextlib.contextmanager
+def lock(seconds: float = LOCK_SECONDS) -> t.Iterator[None]:
+    """One change of a host's XDP programs at a time: flock on bpffs, where libxdp locks too."""
+    fd = os.open(BPFFS, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise FleetError(
+                        f"another process has held the lock on {BPFFS} for {seconds:g} s;"
+                        f" see who with `fuser -v {BPFFS}`, and run again"
+                    ) from None
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(fd)
+
+
+class Record(t.NamedTuple):
+    """What the kernel cannot tell of what is pinned; gone at reboot, as the pins are."""
+
+    object: str
+    checksum: str
+    program: str
+    mode: str
+    program_id: int
+
+
+def read_record(place: Place) -> t.Optional[Record]:
+    """None where there is none, or none that can be read: then the object counts as unknown."""
+    try:
+        with open(place.record, encoding="utf-8") as file:
+            return Record(**json.load(file))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_record(place: Place, record: t.Optional[Record]) -> None:
+    """Write it whole or not at all, for root alone; None removes it and folders that it leaves empty."""
+    folder = os.path.dirname(place.record)
+    if record is None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place.record)
+        for each in (folder, os.path.dirname(folder), RECORDS):
+            with contextlib.suppress(OSError):
+                os.rmdir(each)
+        return
+    os.makedirs(RECORDS, mode=0o700, exist_ok=True)  # what is below it is root's alone
+    os.makedirs(folder, exist_ok=True)
+    new = place.record + NEW
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(record._asdict(), file)
+    os.rename(new, place.record)

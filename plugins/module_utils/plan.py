@@ -1,0 +1,390 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The second step: from what is wanted and what was observed to a list of steps. Pure: asks and changes nothing."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .errors import FleetError
+from .libbpf import MapInfo, MapShape, ObjectMap, ObjectProgram
+from .observe import Hook, Seen
+from .pins import NEW, map_pin, unescape
+
+FRAGS_TWIN = "_frags"
+PLAIN_MTU = 1500  # what a single buffer holds with every driver
+RDONLY = 1 << 7  # BPF_F_RDONLY_PROG: .rodata and .kconfig, frozen, never shared between two loads
+
+
+class ObjectFacts(t.NamedTuple):
+    """What an object file holds. checksum None: it is not there yet (check mode), and nothing of it is known."""
+
+    path: str
+    checksum: t.Optional[str]
+    programs: t.Tuple[ObjectProgram, ...] = ()
+    maps: t.Tuple[ObjectMap, ...] = ()
+
+    def xdp_program(self, name: t.Optional[str]) -> str:
+        """The program of that name, or else the only one."""
+        found = [p.name for p in self.programs if p.xdp and (p.name == name if name else p.autoload)]
+        if len(found) == 1:
+            return found[0]
+        every = [p.name for p in self.programs if p.xdp]
+        if not every:
+            others = ", ".join(f"{p.name} (section {p.section})" for p in self.programs) or "none at all"
+            raise FleetError(
+                f"{self.path} has no XDP program; its programs: {others}. Put it into section \"xdp\" with SEC(\"xdp\")"
+            )
+        listed = ", ".join(every)
+        if name:
+            raise FleetError(f"{self.path} has no XDP program {name[:40]!r}; it has {listed}")
+        raise FleetError(f"{self.path} has several XDP programs: {listed}; say which one with program: NAME")
+
+    @property
+    def shared_maps(self) -> t.Dict[str, ObjectMap]:
+        """The maps that outlive the program, by pin."""
+        return {map_pin(m.name): m for m in self.maps if not (m.internal and m.shape.flags & RDONLY)}
+
+    @property
+    def has_tail_calls(self) -> bool:
+        return any(m.shape.type == "prog_array" for m in self.maps)
+
+
+class Wanted(t.NamedTuple):
+    """The options of xdp_program, checked. `frags`: whether the kernel knows packets of several buffers."""
+
+    state: str
+    name: str
+    object: t.Optional[ObjectFacts] = None
+    program: t.Optional[str] = None
+    mode: str = "auto"
+    replace: bool = False
+    reset_maps: bool = False
+    frags: bool = False
+
+
+class Load(t.NamedTuple):
+    """Load a program; `reuse` are map ids by pin, `fresh` the pins of maps that it brings."""
+
+    program: str
+    reuse: t.Dict[str, int]
+    fresh: t.Tuple[str, ...]
+
+    def __str__(self) -> str:
+        kept = f", keeping the maps {', '.join(sorted(self.reuse))}" if self.reuse else ""
+        return f"load {self.program}{kept}"
+
+
+class PinProgram(t.NamedTuple):
+    program_id: int
+
+    def __str__(self) -> str:
+        return "pin the running program again"
+
+
+class PinMap(t.NamedTuple):
+    pin: str
+    map_id: int
+
+    def __str__(self) -> str:
+        return f"pin the map {self.pin} again"
+
+
+class PinLink(t.NamedTuple):
+    link_id: int
+
+    def __str__(self) -> str:
+        return "pin the link again"
+
+
+class Evict(t.NamedTuple):
+    """Take another's program off."""
+
+    hook: Hook
+
+    def __str__(self) -> str:
+        return f"take off {self.hook}"
+
+
+class Attach(t.NamedTuple):
+    mode: str
+    ifindex: int
+
+    def __str__(self) -> str:
+        return f"attach by link, mode {self.mode}"
+
+
+class Swap(t.NamedTuple):
+    def __str__(self) -> str:
+        return "swap the program in the link"
+
+
+class Detach(t.NamedTuple):
+    def __str__(self) -> str:
+        return "detach"
+
+
+class DropLink(t.NamedTuple):
+    def __str__(self) -> str:
+        return "remove the link of an interface that is gone"
+
+
+class Unpin(t.NamedTuple):
+    path: str
+
+    def __str__(self) -> str:
+        return f"remove {self.path}"
+
+
+class Note(t.NamedTuple):
+    """Write down what the kernel cannot tell; None: forget it. program_id 0: of the program just loaded."""
+
+    program: t.Optional[str]
+    mode: str = ""
+    program_id: int = 0
+
+    def __str__(self) -> str:
+        return "write the record" if self.program else "remove the record"
+
+
+Step = t.Union[Load, PinProgram, PinMap, PinLink, Evict, Attach, Swap, Detach, DropLink, Unpin, Note]
+
+
+class Plan(t.NamedTuple):
+    """The steps for one interface, and the state before and after them in words that need no kernel."""
+
+    seen: Seen
+    steps: t.Tuple[Step, ...]
+    before: t.Dict[str, t.Any]
+    after: t.Dict[str, t.Any]
+
+
+def describe(seen: Seen) -> t.Dict[str, t.Any]:
+    """The state of one interface for a diff: nothing in it that only a real run could know."""
+    words: t.Dict[str, t.Any] = {"state": "absent"}
+    if seen.exists:
+        record = seen.known
+        words = {
+            "state": "attached" if seen.attached else "detached",
+            "mode": record.mode if record else seen.mode or "unknown",
+            "program": record.program if record else seen.running and seen.running.name,
+            "checksum": record.checksum if record else "unknown",
+            "maps": {pin: str(info.shape) for pin, info in sorted(seen.maps.items())},
+            "pins": _pins(seen),
+        }
+        if seen.attached:
+            words["ifindex"] = seen.ifindex
+    if seen.others:
+        words["others"] = [str(hook) for hook in seen.others]
+    return words
+
+
+def _pins(seen: Seen) -> t.List[str]:
+    there = {
+        "link": seen.link,
+        "program": seen.pinned,
+        **{f"maps/{pin}": info for pin, info in seen.maps.items()},
+        **{path[len(seen.place.folder) + 1 :]: path for path in seen.leftovers},
+    }
+    if seen.running and seen.pinned and seen.pinned.id != seen.running.id:
+        there["program (not the one that runs)"] = there.pop("program")
+    return sorted(pin for pin, found in there.items() if found)
+
+
+def plan(wanted: Wanted, seen: Seen) -> Plan:
+    """Raises FleetError where what is wanted cannot or must not be done on this interface."""
+    if wanted.state == "absent":
+        return _plan_absent(seen)
+    if wanted.state == "detached":
+        return _plan_detached(seen)
+    return _plan_present(wanted, seen)
+
+
+def _plan_absent(seen: Seen) -> Plan:
+    before = describe(seen)
+    if not seen.exists:
+        return Plan(seen, (), before, before)
+    steps: t.List[Step] = []
+    if seen.attached or (seen.link and seen.link.ifindex):
+        steps.append(Detach())
+    elif seen.link:
+        steps.append(DropLink())
+    steps += [Unpin(path) for path in _paths(seen) if path != seen.place.link]
+    steps.append(Note(None))
+    return Plan(seen, tuple(steps), before, _with_others({"state": "absent"}, seen))
+
+
+def _plan_detached(seen: Seen) -> Plan:
+    before = describe(seen)
+    steps: t.List[Step] = [Unpin(path) for path in seen.leftovers]
+    if seen.link:
+        steps.append(Detach() if seen.link.ifindex else DropLink())
+    if not steps:
+        return Plan(seen, (), before, before)
+    after = {key: value for key, value in before.items() if key != "ifindex"}
+    after.update(state="detached", pins=[pin for pin in before["pins"] if pin != "link" and not pin.endswith(NEW)])
+    return Plan(seen, tuple(steps), before, after)
+
+
+def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
+    assert wanted.object
+    place, source = seen.place, wanted.object
+    if not seen.ifindex:
+        raise FleetError(f"there is no interface {place.interface} on this host; `ip link` lists those there are")
+    attach = wanted.state == "attached"
+    program = _program_for(wanted, seen)
+    adopted = _lost_link(seen) if attach else None
+    others = tuple(hook for hook in seen.others if hook is not adopted)
+    if attach and others and not wanted.replace:
+        raise FleetError(
+            f"cannot attach {wanted.name} to {place.interface}: it carries {_and(others)}, which is not ours;"
+            f" set on_conflict: replace to take its place"
+        )
+
+    known = seen.known
+    current = bool(known and known.checksum == source.checksum and (known.program == program or not source.programs))
+    shapes = {pin: m.shape for pin, m in source.shared_maps.items()}
+    held = _held_maps(seen, shapes)
+    if current and source.programs and not all(pin in held for pin in shapes):
+        current = False  # the running program has not the maps that its object has: load it again
+    steps: t.List[Step] = [Unpin(path) for path in seen.leftovers]
+    mode = wanted.mode
+
+    if not current:
+        reuse = {} if wanted.reset_maps else _reusable(wanted, seen, shapes, held)
+        fresh = tuple(pin for pin in sorted(shapes) if pin not in reuse)
+        steps.append(Load(program, reuse, fresh))
+    else:
+        if seen.pinned is None or seen.pinned.id != _running_id(seen):
+            steps.append(PinProgram(_running_id(seen)))
+        for pin in sorted(shapes):
+            if pin not in seen.maps or seen.maps[pin].id != held[pin].id:
+                steps.append(PinMap(pin, held[pin].id))
+
+    live = seen.attached
+    if attach or live:
+        steps += [Evict(hook) for hook in others if attach]
+        if adopted:
+            steps.append(PinLink(t.cast(int, adopted.link_id)))
+            live = True
+            if not current:
+                steps.append(Swap())
+        elif live and (not attach or _mode_fits(wanted, seen)):
+            if not current:
+                steps.append(Swap())
+            if not attach and known:
+                mode = known.mode
+        else:
+            if seen.link:
+                steps.append(Detach() if seen.link.ifindex else DropLink())
+            steps.append(Attach(wanted.mode, seen.ifindex))
+            live = True
+    elif seen.link:
+        steps.append(Detach() if seen.link.ifindex else DropLink())
+
+    if source.programs:
+        steps += [Unpin(place.map(pin)) for pin in sorted(seen.maps) if pin not in shapes]
+    if not current or (known and known.mode != mode):
+        steps.append(Note(program, mode, _running_id(seen) if current else 0))
+    if not steps:
+        before = describe(seen)
+        return Plan(seen, (), before, before)
+
+    pins = sorted({"program", *(f"maps/{pin}" for pin in shapes), *(["link"] if live else [])})
+    after: t.Dict[str, t.Any] = {
+        "state": "attached" if live else "detached",
+        "mode": mode,
+        "program": program,
+        "checksum": source.checksum or "of the object that is still to come",
+        "maps": {pin: str(_as_created(shape)) for pin, shape in sorted(shapes.items())},
+        "pins": pins,
+    }
+    if live:
+        after["ifindex"] = seen.ifindex
+    kept = () if attach else seen.others
+    return Plan(seen, tuple(steps), describe(seen), _with_others(after, seen, kept))
+
+
+def _program_for(wanted: Wanted, seen: Seen) -> str:
+    """The program, or on a jumbo MTU its twin for packets of several buffers, if the object has one."""
+    assert wanted.object
+    if not wanted.object.programs:
+        return wanted.program or wanted.name
+    name = wanted.object.xdp_program(wanted.program)
+    twin = name + FRAGS_TWIN
+    has_twin = any(p.xdp and p.name == twin and p.section == "xdp.frags" for p in wanted.object.programs)
+    return twin if has_twin and wanted.frags and seen.mtu > PLAIN_MTU else name
+
+
+def _lost_link(seen: Seen) -> t.Optional[Hook]:
+    """Our own program, held by a link whose pin somebody removed but whose fd somebody keeps."""
+    if seen.link or not seen.pinned:
+        return None
+    return next((h for h in seen.others if h.link_id is not None and h.program.id == seen.pinned.id), None)
+
+
+def _running_id(seen: Seen) -> int:
+    assert seen.running
+    return seen.running.id
+
+
+def _held_maps(seen: Seen, pins: t.Iterable[str]) -> t.Dict[str, MapInfo]:
+    """The maps of the running program by pin: as pinned, else by name, of which the kernel knows 15 characters."""
+    found = {pin: seen.maps[pin] for pin in pins if pin in seen.maps and seen.maps[pin].id in seen.held}
+    rest = [info for info in seen.held.values() if info not in found.values()]
+    for pin in pins:
+        named = [info for info in rest if unescape(map_pin(info.name)) == unescape(pin)[:15]]
+        if pin not in found and len(named) == 1:
+            found[pin] = named[0]
+    return found
+
+
+def _reusable(wanted: Wanted, seen: Seen, shapes: t.Mapping[str, MapShape], held: t.Mapping[str, MapInfo]) -> t.Dict[str, int]:
+    """Ids of the maps to keep, by pin: the running program's own, else what is pinned."""
+    reuse = {}
+    for pin, shape in shapes.items():
+        info = held.get(pin) or seen.maps.get(pin)
+        if info is None:
+            continue
+        if info.shape != _as_created(shape, info.shape):
+            raise FleetError(
+                f"cannot upgrade {wanted.name} on {seen.interface}: the map {pin} has changed its shape"
+                f" (it is {info.shape}; the new object wants {shape}); nothing was changed."
+                f" Set maps: reset to start with new, empty maps"
+            )
+        reuse[pin] = info.id
+    return reuse
+
+
+def _as_created(shape: MapShape, like: t.Optional[MapShape] = None) -> MapShape:
+    """The shape that libbpf gives a map which leaves its size to it (one entry a CPU, whole pages)."""
+    if shape.type in ("perf_event_array", "ringbuf", "user_ringbuf") and like and like.type == shape.type:
+        if shape.max_entries == 0 or shape.type != "perf_event_array":
+            return shape._replace(max_entries=like.max_entries)
+    return shape
+
+
+def _mode_fits(wanted: Wanted, seen: Seen) -> bool:
+    if wanted.mode != "auto":
+        return seen.mode == wanted.mode
+    return seen.mode == "native" or not seen.known or seen.known.mode == "auto"
+
+
+def _paths(seen: Seen) -> t.List[str]:
+    place = seen.place
+    paths = list(seen.leftovers) + [place.map(pin) for pin in sorted(seen.maps)]
+    if seen.pinned:
+        paths.append(place.program)
+    if seen.link:
+        paths.append(place.link)
+    return paths
+
+
+def _and(found: t.Sequence[Hook]) -> str:
+    return " and ".join(str(hook) for hook in found)
+
+
+def _with_others(after: t.Dict[str, t.Any], seen: Seen, others: t.Optional[t.Sequence[Hook]] = None) -> t.Dict[str, t.Any]:
+    others = seen.others if others is None else others
+    return {**after, "others": [str(hook) for hook in others]} if others else after

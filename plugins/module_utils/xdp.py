@@ -1,0 +1,131 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Observe, plan, apply for the XDP programs of a host: the spine of the module xdp_program."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from . import pins
+from .apply import Applier, Image, mount_bpffs
+from .errors import FleetError
+from .libbpf import Libbpf
+from .observe import Seen, observe
+from .plan import FRAGS_TWIN, Plan, Wanted, describe, plan
+
+
+class Request(t.NamedTuple):
+    """What to do. `places` None: all interfaces that the name is on."""
+
+    wanted: Wanted
+    root: str
+    interfaces: t.Optional[t.Sequence[str]]
+    keep_going: bool
+    check: bool
+
+
+class Outcome(t.NamedTuple):
+    """What was done, or in check mode would be. `errors` by interface, when the others were done all the same."""
+
+    plans: t.Tuple[Plan, ...]
+    attachments: t.List[t.Dict[str, t.Any]]
+    errors: t.Dict[str, str]
+    mounts: bool
+
+
+def change(lib: Libbpf, request: Request, image: t.Optional[Image], warn: t.Callable[[str], None]) -> Outcome:
+    """Raises FleetError, with nothing changed, where the request cannot be met."""
+    mounted = pins.is_mounted(request.root)
+    needs_mount = not mounted and request.wanted.state in ("attached", "loaded")
+    if needs_mount and not request.check:
+        mount_bpffs()
+    with contextlib.nullcontext() if request.check else pins.lock():
+        plans, errors = _plans(lib, request)
+        if not request.check:
+            errors.update(_apply(lib, request, image, plans, warn))
+            after = {p.seen.interface: observe(lib, p.seen.place) for p in plans}
+        else:
+            after = {}
+    attachments = [_attachment(request.wanted, p, after.get(p.seen.interface)) for p in plans]
+    attachments += [
+        {"interface": name, "state": "failed", "error": error}
+        for name, error in errors.items()
+        if name not in after
+    ]
+    for attachment in attachments:
+        if attachment["interface"] in errors:
+            attachment["error"] = errors[attachment["interface"]]
+    done = tuple(p for p in plans if p.seen.interface not in errors)
+    return Outcome(done, attachments, errors, needs_mount)
+
+
+def _plans(lib: Libbpf, request: Request) -> t.Tuple[t.List[Plan], t.Dict[str, str]]:
+    wanted = request.wanted
+    if request.interfaces is None:
+        places = pins.places(request.root, wanted.name)
+    else:
+        places = [pins.Place(request.root, wanted.name, name) for name in request.interfaces]
+    seen = [observe(lib, place) for place in places]
+    wanted = wanted._replace(frags=_needs_frags(wanted, seen) and kernel_has("bpf_xdp_get_buff_len"))
+    plans, errors = [], {}
+    for each in seen:
+        try:
+            plans.append(plan(wanted, each))
+        except FleetError as error:
+            errors[each.interface] = str(error)
+    if errors and not request.keep_going:
+        raise FleetError(" ".join(errors.values()))
+    return plans, errors
+
+
+def _apply(
+    lib: Libbpf, request: Request, image: t.Optional[Image], plans: t.Sequence[Plan], warn: t.Callable[[str], None]
+) -> t.Dict[str, str]:
+    errors: t.Dict[str, str] = {}
+    with Applier(lib, request.wanted.name, image, warn) as applier:
+        for do in (applier.prepare, applier.commit):
+            for each in plans:
+                if each.seen.interface in errors:
+                    continue
+                try:
+                    do(each)
+                except FleetError as error:
+                    if not request.keep_going:
+                        applier.take_back()
+                        raise
+                    errors[each.seen.interface] = str(error)
+    return errors
+
+
+def _attachment(wanted: Wanted, planned: Plan, after: t.Optional[Seen]) -> t.Dict[str, t.Any]:
+    """One interface of the result; in check mode (after is None) what only a real run can know is null."""
+    seen = after or planned.seen
+    state = (describe(after) if after else planned.after)["state"]
+    same = bool(after) or not planned.steps
+    program = seen.running if same else None
+    return {
+        "interface": seen.interface,
+        "ifindex": seen.ifindex,
+        "mode": seen.mode if same else None,
+        "program_id": program.id if program else None,
+        "tag": program.tag if program else None,
+        "link_id": seen.link.id if same and seen.link else None,
+        "map_ids": list(program.map_ids) if program else [],
+        "pin_path": seen.place.folder if state != "absent" else None,
+        "state": "loaded" if state == "detached" and wanted.state == "loaded" else state,
+    }
+
+
+def _needs_frags(wanted: Wanted, seen: t.Iterable[Seen]) -> bool:
+    twins = wanted.object and any(p.name.endswith(FRAGS_TWIN) for p in wanted.object.programs)
+    return bool(twins) and any(each.mtu > 1500 for each in seen)
+
+
+def kernel_has(symbol: str) -> bool:
+    """Whether the running kernel has this function, by its own list of types, else of symbols."""
+    for path in ("/sys/kernel/btf/vmlinux", "/proc/kallsyms"):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            return symbol.encode() in file.read()
+    return False

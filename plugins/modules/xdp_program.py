@@ -1,0 +1,346 @@
+#!/usr/bin/python
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xdp_program
+short_description: Load, pin and attach an XDP program
+version_added: 0.1.0
+author:
+  - ebpf.fleet contributors (@ebpf-fleet)
+description:
+  - Brings one XDP program to a state on one or more interfaces of a host, each with an instance of the program and maps of its own.
+  - The program is attached by a pinned BPF link (kernel 5.9 or later). An upgrade swaps the program in the link atomically and keeps
+    the maps, so no packet passes uncounted.
+  - What belongs to somebody else on the interface is named and left alone, unless O(on_conflict=replace).
+  - All programs of a task are loaded, and so seen by the verifier, before anything is changed on any interface.
+extends_documentation_fragment:
+  - ebpf.fleet.attributes
+  - ebpf.fleet.attributes.pin_root
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Nothing is loaded, so a refusal by the verifier or the driver is not foretold.
+  diff_mode:
+    support: full
+options:
+  state:
+    description:
+      - V(attached) - the program runs on the interfaces.
+      - V(loaded) - it is loaded and pinned for them; where it is attached already it stays so.
+      - V(detached) - it does not run; program and maps, and with them the counts, stay pinned.
+      - V(absent) - nothing of it is left.
+    type: str
+    choices: [attached, loaded, detached, absent]
+    default: attached
+  object:
+    description:
+      - Path of the object file on the target. Required for O(state=attached) and O(state=loaded).
+    type: path
+  content:
+    description:
+      - The object file itself, in Base64, as M(ansible.builtin.slurp) returns it. It is written to O(object) if that differs.
+      - Saves a M(ansible.builtin.copy) task, and lets check mode look into an object that is not on the target yet.
+    type: str
+  checksum:
+    description:
+      - SHA-256 of the object file, in hexadecimal. Any other object is refused.
+      - In check mode an object with another checksum is taken for one that an earlier task would have replaced, with a warning.
+    type: str
+  program:
+    description:
+      - Name of the program's function. By default the object's only XDP program; those in a section that starts with V(?) do not
+        count unless they are named.
+      - On an interface with an MTU above 1500 the program named C(PROGRAM_frags) is taken instead, if the object has it in section
+        C(xdp.frags) and the kernel knows packets of several buffers (5.18 or later).
+    type: str
+  name:
+    description:
+      - The name under which it is pinned. By default the program's name, or for O(state=detached) and O(state=absent) that of
+        O(program).
+      - 1 to 64 letters, digits, underscores or dashes.
+    type: str
+  interfaces:
+    description:
+      - The interfaces. Required for O(state=attached) and O(state=loaded).
+      - Without them, O(state=detached) and O(state=absent) mean all that O(name) is on.
+    type: list
+    elements: str
+  mode:
+    description:
+      - V(native) runs in the driver, V(generic) in the kernel's network stack behind it, V(offload) on the network card.
+      - V(auto) tries native and falls back to generic with a warning.
+      - The mode in force is always returned.
+    type: str
+    choices: [auto, native, generic, offload]
+    default: auto
+  on_conflict:
+    description:
+      - What to do about another's XDP program on the interface. V(fail) names it and changes nothing, V(replace) takes it off.
+    type: str
+    choices: [fail, replace]
+    default: fail
+  maps:
+    description:
+      - What an upgrade does with the maps. V(keep) hands them on to the new program, and fails before anything is touched if the shape
+        of one has changed. V(reset) starts with new, empty ones.
+      - It plays no part while the object is unchanged.
+    type: str
+    choices: [keep, reset]
+    default: keep
+  on_error:
+    description:
+      - What to do if one of the interfaces fails. With V(stop) nothing is changed on any of them, or what was changed is put back.
+        With V(continue) the others are done, and the task fails with a result for each.
+    type: str
+    choices: [stop, continue]
+    default: stop
+  allow_unsafe_paths:
+    description:
+      - Accept an object file that others than root can write to, or that lies in a folder that they can write to.
+    type: bool
+    default: false
+seealso:
+  - module: ebpf.fleet.bpf_object
+  - module: ebpf.fleet.xdp_counter_facts
+"""
+
+EXAMPLES = r"""
+- name: Count packets on two interfaces
+  ebpf.fleet.xdp_program:
+    object: /usr/local/lib/bpf/packet_count.bpf.o
+    interfaces:
+      - eth0
+      - eth0.10
+
+- name: Take it off, and keep the counts readable
+  ebpf.fleet.xdp_program:
+    name: packet_count
+    state: detached
+
+- name: Leave no trace of it
+  ebpf.fleet.xdp_program:
+    name: packet_count
+    state: absent
+
+- name: Attach a program of several in an object, in the driver or not at all
+  ebpf.fleet.xdp_program:
+    object: /usr/local/lib/bpf/filters.bpf.o
+    program: drop_bogons
+    name: bogons
+    interfaces: [eth1]
+    mode: native
+    checksum: 6f1ed002ab5595859014ebf0951522d9f2cb1a0dfb3ba1ac22ffcb0b9a6d9d1b
+"""
+
+RETURN = r"""
+attachments:
+  description: One for each interface, as the kernel has it after the run.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - interface: eth0
+      ifindex: 2
+      mode: native
+      program_id: 238
+      tag: 644ee9a75611c6d0
+      link_id: 12
+      map_ids: [87, 88]
+      pin_path: /sys/fs/bpf/ebpf_fleet/packet_count/eth0
+      state: attached
+  contains:
+    interface:
+      description: Name of the interface.
+      type: str
+    ifindex:
+      description: Its index, 0 if there is none.
+      type: int
+    mode:
+      description: The mode in force; null where it is not attached, and in check mode where only a real run can know.
+      type: str
+    program_id:
+      description: The kernel's id of the program; null as for RV(attachments[].mode).
+      type: int
+    tag:
+      description: The kernel's digest of the program's instructions.
+      type: str
+    link_id:
+      description: The kernel's id of the link.
+      type: int
+    map_ids:
+      description: The kernel's ids of the maps that the program uses.
+      type: list
+      elements: int
+    pin_path:
+      description: The folder of the pins.
+      type: str
+    state:
+      description: V(attached), V(loaded), V(detached), V(absent) or V(failed).
+      type: str
+    error:
+      description: Why this interface failed.
+      type: str
+      returned: for an interface that failed, with O(on_error=continue)
+steps:
+  description: What was done, or in check mode would be, one sentence each.
+  returned: always
+  type: list
+  elements: str
+  sample:
+    - "eth0: load packet_count"
+    - "eth0: attach by link, mode auto"
+    - "eth0: write the record"
+"""
+
+import base64
+import binascii
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import entry, pins
+from ..module_utils.errors import FleetError
+from ..module_utils.object_file import inspect, read_file, sha256
+from ..module_utils.observe import find_interface
+from ..module_utils.plan import ObjectFacts, Wanted
+from ..module_utils.safe_path import check_safe
+from ..module_utils.written_file import write_file
+from ..module_utils.xdp import Outcome, Request, change
+
+if t.TYPE_CHECKING:
+    from ..module_utils.apply import Image
+    from ..module_utils.libbpf import Libbpf
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"choices": ["attached", "loaded", "detached", "absent"], "default": "attached"},
+            "object": {"type": "path"},
+            "content": {"type": "str"},
+            "checksum": {"type": "str"},
+            "program": {"type": "str"},
+            "name": {"type": "str"},
+            "interfaces": {"type": "list", "elements": "str"},
+            "mode": {"choices": ["auto", "native", "generic", "offload"], "default": "auto"},
+            "on_conflict": {"choices": ["fail", "replace"], "default": "fail"},
+            "maps": {"choices": ["keep", "reset"], "default": "keep"},
+            "on_error": {"choices": ["stop", "continue"], "default": "stop"},
+            "allow_unsafe_paths": {"type": "bool", "default": False},
+            "pin_root": {"type": "path", "default": "/sys/fs/bpf/ebpf_fleet"},
+        },
+        required_if=[
+            ("state", "attached", ("object", "interfaces")),
+            ("state", "loaded", ("object", "interfaces")),
+            ("state", "detached", ("name", "program"), True),
+            ("state", "absent", ("name", "program"), True),
+        ],
+        required_by={"content": "object"},
+        supports_check_mode=True,
+    )
+    with entry.errors_to_user(module):
+        module.exit_json(**run(module))
+
+
+def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
+    """The result of the module. Raises FleetError."""
+    options = module.params
+    entry.require_root("loading and attaching BPF programs")
+    interfaces = options["interfaces"]
+    if interfaces is not None:
+        interfaces = [find_interface(pins.check_interface_name(name))[0] for name in interfaces]
+        interfaces = list(dict.fromkeys(interfaces))
+        if not interfaces:
+            raise FleetError("interfaces is an empty list; name at least one, or leave it out to mean all that name is on")
+    lib = entry.require_libbpf()
+    image = facts = None
+    if options["state"] in ("attached", "loaded"):
+        image, facts = find_object(module, lib)
+    name = options["name"] or options["program"]
+    if not name and facts and facts.programs:
+        name = facts.xdp_program(None)
+    if not name:
+        raise FleetError("in check mode an object that is not there yet does not tell its program: set name or program")
+    pins.check_name(name)
+    if facts and facts.programs:
+        facts.xdp_program(options["program"])
+
+    request = Request(
+        wanted=Wanted(
+            state=options["state"],
+            name=name,
+            object=facts,
+            program=options["program"],
+            mode=options["mode"],
+            replace=options["on_conflict"] == "replace",
+            reset_maps=options["maps"] == "reset",
+        ),
+        root=pins.root_of_namespace(options["pin_root"]),
+        interfaces=interfaces,
+        keep_going=options["on_error"] == "continue",
+        check=module.check_mode,
+    )
+    outcome = change(lib, request, image, module.warn)
+    result = result_of(outcome)
+    if image and options["content"] is not None and read_file(options["object"]) != image.content:
+        if not module.check_mode:
+            write_file(module, options["object"], image.content, 0o644)
+        result["changed"] = True
+        result["steps"].insert(0, f"write {options['object']}")
+    if outcome.errors:
+        failed = f"{len(outcome.errors)} of {len(outcome.attachments)} interfaces failed: "
+        module.fail_json(msg=failed + " ".join(outcome.errors.values()), **result)
+    return result
+
+
+def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[t.Optional[Image], ObjectFacts]:
+    """The object, from the task or from the target; no image where check mode has to do without."""
+    path, wanted, given = module.params["object"], module.params["checksum"], module.params["content"]
+    if given is not None:
+        try:
+            content = base64.b64decode(given, validate=True)
+        except binascii.Error as error:
+            raise FleetError(f"content is not Base64 ({error}); pass what ansible.builtin.slurp returns") from error
+    else:
+        found = read_file(path)
+        if found is None:
+            if module.check_mode:
+                return None, ObjectFacts(path, wanted)
+            raise FleetError(f"there is no object {path} on this host; build it with ebpf.fleet.bpf_object, or copy it there")
+        content = found
+    if not module.params["allow_unsafe_paths"]:
+        check_safe(path)
+    if wanted and wanted.lower() != sha256(content):
+        message = f"{path} has the checksum {sha256(content)}, not {wanted}"
+        if module.check_mode and given is None:
+            module.warn(f"{message} yet: this foretells the run after an earlier task has put that object there")
+            return None, ObjectFacts(path, wanted.lower())
+        raise FleetError(f"{message}: refused, and nothing was changed")
+    image = inspect(lib, path, content).image
+    return image, image.facts
+
+
+def result_of(outcome: Outcome) -> t.Dict[str, t.Any]:
+    steps = ["mount bpffs on /sys/fs/bpf"] if outcome.mounts else []
+    steps += [f"{plan.seen.interface}: {step}" for plan in outcome.plans for step in plan.steps]
+    changed = [plan for plan in outcome.plans if plan.steps]
+    return {
+        "changed": bool(steps),
+        "attachments": outcome.attachments,
+        "steps": steps,
+        "diff": {
+            "before": {plan.seen.interface: plan.before for plan in changed},
+            "after": {
+                plan.seen.interface: {**plan.after, "steps": [str(step) for step in plan.steps]} for plan in changed
+            },
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()
