@@ -63,17 +63,16 @@ def root_of_namespace(pin_root: str) -> str:
     """
     pin_root = pin_root.rstrip("/")
     here = os.stat("/proc/self/ns/net")
-    try:
-        own = os.path.samestat(here, os.stat("/proc/1/ns/net"))
-    except OSError:
-        own = True  # pid 1 is out of sight: so is any other namespace
-    if own:
-        return pin_root
+    unnamed = pin_root  # where pid 1 may not be asked, a namespace without a name is taken for the machine's own
+    with contextlib.suppress(OSError):
+        if os.path.samestat(here, os.stat("/proc/1/ns/net")):
+            return pin_root
+        unnamed = f"{pin_root}@{here.st_ino}"
     for entry in _scan("/run/netns"):
         with contextlib.suppress(OSError):
             if os.path.samestat(here, entry.stat()):
                 return f"{pin_root}@{escape(entry.name)}"
-    return f"{pin_root}@{here.st_ino}"
+    return unnamed
 
 
 def _scan(folder: str) -> t.List[os.DirEntry[str]]:
