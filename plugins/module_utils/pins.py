@@ -176,9 +176,9 @@ def mount(kind: str, folder: str) -> None:
 
 
 @contextlib.contextmanager
-def lock(seconds: float = LOCK_SECONDS) -> t.Iterator[None]:
-    """One change of a host's XDP programs at a time: flock on bpffs, where libxdp locks too."""
-    fd = os.open(BPFFS, os.O_RDONLY | os.O_DIRECTORY)
+def lock(folder: str = BPFFS, seconds: float = LOCK_SECONDS) -> t.Iterator[None]:
+    """flock(2) on a folder. That of bpffs itself: one change of a host's XDP programs at a time, libxdp's included."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         deadline = time.monotonic() + seconds
         while True:
@@ -188,8 +188,8 @@ def lock(seconds: float = LOCK_SECONDS) -> t.Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise FleetError(
-                        f"another process has held the lock on {BPFFS} for {seconds:g} s;"
-                        f" see who with `fuser -v {BPFFS}`, and run again"
+                        f"another process has held the lock on {folder} for {seconds:g} s;"
+                        f" see who with `fuser -v {folder}`, and run again"
                     ) from None
                 time.sleep(0.02)
         yield

@@ -72,7 +72,7 @@ class Load(t.NamedTuple):
     fresh: t.Tuple[str, ...]
 
     def __str__(self) -> str:
-        kept = f", keeping the maps {', '.join(sorted(self.reuse))}" if self.reuse else ""
+        kept = f", keeping the maps {', '.join(map(unescape, sorted(self.reuse)))}" if self.reuse else ""
         return f"load {self.program}{kept}"
 
 
@@ -88,7 +88,7 @@ class PinMap(t.NamedTuple):
     map_id: int
 
     def __str__(self) -> str:
-        return f"pin the map {self.pin} again"
+        return f"pin the map {unescape(self.pin)} again"
 
 
 class PinLink(t.NamedTuple):
@@ -127,7 +127,7 @@ class Detach(t.NamedTuple):
 
 class DropLink(t.NamedTuple):
     def __str__(self) -> str:
-        return "remove the link of an interface that is gone"
+        return "remove the dead link"
 
 
 class Unpin(t.NamedTuple):
@@ -349,7 +349,7 @@ def _reusable(wanted: Wanted, seen: Seen, shapes: t.Mapping[str, MapShape], held
             continue
         if info.shape != _as_created(shape, info.shape):
             raise FleetError(
-                f"cannot upgrade {wanted.name} on {seen.interface}: the map {pin} has changed its shape"
+                f"cannot upgrade {wanted.name} on {seen.interface}: the map {unescape(pin)} has changed its shape"
                 f" (it is {info.shape}; the new object wants {shape}); nothing was changed."
                 f" Set maps: reset to start with new, empty maps"
             )

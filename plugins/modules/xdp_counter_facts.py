@@ -1,0 +1,306 @@
+#!/usr/bin/python
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xdp_counter_facts
+short_description: Read packet counters and trace output of an XDP program
+version_added: 0.1.0
+author:
+  - ebpf.fleet contributors (@ebpf-fleet)
+description:
+  - Reads the counters that M(ebpf.fleet.xdp_program) has pinned, for all interfaces of a host, and on request what the program prints.
+  - Counters are read from a per-CPU array named C(counters) whose value is two 64-bit numbers, packets and bytes, as
+    C(packet_count.bpf.c) has it. For a program without it C(packets) and C(bytes) are null.
+  - Trace lines come from a tracefs instance of its own, so no other reader of C(trace_pipe) loses a line.
+  - C(packet_count) prints only while somebody looks, and its lines are told from all others. What other programs print cannot be told
+    apart, so for them all lines of the host are returned.
+extends_documentation_fragment:
+  - ebpf.fleet.attributes
+  - ebpf.fleet.attributes.facts
+  - ebpf.fleet.attributes.pin_root
+attributes:
+  check_mode:
+    support: full
+    details:
+      - In check mode nothing is traced.
+  diff_mode:
+    support: none
+options:
+  name:
+    description: The name under which the program is pinned.
+    type: str
+    default: packet_count
+  interfaces:
+    description: The interfaces. By default all that O(name) is on.
+    type: list
+    elements: str
+  interval:
+    description: Seconds between two readings, from which rates are made. V(0) reads once.
+    type: float
+    default: 0
+  trace_seconds:
+    description:
+      - Seconds to look at what the program prints, V(0) for not at all.
+      - Tracing is off again afterwards, also if this module is killed.
+    type: float
+    default: 0
+  trace_lines:
+    description: Stop looking when that many lines have come.
+    type: int
+    default: 100
+  trace_every:
+    description: Print each Nth packet of a CPU while tracing.
+    type: int
+    default: 1
+seealso:
+  - module: ebpf.fleet.xdp_program
+  - plugin: ebpf.fleet.counter_rows
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Read the counters
+  ebpf.fleet.xdp_counter_facts:
+
+- name: Show them
+  ansible.builtin.debug:
+    var: ansible_facts.xdp_counter.totals
+
+- name: Packets per second, and each 1000th packet for two seconds
+  ebpf.fleet.xdp_counter_facts:
+    interval: 2
+    trace_seconds: 2
+    trace_every: 1000
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: Facts to add to ansible_facts.
+  returned: always
+  type: dict
+  contains:
+    xdp_counter:
+      description: What was read.
+      type: dict
+      returned: always
+      sample:
+        collected_at: "2026-02-12T16:55:51Z"
+        boot_id: 0d7c1f4c-6e1c-4d52-93d5-9a5b1f7d4f0a
+        program: packet_count
+        totals:
+          packets: 189
+          bytes: 18522
+        interfaces:
+          eth0:
+            packets: 189
+            bytes: 18522
+            per_cpu:
+              - cpu: 0
+                packets: 189
+                bytes: 18522
+            mode: native
+            program_id: 238
+            tag: 644ee9a75611c6d0
+            loaded_at: "2026-02-12T16:40:02Z"
+            attached: true
+      contains:
+        collected_at:
+          description: When, ISO 8601 in UTC.
+          type: str
+        boot_id:
+          description: The kernel's id of this boot; after a reboot counts start at zero.
+          type: str
+        program:
+          description: The O(name).
+          type: str
+        totals:
+          description: Sums over all interfaces; null if none has counters.
+          type: dict
+          contains:
+            packets:
+              description: Packets received.
+              type: int
+            bytes:
+              description: Bytes received, Ethernet header included.
+              type: int
+        interfaces:
+          description: By name of the interface.
+          type: dict
+          contains:
+            packets:
+              description: Packets received on all CPUs.
+              type: int
+            bytes:
+              description: Bytes received, Ethernet header included.
+              type: int
+            per_cpu:
+              description: Those CPUs that have counted.
+              type: list
+              elements: dict
+            packets_per_second:
+              description: Rate of packets over O(interval).
+              type: float
+              returned: if O(interval) is above 0
+            bytes_per_second:
+              description: Rate of bytes over O(interval).
+              type: float
+              returned: if O(interval) is above 0
+            mode:
+              description: V(native), V(generic) or V(offload); null if it is not attached.
+              type: str
+            program_id:
+              description: The kernel's id of the program.
+              type: int
+            tag:
+              description: The kernel's digest of its instructions.
+              type: str
+            loaded_at:
+              description: When the program was loaded, ISO 8601 in UTC.
+              type: str
+            attached:
+              description: Whether it runs on the interface.
+              type: bool
+        trace:
+          description: What was printed.
+          type: dict
+          returned: if O(trace_seconds) is above 0
+          contains:
+            lines:
+              description: The lines, in order. C(timestamp) is in seconds since boot.
+              type: list
+              elements: dict
+              sample:
+                - task: ping
+                  pid: 4711
+                  cpu: 1
+                  timestamp: 21068.249939
+                  message: ifindex 2 packets 189
+            lost:
+              description: Lines that were printed faster than they could be read.
+              type: int
+            seconds:
+              description: How long it looked.
+              type: float
+"""
+
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import counters, entry, pins
+from ..module_utils.errors import FleetError
+from ..module_utils.observe import Seen, find_interface, observe
+from ..module_utils.trace import trace
+
+if t.TYPE_CHECKING:
+    from ..module_utils.libbpf import Libbpf
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "default": "packet_count"},
+            "interfaces": {"type": "list", "elements": "str"},
+            "interval": {"type": "float", "default": 0},
+            "trace_seconds": {"type": "float", "default": 0},
+            "trace_lines": {"type": "int", "default": 100},
+            "trace_every": {"type": "int", "default": 1},
+            "pin_root": {"type": "path", "default": "/sys/fs/bpf/ebpf_fleet"},
+        },
+        supports_check_mode=True,
+    )
+    with entry.errors_to_user(module):
+        module.exit_json(ansible_facts={"xdp_counter": facts(module)})
+
+
+def facts(module: AnsibleModule) -> t.Dict[str, t.Any]:
+    """Raises FleetError."""
+    options = module.params
+    for name, least in (("interval", 0), ("trace_seconds", 0), ("trace_lines", 1), ("trace_every", 1)):
+        if not least <= options[name] < 2**31:
+            raise FleetError(f"{name} is {options[name]}; give a number from {least} up")
+    entry.require_root("reading BPF maps")
+    lib = entry.require_libbpf()
+    seen = look(module, lib)
+    first = {each.interface: counters.read(lib, each) for each in seen}
+    start = time.monotonic()
+    tracing = options["trace_seconds"] > 0 and not module.check_mode
+    traced = trace(lib, seen, options["trace_seconds"], options["trace_lines"], options["trace_every"]) if tracing else None
+    time.sleep(max(0.0, start + options["interval"] - time.monotonic()))
+    again = options["interval"] > 0 or tracing
+    last = {each.interface: counters.read(lib, each) for each in seen} if again else first
+
+    result: t.Dict[str, t.Any] = {
+        "collected_at": iso(time.time()),
+        "boot_id": boot_id(),
+        "program": options["name"],
+        "totals": totals(last.values()),
+        "interfaces": {each.interface: interface_facts(each, last[each.interface]) for each in seen},
+    }
+    if options["interval"] > 0:
+        for name, reading in last.items():
+            before = first[name]
+            if reading and before:
+                result["interfaces"][name].update(counters.per_second(before, reading))
+    if options["trace_seconds"] > 0:
+        result["trace"] = traced._asdict() if traced else {"lines": [], "lost": 0, "seconds": 0.0}
+    return result
+
+
+def look(module: AnsibleModule, lib: Libbpf) -> t.List[Seen]:
+    """What is pinned for the interfaces that are asked for."""
+    name = pins.check_name(module.params["name"])
+    root = pins.root_of_namespace(module.params["pin_root"])
+    pins.is_mounted(root)
+    places = pins.places(root, name)
+    if module.params["interfaces"] is not None:
+        asked = {find_interface(pins.check_interface_name(each))[0] for each in module.params["interfaces"]}
+        for each in sorted(asked - {place.interface for place in places}):
+            module.warn(f"{name} is not on {each}: deploy it there with ebpf.fleet.xdp_program")
+        places = [place for place in places if place.interface in asked]
+    return [observe(lib, place) for place in places]
+
+
+def interface_facts(seen: Seen, reading: t.Optional[counters.Reading]) -> t.Dict[str, t.Any]:
+    program = seen.running
+    return {
+        "packets": reading.packets if reading else None,
+        "bytes": reading.bytes if reading else None,
+        "per_cpu": [cpu._asdict() for cpu in reading.cpus] if reading else [],
+        "mode": seen.mode,
+        "program_id": program.id if program else None,
+        "tag": program.tag if program else None,
+        "loaded_at": loaded_at(program.load_time) if program else None,
+        "attached": seen.attached,
+    }
+
+
+def totals(readings: t.Iterable[t.Optional[counters.Reading]]) -> t.Dict[str, t.Optional[int]]:
+    found = [reading for reading in readings if reading]
+    return {
+        "packets": sum(reading.packets for reading in found) if found else None,
+        "bytes": sum(reading.bytes for reading in found) if found else None,
+    }
+
+
+def loaded_at(since_boot: int) -> str:
+    """From ns since boot, as the kernel tells it, to the time of day."""
+    return iso(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot / 1e9)
+
+
+def iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(round(seconds)))
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+if __name__ == "__main__":
+    main()
