@@ -134,6 +134,11 @@ def places(root: str, name: str) -> t.List[Place]:
     return [Place(root, name, unescape(each)) for each in sorted(names)]
 
 
+def names(root: str) -> t.List[str]:
+    """All names under which something is pinned."""
+    return [entry.name for entry in _scan(root)]
+
+
 def map_pin(map_name: str) -> str:
     """The pin of a map: its name, and of global data (packet_c.bss) the section alone."""
     return escape(map_name[map_name.find(".") :] if "." in map_name else map_name)
@@ -155,15 +160,21 @@ def is_mounted(root: str) -> bool:
 
 
 def _filesystem(path: str) -> str:
-    """The type of the file system that holds path or its nearest parent. proc(5), mountinfo."""
-    best, kind = "", "none"
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-        for line in mounts:
+    """The type of the file system that holds path or its nearest parent."""
+    above = [(len(point), kind) for point, kind in mounts() if (path + "/").startswith(point.rstrip("/") + "/")]
+    longest = max(length for length, _kind in above)
+    return [kind for length, kind in above if length == longest][-1]
+
+
+def mounts() -> t.List[t.Tuple[str, str]]:
+    """Mount point and type of file system, in order. proc(5), mountinfo."""
+    found = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
             fields = line.split()
-            point = re.sub(r"\\(\d{3})", lambda found: chr(int(found.group(1), 8)), fields[4])
-            if (path + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(best):
-                best, kind = point, fields[fields.index("-") + 1]
-    return kind
+            point = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal.group(1), 8)), fields[4])
+            found.append((point, fields[fields.index("-") + 1]))
+    return found
 
 
 def mount(kind: str, folder: str) -> None:

@@ -1,0 +1,144 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""clang and llvm-objdump on the target."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from .errors import FleetError
+
+Run = t.Callable[..., t.Tuple[int, str, str]]  # AnsibleModule.run_command
+
+HEADERS = {
+    "bpf": "libbpf-dev on Debian and Ubuntu, libbpf-devel on Fedora, RHEL and SUSE",
+    "linux": "linux-libc-dev on Debian and Ubuntu, kernel-headers on Fedora and RHEL, linux-glibc-devel on SUSE",
+}
+HEADERS["asm"] = HEADERS["asm-generic"] = HEADERS["linux"]
+ELSEWHERE = "or build on the controller, which needs no compiler here: role xdp_counter, xdp_counter_build: controller"
+
+
+class Compiler(t.NamedTuple):
+    """A clang, known again by its file: asking it for its version takes longer than all the rest of a run."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+class Source(t.NamedTuple):
+    """A C file; `path` is what it is, or will be, called on the target."""
+
+    path: str
+    content: bytes
+
+
+class Built(t.NamedTuple):
+    """An object, and the headers that went into it."""
+
+    content: bytes
+    headers: t.Tuple[str, ...]
+
+
+def find_compiler(clang: str) -> Compiler:
+    path = which(clang)
+    if not path:
+        raise FleetError(
+            f"{clang} is not on this host: install the package clang (and for its headers {HEADERS['bpf']}),"
+            f" or say where it is with the option clang; {ELSEWHERE}"
+        )
+    real = os.path.realpath(path)
+    found = os.stat(real)
+    return Compiler(real, found.st_size, found.st_mtime_ns)
+
+
+def which(name: str) -> t.Optional[str]:
+    if "/" in name:
+        return name if os.access(name, os.X_OK) else None
+    folders = os.environ.get("PATH", "").split(":") + ["/usr/local/bin", "/usr/bin"]
+    return next((f"{folder}/{name}" for folder in folders if os.access(f"{folder}/{name}", os.X_OK)), None)
+
+
+def version(run: Run, compiler: Compiler) -> str:
+    """The first line of clang --version."""
+    code, out, err = run([compiler.path, "--version"])
+    if code:
+        raise FleetError(f"{compiler.path} --version failed: {(err or out).strip()}")
+    return out.splitlines()[0].strip()
+
+
+def arguments(defines: t.Mapping[str, t.Any], cflags: t.Sequence[str], include_dirs: t.Sequence[str], cpu: str) -> t.List[str]:
+    """The flags that shape an object, as they are recorded beside it."""
+    named = []
+    for name, value in sorted(defines.items()):
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise FleetError(f"defines: {name!r} is no name of a C macro")
+        value = int(value) if isinstance(value, bool) else value
+        named.append(f"-D{name}" if value is None or value == "" else f"-D{name}={value}")
+    includes = [f"-I{folder}" for folder in include_dirs]
+    return ["-O2", "-g", "-target", "bpf", f"-mcpu={cpu}", *named, *includes, *cflags]
+
+
+def compile_object(run: Run, compiler: Compiler, source: Source, flags: t.Sequence[str], folder: str) -> Built:
+    """Compile in `folder`, a temporary one, of which nothing remains in the object.
+
+    Raises FleetError with clang's own words.
+    """
+    home, name = os.path.split(source.path)
+    copy, out, depends = (os.path.join(folder, each) for each in (name, "object", "depends"))
+    with open(copy, "wb") as file:
+        file.write(source.content)
+    code, said, errors = run(
+        [
+            compiler.path,
+            *flags,
+            *_system_includes(run, compiler),
+            f"-iquote{home}",
+            f"-ffile-prefix-map={folder}={home}",
+            "-MD",
+            f"-MF{depends}",
+            "-c",
+            copy,
+            "-o",
+            out,
+        ],
+        cwd=folder,
+    )
+    if code:
+        words = (errors or said).replace(folder, home).strip()
+        raise FleetError(f"{source.path} does not compile: {compiler.path} says:\n{words}{_remedy(words)}")
+    with open(out, "rb") as file:
+        content = file.read()
+    with open(depends, encoding="utf-8", errors="surrogateescape") as file:
+        paths = file.read().replace("\\\n", " ").split(":", 1)[1]
+    headers = [os.path.join(folder, path) for path in re.findall(r"(?:\\ |\S)+", paths)]
+    return Built(content, tuple(sorted({path.replace("\\ ", " ") for path in headers} - {copy})))
+
+
+def _system_includes(run: Run, compiler: Compiler) -> t.List[str]:
+    """Clang's own search path, last: for -target bpf it leaves out /usr/include/ARCHITECTURE."""
+    _code, _out, err = run([compiler.path, "-v", "-E", "-x", "c", "/dev/null"])
+    found = re.search(r"#include <\.\.\.>.*?\n(.*?)End of search list", err, re.S)
+    folders = [line.strip() for line in found.group(1).splitlines()] if found else []
+    return [word for folder in folders for word in ("-idirafter", folder)]
+
+
+def _remedy(words: str) -> str:
+    missing = re.search(r"'(([\w-]+)/[^']+)' file not found", words)
+    package = HEADERS.get(missing.group(2)) if missing else None
+    return f"\nThe header {missing.group(1)} is in the package {package}; {ELSEWHERE}" if missing and package else ""
+
+
+def disassemble(run: Run, compiler: t.Optional[Compiler], path: str) -> t.List[str]:
+    """llvm-objdump -S, source interleaved: the one beside clang, or the one on the PATH."""
+    beside = os.path.join(os.path.dirname(compiler.path), "llvm-objdump") if compiler else ""
+    tool = (beside and which(beside)) or which("llvm-objdump")
+    if not tool:
+        raise FleetError("llvm-objdump is not on this host: install the package llvm, or leave out disassemble")
+    code, out, err = run([tool, "-S", os.path.basename(path)], cwd=os.path.dirname(path))
+    if code:
+        raise FleetError(f"{tool} -S {path} failed: {(err or out).strip()}")
+    return out.strip("\n").splitlines()

@@ -1,0 +1,181 @@
+#!/usr/bin/python
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: bpf_facts
+short_description: Tell whether a host can run XDP programs
+version_added: 0.1.0
+author:
+  - ebpf.fleet contributors (@ebpf-fleet)
+description:
+  - Finds out what a host can do with BPF and XDP, by asking its kernel and not by the kernel's version.
+  - Says in C(problems), in plain sentences, what stands in the way and how to mend it.
+  - To ask, it loads programs of two instructions, which are gone again when it ends. It attaches nothing to any interface of the host.
+extends_documentation_fragment:
+  - ebpf.fleet.attributes
+  - ebpf.fleet.attributes.facts
+  - ebpf.fleet.attributes.pin_root
+attributes:
+  check_mode:
+    support: full
+    details:
+      - In check mode nothing is loaded, so that C(features) that take a load to know are null.
+  diff_mode:
+    support: none
+requirements:
+  - libbpf.so.1 is not required here, but reported
+options: {}
+seealso:
+  - module: ebpf.fleet.xdp_program
+"""
+
+EXAMPLES = r"""
+- name: Find out what the host can do
+  ebpf.fleet.bpf_facts:
+
+- name: Stop where something stands in the way
+  ansible.builtin.assert:
+    that: ansible_facts.bpf.problems | length == 0
+    fail_msg: "{{ ansible_facts.bpf.problems | join(' ') }}"
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: Facts to add to ansible_facts.
+  returned: always
+  type: dict
+  contains:
+    bpf:
+      description: What the host can do.
+      type: dict
+      returned: always
+      contains:
+        kernel:
+          description: Release of the kernel.
+          type: str
+          sample: 6.1.0-30-amd64
+        architecture:
+          description: Of the machine.
+          type: str
+          sample: x86_64
+        btf:
+          description: Whether the kernel carries type information about itself.
+          type: bool
+        jit:
+          description: The sysctls C(bpf_jit_enable) and C(bpf_jit_harden); null where they are out of sight.
+          type: dict
+          sample: {enable: 1, harden: 0}
+        lockdown:
+          description: V(none), V(integrity) or V(confidentiality); null if the kernel has no lockdown.
+          type: str
+        capabilities:
+          description: Those in effect, of the ones that BPF may ask for.
+          type: list
+          elements: str
+        bpffs:
+          description: Where bpffs is mounted, or null.
+          type: str
+        tracefs:
+          description: Where tracefs is mounted, or null.
+          type: str
+        libbpf:
+          description: Version of libbpf.so.1, or null.
+          type: str
+        clang:
+          description: Version of clang, or null.
+          type: str
+        bpftool:
+          description: Version of bpftool, or null.
+          type: str
+        features:
+          description: What the kernel agreed to when it was asked; null where it could not be asked.
+          type: dict
+          contains:
+            xdp_link:
+              description: XDP programs attached by a BPF link (5.9).
+              type: bool
+            frags:
+              description: Packets of several buffers (5.18).
+              type: bool
+            live_frames:
+              description: Test runs that send real frames (5.18).
+              type: bool
+            trace_event:
+              description: The trace event behind C(bpf_printk) (5.9).
+              type: bool
+        interfaces:
+          description: By name of the interface.
+          type: dict
+          contains:
+            ifindex:
+              description: Its index.
+              type: int
+            driver:
+              description: Its driver, or null.
+              type: str
+            mtu:
+              description: In bytes.
+              type: int
+            queues:
+              description: Receive (C(rx)) and transmit (C(tx)) queues in use, or null.
+              type: dict
+            xdp:
+              description: The XDP programs in place, with C(owner) V(ebpf.fleet) or V(another); null where the kernel may not be asked.
+              type: list
+              elements: dict
+        problems:
+          description: What stands in the way, each with its remedy.
+          type: list
+          elements: str
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import entry, host, pins
+from ..module_utils.errors import FleetError
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"pin_root": {"type": "path", "default": "/sys/fs/bpf/ebpf_fleet"}},
+        supports_check_mode=True,
+    )
+    with entry.errors_to_user(module):
+        module.exit_json(ansible_facts={"bpf": facts(module)})
+
+
+def facts(module: AnsibleModule) -> t.Dict[str, t.Any]:
+    lib, libbpf_error = None, None
+    try:
+        lib = entry.require_libbpf()
+    except FleetError as error:
+        text = str(error)
+        libbpf_error = text[0].upper() + text[1:] + "."
+    may_ask = lib if os.geteuid() == 0 else None
+    found = {
+        "kernel": os.uname().release,
+        "architecture": os.uname().machine,
+        "btf": os.path.exists("/sys/kernel/btf/vmlinux"),
+        "jit": host.jit(),
+        "lockdown": host.lockdown(),
+        "capabilities": host.capabilities(),
+        "bpffs": host.mounted("bpf"),
+        "tracefs": host.mounted("tracefs"),
+        "libbpf": lib.version if lib else None,
+        "clang": host.tool_version(module.run_command, "clang", "--version"),
+        "bpftool": host.tool_version(module.run_command, "bpftool", "version"),
+        "features": host.features(None if module.check_mode else may_ask),
+        "interfaces": host.interfaces(may_ask, pins.root_of_namespace(module.params["pin_root"])),
+    }
+    return {**found, "problems": host.problems(found, libbpf_error)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,343 @@
+#!/usr/bin/python
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: bpf_object
+short_description: Compile a BPF object from C
+version_added: 0.1.0
+author:
+  - ebpf.fleet contributors (@ebpf-fleet)
+description:
+  - Compiles a C file on the target with C(clang -O2 -g -target bpf), and tells what the object holds.
+  - Nothing is done while the source, every header that it includes, the flags and the compiler are as they were at the last build, and
+    the object is as it was left. What they were is kept beside the object, in C(.OBJECT.build.json).
+  - The object is written whole or not at all; a compile error leaves the old one alone.
+extends_documentation_fragment:
+  - ansible.builtin.files
+  - ebpf.fleet.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - What would be built is compiled in a temporary folder, so that its checksum is foretold.
+  diff_mode:
+    support: full
+options:
+  src:
+    description:
+      - Path of the C file on the target.
+    type: path
+    required: true
+  content:
+    description:
+      - Text of the C file. It is written to O(src) if that differs.
+      - Saves a M(ansible.builtin.copy) task, and lets check mode compile a source that is not on the target yet.
+    type: str
+  dest:
+    description:
+      - Path of the object file on the target. Folders that are missing above it are made.
+    type: path
+    required: true
+  defines:
+    description:
+      - Macros to define, by name.
+    type: dict
+    default: {}
+  cflags:
+    description:
+      - More flags for clang.
+    type: list
+    elements: str
+    default: []
+  include_dirs:
+    description:
+      - Folders to look for headers in, before those of the system.
+    type: list
+    elements: path
+    default: []
+  clang:
+    description:
+      - The compiler, by name or path.
+    type: str
+    default: clang
+  cpu:
+    description:
+      - The version of the BPF instruction set.
+    type: str
+    choices: [v1, v2, v3, v4]
+    default: v3
+  disassemble:
+    description:
+      - Return the object's code as well, with C(llvm-objdump -S).
+    type: bool
+    default: false
+  force:
+    description:
+      - Compile even if nothing has changed.
+    type: bool
+    default: false
+requirements:
+  - clang with the BPF backend (package clang)
+  - the headers of libbpf (package libbpf-dev or libbpf-devel) for a program that includes them
+  - llvm-objdump (package llvm) for O(disassemble=true)
+seealso:
+  - module: ebpf.fleet.xdp_program
+"""
+
+EXAMPLES = r"""
+- name: Compile the packet counter
+  ebpf.fleet.bpf_object:
+    src: /usr/local/src/bpf/packet_count.bpf.c
+    dest: /usr/local/lib/bpf/packet_count.bpf.o
+    mode: "0644"
+  register: packet_count
+
+- name: Attach it, and nothing else that may have taken its place
+  ebpf.fleet.xdp_program:
+    object: "{{ packet_count.dest }}"
+    checksum: "{{ packet_count.checksum }}"
+    content: "{{ packet_count.content | default(omit) }}"
+    name: packet_count
+    interfaces: [eth0]
+"""
+
+RETURN = r"""
+dest:
+  description: Path of the object.
+  returned: always
+  type: str
+  sample: /usr/local/lib/bpf/packet_count.bpf.o
+checksum:
+  description: SHA-256 of the object, in check mode of what would be built.
+  returned: always
+  type: str
+  sample: 6f1ed002ab5595859014ebf0951522d9f2cb1a0dfb3ba1ac22ffcb0b9a6d9d1b
+source_checksum:
+  description: SHA-256 of the source.
+  returned: always
+  type: str
+  sample: 0a5f3c7a4bb8b3a3a1a7f9b1c0b3bd2b7a7d47a2ad4a5d61f6a6a92b7c0fd5ae
+compiler:
+  description: Version of the compiler that built it.
+  returned: always
+  type: str
+  sample: Debian clang version 14.0.6
+reasons:
+  description: Why it was compiled; empty if it was not.
+  returned: always
+  type: list
+  elements: str
+  sample: [the source has changed]
+content:
+  description: The object itself, in Base64, for the option O(ebpf.fleet.xdp_program#module:content) of the task that follows.
+  returned: in check mode, if the object would change
+  type: str
+file_type:
+  description: What file(1) says of the object.
+  returned: always
+  type: str
+  sample: ELF 64-bit LSB relocatable, eBPF, version 1 (SYSV), with debug_info, not stripped
+license:
+  description: The licence that the object declares to the kernel.
+  returned: always
+  type: str
+  sample: Dual BSD/GPL
+has_btf:
+  description: Whether it carries type information.
+  returned: always
+  type: bool
+programs:
+  description: The programs in the object.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the function.
+      type: str
+    section:
+      description: The ELF section, which says what type of program it is.
+      type: str
+    instructions:
+      description: Number of instructions.
+      type: int
+  sample:
+    - name: packet_count
+      section: xdp
+      instructions: 47
+maps:
+  description: The maps in the object, those of global data included.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the map.
+      type: str
+    type:
+      description: Type of the map, as bpftool names it.
+      type: str
+    key_size:
+      description: Size of a key in bytes.
+      type: int
+    value_size:
+      description: Size of a value in bytes.
+      type: int
+    max_entries:
+      description: Number of entries.
+      type: int
+  sample:
+    - name: counters
+      type: percpu_array
+      key_size: 4
+      value_size: 16
+      max_entries: 1
+disassembly:
+  description: Lines of C(llvm-objdump -S), source interleaved.
+  returned: if O(disassemble=true)
+  type: list
+  elements: str
+"""
+
+import base64
+import json
+import os
+import shutil
+import tempfile
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import build, entry, toolchain
+from ..module_utils.errors import FleetError
+from ..module_utils.object_file import Inspected, inspect, sha256
+from ..module_utils.written_file import write_file
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "src": {"type": "path", "required": True},
+            "content": {"type": "str"},
+            "dest": {"type": "path", "required": True},
+            "defines": {"type": "dict", "default": {}},
+            "cflags": {"type": "list", "elements": "str", "default": []},
+            "include_dirs": {"type": "list", "elements": "path", "default": []},
+            "clang": {"type": "str", "default": "clang"},
+            "cpu": {"choices": ["v1", "v2", "v3", "v4"], "default": "v3"},
+            "disassemble": {"type": "bool", "default": False},
+            "force": {"type": "bool", "default": False},
+        },
+        add_file_common_args=True,
+        supports_check_mode=True,
+    )
+    module.run_command_environ_update = {"LC_ALL": "C"}
+    folder = tempfile.mkdtemp(dir=module.tmpdir)
+    try:
+        with entry.errors_to_user(module):
+            module.exit_json(**run(module, folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(module: AnsibleModule, folder: str) -> t.Dict[str, t.Any]:
+    """The result of the module. Raises FleetError."""
+    options = module.params
+    src, dest, text = options["src"], options["dest"], options["content"]
+    for path in (src, dest):
+        if not os.path.isabs(path) or os.path.isdir(path):
+            raise FleetError(f"{path} is not the absolute path of a file; give one for src and for dest")
+    lib = entry.require_libbpf()
+    wanted = build.Wanted(
+        src=src,
+        dest=dest,
+        content=None if text is None else text.encode(),
+        arguments=tuple(
+            toolchain.arguments(options["defines"], options["cflags"], options["include_dirs"], options["cpu"])
+        ),
+        compiler=toolchain.find_compiler(options["clang"]),
+        force=options["force"],
+    )
+    seen = build.observe(src, dest)
+    plan = build.plan(wanted, seen)
+    if plan.reasons:
+        built = toolchain.compile_object(module.run_command, wanted.compiler, plan.source, wanted.arguments, folder)
+        record = build.record_of(wanted, plan.source, built, toolchain.version(module.run_command, wanted.compiler))
+        content = built.content
+    else:
+        assert seen.record and seen.object is not None
+        record, content = seen.record, seen.object
+    inspected = inspect(lib, dest, content)
+
+    differs = content != seen.object
+    if not module.check_mode:
+        if plan.write_source:
+            write_file(module, src, plan.source.content, 0o644)
+        if differs:
+            write_file(module, dest, content, 0o644)
+        if record != seen.record:
+            write_file(module, build.record_path(dest), json.dumps(record._asdict(), indent=1).encode(), 0o644)
+    result = {
+        "changed": differs or plan.write_source,
+        "dest": dest,
+        "source_checksum": sha256(plan.source.content),
+        "compiler": record.version,
+        "reasons": list(plan.reasons),
+        **object_facts(inspected),
+        "diff": {
+            "before": describe(seen.record, seen.object, seen.source),
+            "after": describe(record, content, plan.source.content),
+        },
+    }
+    if options["disassemble"]:
+        result["disassembly"] = disassembly(module, wanted.compiler, folder, content)
+    if module.check_mode and differs:
+        result["content"] = base64.b64encode(content).decode()
+    attributes = module.load_file_common_arguments(options, path=dest)
+    result["changed"] = module.set_fs_attributes_if_different(attributes, result["changed"], diff=result["diff"])
+    return result
+
+
+def object_facts(inspected: Inspected) -> t.Dict[str, t.Any]:
+    facts = inspected.image.facts
+    return {
+        "checksum": facts.checksum,
+        "file_type": inspected.elf.file_type,
+        "license": inspected.elf.license,
+        "has_btf": inspected.has_btf,
+        "programs": [
+            {"name": program.name, "section": program.section, "instructions": program.instructions}
+            for program in facts.programs
+        ],
+        "maps": [
+            {key: value for key, value in {"name": each.name, **each.shape._asdict()}.items() if key != "flags"}
+            for each in facts.maps
+        ],
+    }
+
+
+def describe(
+    record: t.Optional[build.BuildRecord], content: t.Optional[bytes], source: t.Optional[bytes]
+) -> t.Dict[str, t.Any]:
+    """One side of the diff."""
+    return {
+        "checksum": sha256(content) if content is not None else None,
+        "source_checksum": sha256(source) if source is not None else None,
+        "compiler": record.version if record else None,
+        "arguments": list(record.arguments) if record else None,
+    }
+
+
+def disassembly(module: AnsibleModule, compiler: toolchain.Compiler, folder: str, content: bytes) -> t.List[str]:
+    path = os.path.join(folder, os.path.basename(module.params["dest"]))
+    with open(path, "wb") as file:
+        file.write(content)
+    return toolchain.disassemble(module.run_command, compiler, path)
+
+
+if __name__ == "__main__":
+    main()
