@@ -70,13 +70,13 @@ def mounted(kind: str) -> t.Optional[str]:
 
 
 def tool_version(run: Run, name: str, argument: str) -> t.Optional[str]:
-    """The first line that a tool prints of itself, None where it is not installed."""
+    """What a tool says its version is, None where it is not installed."""
     path = which(name) or which(f"/usr/sbin/{name}")
     if not path:
         return None
     code, out, err = run([path, argument])
-    lines = (out or err).splitlines()
-    return lines[0].strip() if lines and not code else None
+    found = re.search(r"\d+\.\d[\w.]*", out or err)
+    return found.group() if found and not code else None
 
 
 def features(lib: t.Optional[Libbpf]) -> t.Dict[str, t.Optional[bool]]:

@@ -83,9 +83,10 @@ def arguments(defines: t.Mapping[str, t.Any], cflags: t.Sequence[str], include_d
 
 
 def compile_object(run: Run, compiler: Compiler, source: Source, flags: t.Sequence[str], folder: str) -> Built:
-    """Compile in `folder`, a temporary one, of which nothing remains in the object.
+    """Compile in `folder`, a temporary one.
 
-    Raises FleetError with clang's own words.
+    The object does not tell where it was built: the same source, headers, flags and compiler give the
+    same bytes in any folder of any host. Raises FleetError with clang's own words.
     """
     home, name = os.path.split(source.path)
     copy, out, depends = (os.path.join(folder, each) for each in (name, "object", "depends"))
@@ -97,7 +98,7 @@ def compile_object(run: Run, compiler: Compiler, source: Source, flags: t.Sequen
             *flags,
             *_system_includes(run, compiler),
             f"-iquote{home}",
-            f"-ffile-prefix-map={folder}={home}",
+            f"-ffile-prefix-map={folder}=.",
             "-MD",
             f"-MF{depends}",
             "-c",
@@ -132,10 +133,9 @@ def _remedy(words: str) -> str:
     return f"\nThe header {missing.group(1)} is in the package {package}; {ELSEWHERE}" if missing and package else ""
 
 
-def disassemble(run: Run, compiler: t.Optional[Compiler], path: str) -> t.List[str]:
-    """llvm-objdump -S, source interleaved: the one beside clang, or the one on the PATH."""
-    beside = os.path.join(os.path.dirname(compiler.path), "llvm-objdump") if compiler else ""
-    tool = (beside and which(beside)) or which("llvm-objdump")
+def disassemble(run: Run, compiler: Compiler, path: str) -> t.List[str]:
+    """llvm-objdump -S, by the one beside clang, or on the PATH. Finds the source in the folder of the object."""
+    tool = which(os.path.join(os.path.dirname(compiler.path), "llvm-objdump")) or which("llvm-objdump")
     if not tool:
         raise FleetError("llvm-objdump is not on this host: install the package llvm, or leave out disassemble")
     code, out, err = run([tool, "-S", os.path.basename(path)], cwd=os.path.dirname(path))

@@ -294,7 +294,7 @@ def run(module: AnsibleModule, folder: str) -> t.Dict[str, t.Any]:
         },
     }
     if options["disassemble"]:
-        result["disassembly"] = disassembly(module, wanted.compiler, folder, content)
+        result["disassembly"] = disassembly(module, wanted, plan.source, folder, content)
     if module.check_mode and differs:
         result["content"] = base64.b64encode(content).decode()
     attributes = module.load_file_common_arguments(options, path=dest)
@@ -332,11 +332,14 @@ def describe(
     }
 
 
-def disassembly(module: AnsibleModule, compiler: toolchain.Compiler, folder: str, content: bytes) -> t.List[str]:
-    path = os.path.join(folder, os.path.basename(module.params["dest"]))
-    with open(path, "wb") as file:
-        file.write(content)
-    return toolchain.disassemble(module.run_command, compiler, path)
+def disassembly(
+    module: AnsibleModule, wanted: build.Wanted, source: toolchain.Source, folder: str, content: bytes
+) -> t.List[str]:
+    path = os.path.join(folder, os.path.basename(wanted.dest))
+    for name, data in ((path, content), (os.path.join(folder, os.path.basename(source.path)), source.content)):
+        with open(name, "wb") as file:
+            file.write(data)
+    return toolchain.disassemble(module.run_command, wanted.compiler, path)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,32 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""send.py PORT COUNT SIZE: send Ethernet frames, one by one, and print how many the port says have left.
+
+Bounded and paced: a veth holds 256 frames, and drops what comes while it is full.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+
+BURST = 32
+PAUSE_SECONDS = 0.001
+LOCAL_EXPERIMENTAL = b"\x88\xb5"  # IEEE 802, EtherType for experiments: no host answers it
+
+
+def main() -> None:
+    port, count, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    frame = b"\xff" * 6 + b"\x02\x00\x00\x00\x00\x01" + LOCAL_EXPERIMENTAL + bytes(size - 14)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        wire.bind((port, 0))
+        for number in range(count):
+            wire.send(frame)
+            if number % BURST == BURST - 1:
+                time.sleep(PAUSE_SECONDS)
+    shown = subprocess.run(["ip", "-json", "-stats", "link", "show", "dev", port], check=True, stdout=subprocess.PIPE)
+    print(json.loads(shown.stdout)[0]["stats64"]["tx"]["packets"])
+
+
+main()

@@ -1,0 +1,108 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The facts of a fleet as flat rows, for JMESPath."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: counter_rows
+author: ebpf.fleet contributors (@ebpf-fleet)
+version_added: 0.1.0
+short_description: The packet counters of a fleet as rows
+description:
+  - Makes a flat list of rows, one for each host and interface, from the facts that M(ebpf.fleet.xdp_counter_facts) has set.
+  - Hosts without these facts have no rows.
+positional: query
+options:
+  _input:
+    description: P(ansible.builtin.vars#lookup) C(hostvars), or a part of it.
+    type: dict
+    required: true
+  query:
+    description: A JMESPath query over the rows. Needs the Python library jmespath on the controller.
+    type: str
+seealso:
+  - module: ebpf.fleet.xdp_counter_facts
+"""
+
+EXAMPLES = r"""
+- name: The ten interfaces with the most packets
+  ansible.builtin.debug:
+    msg: "{{ hostvars | ebpf.fleet.counter_rows('reverse(sort_by(@, &packets))[:10].[host, interface, packets]') }}"
+  run_once: true
+
+- name: Interfaces where the driver does not take the program
+  ansible.builtin.debug:
+    msg: "{{ hostvars | ebpf.fleet.counter_rows('[?mode==`generic`].{host: host, interface: interface}') }}"
+  run_once: true
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - The rows, sorted by host and interface, or what the query made of them.
+    - Each has C(host), C(interface), C(program), C(collected_at), C(boot_id), and what M(ebpf.fleet.xdp_counter_facts) returns for an
+      interface but C(per_cpu); C(packets_per_second) and C(bytes_per_second) are null where no rates were asked for.
+  type: list
+  elements: dict
+  sample:
+    - host: web1
+      interface: eth0
+      packets: 189
+      bytes: 18522
+      mode: native
+      attached: true
+"""
+
+import json
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+
+def counter_rows(hostvars: t.Mapping[str, t.Any], query: t.Optional[str] = None) -> t.Any:
+    """Raises AnsibleFilterError where the input is no mapping of hosts, or the query is not valid."""
+    try:
+        rows = [
+            row for host in hostvars for row in _rows(host, (hostvars[host].get("ansible_facts") or {}).get("xdp_counter"))
+        ]
+    except (AttributeError, TypeError) as error:
+        raise AnsibleFilterError("counter_rows takes hostvars: {{ hostvars | ebpf.fleet.counter_rows }}") from error
+    rows.sort(key=lambda row: (row["host"], row["interface"]))
+    # Plain data: jmespath asks for the exact type of a value, and Ansible's strings are subclasses.
+    plain = json.loads(json.dumps(rows))
+    return plain if query is None else _search(str(query), plain)
+
+
+def _rows(host: str, facts: t.Optional[t.Mapping[str, t.Any]]) -> t.Iterator[t.Dict[str, t.Any]]:
+    for interface, values in (facts or {}).get("interfaces", {}).items():
+        row = {
+            "host": host,
+            "interface": interface,
+            "program": facts["program"],
+            "collected_at": facts["collected_at"],
+            "boot_id": facts["boot_id"],
+            "packets_per_second": None,
+            "bytes_per_second": None,
+        }
+        row.update((key, value) for key, value in values.items() if key != "per_cpu")
+        yield row
+
+
+def _search(query: str, rows: t.List[t.Dict[str, t.Any]]) -> t.Any:
+    try:
+        import jmespath
+    except ImportError as error:
+        raise AnsibleFilterError(
+            "counter_rows needs the Python library jmespath on the controller for a query: pip install jmespath"
+        ) from error
+    try:
+        return jmespath.search(query, rows)
+    except jmespath.exceptions.JMESPathError as error:
+        raise AnsibleFilterError(f"counter_rows: the query {query!r} failed: {error}") from error
+
+
+class FilterModule:
+    def filters(self) -> t.Dict[str, t.Callable[..., t.Any]]:
+        return {"counter_rows": counter_rows}

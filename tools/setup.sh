@@ -1,0 +1,57 @@
+#!/bin/bash
+# setup.sh demo|test: install what the demo or the tests need: system packages, a virtual environment in
+# build/venv, and build/collections, where Ansible finds this checkout as ebpf.fleet.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+what=$1
+sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+
+fail() {
+	echo "setup: $*" >&2
+	exit 1
+}
+
+[ "$(uname -s)" = Linux ] || fail "XDP is a part of Linux; this is $(uname -s)."
+[ -z "$sudo" ] || command -v sudo >/dev/null || fail "run this as root, or install sudo."
+[ -r /sys/kernel/btf/vmlinux ] || fail "this kernel has no BTF (/sys/kernel/btf/vmlinux); boot one with CONFIG_DEBUG_INFO_BTF=y."
+
+# dnf: package names from Fedora's lists, not tested.
+if command -v apt-get >/dev/null; then
+	packages=(clang libbpf-dev iproute2 util-linux python3-venv)
+	[ "$what" = demo ] || packages+=(llvm bpftool iputils-ping file)
+	missing=()
+	for package in "${packages[@]}"; do
+		dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+	done
+	if [ ${#missing[@]} -gt 0 ]; then
+		echo "Installing ${missing[*]}"
+		$sudo apt-get update -qq
+		$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+	fi
+elif command -v dnf >/dev/null; then
+	packages=(clang libbpf-devel iproute util-linux python3)
+	[ "$what" = demo ] || packages+=(llvm bpftool iputils file)
+	rpm -q "${packages[@]}" >/dev/null || $sudo dnf install -y -q "${packages[@]}"
+else
+	fail "neither apt-get nor dnf is here; install clang, libbpf's headers, iproute2 and Python's venv by other means, and build/venv with tools/requirements-$what.txt."
+fi
+
+for python in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3; do
+	if "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+		break
+	fi
+	python=
+done
+[ -n "$python" ] || fail "no Python 3.11 or later with venv and ensurepip is here; install one."
+
+requirements=tools/requirements-$what.txt
+stamp=build/venv/.$what.$(sha256sum "$requirements" | cut -c1-12)
+if [ ! -e "$stamp" ]; then
+	echo "Installing the Python packages of $requirements into build/venv"
+	[ -x build/venv/bin/python ] || "$python" -m venv build/venv
+	build/venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements"
+	touch "$stamp"
+fi
+
+mkdir -p build/collections/ansible_collections/ebpf
+ln -sfn ../../../.. build/collections/ansible_collections/ebpf/fleet
