@@ -15,7 +15,7 @@ from . import plan as planning
 from .errors import FleetError
 from .libbpf import BpfError, Libbpf, Object
 from .observe import Seen
-from .pins import BPFFS, NEW, Record, mount, write_record
+from .pins import BPFFS, NEW, Record, make_folder, mount, write_record
 
 BUSY_SECONDS = 2.0
 BUSY_ERRORS = (errno.EBUSY, errno.EEXIST)
@@ -117,7 +117,7 @@ class Applier:
 
     def _replace_pin(self, fd: int, path: str) -> None:
         """Pin under a name of its own first, then rename: at no time is there no pin."""
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        make_folder(os.path.dirname(path))
         _remove(path + NEW)
         self.lib.pin(fd, path + NEW)
         os.rename(path + NEW, path)

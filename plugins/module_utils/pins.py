@@ -134,6 +134,15 @@ def places(root: str, name: str) -> t.List[Place]:
     return [Place(root, name, unescape(each)) for each in sorted(names)]
 
 
+def make_folder(path: str) -> None:
+    """With those that are missing above it, for root alone."""
+    umask = os.umask(0o077)
+    try:
+        os.makedirs(path, exist_ok=True)
+    finally:
+        os.umask(umask)
+
+
 def names(root: str) -> t.List[str]:
     """All names under which something is pinned."""
     return [entry.name for entry in _scan(root)]
@@ -237,8 +246,7 @@ def write_record(place: Place, record: t.Optional[Record]) -> None:
             with contextlib.suppress(OSError):
                 os.rmdir(each)
         return
-    os.makedirs(RECORDS, mode=0o700, exist_ok=True)  # what is below it is root's alone
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     new = place.record + NEW
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(record._asdict(), file)

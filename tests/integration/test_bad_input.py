@@ -1,0 +1,221 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad input: each a clear paragraph, and nothing changed (Host.refused sees to both)."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+import pytest
+from conftest import COLLECTIONS, ROOT, Host, sh
+
+Compiled = t.Callable[..., str]
+
+
+@pytest.fixture
+def attach(host: Host, compiled: Compiled) -> t.Callable[..., str]:
+    """attach(OPTION=…): the paragraph in which xdp_program refuses."""
+    usual = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
+    return lambda **options: host.refused("xdp_program", **{**usual, **options})
+
+
+@pytest.mark.parametrize(
+    ("interface", "words"),
+    [
+        ("nope0", "there is no interface nope0"),
+        ("a/b", "interface 'a/b' cannot exist"),
+        ("../eth0", "interface '../eth0' cannot exist"),
+        (".", "interface '.' cannot exist"),
+        ("..", "interface '..' cannot exist"),
+        ("eth0.99", "there is no interface eth0.99"),
+        ("x" * 200, "cannot exist: Linux allows 1 to 15 characters"),
+        ("", "interface '' cannot exist"),
+        ("eth 0", "interface 'eth 0' cannot exist"),
+    ],
+)
+def test_interfaces(attach: t.Callable[..., str], interface: str, words: str) -> None:
+    message = attach(interfaces=[interface])
+    assert words in message and len(message) < 300
+
+
+@pytest.mark.parametrize("name", ["a/b", "a.b", "..", "x" * 200, "", "a b", "%new"])
+def test_names(host: Host, attach: t.Callable[..., str], name: str) -> None:
+    if name:
+        message = attach(name=name)
+        assert "cannot be used: it becomes a folder of bpffs" in message and len(message) < 300
+        assert "cannot be used" in host.refused("xdp_program", name=name, state="absent")
+    assert "cannot be used" in host.refused("xdp_counter_facts", name=name)
+
+
+def test_objects(attach: t.Callable[..., str], compiled: Compiled, tmp_path: pathlib.Path) -> None:
+    with open(compiled("packet_count"), "rb") as file:
+        good = file.read()
+
+    def given(content: bytes) -> str:
+        path = tmp_path / "given.bpf.o"
+        path.write_bytes(content)
+        return attach(object=str(path))
+
+    assert "there is no object /nowhere/x.bpf.o on this host" in attach(object="/nowhere/x.bpf.o")
+    assert "Is a directory" in attach(object=str(tmp_path))
+    assert "is not an ELF file" in given(b"")
+    assert "is not an ELF file" in given(b"#!/bin/sh\n")
+    assert "is truncated" in given(good[:30])
+    for length in (64, 500, len(good) // 2, len(good) - 1):
+        assert "is truncated or damaged" in given(good[:length])
+    with open("/bin/true", "rb") as file:
+        assert "is not a BPF object: it is an ELF file for machine" in given(file.read())
+    assert "64-bit little-endian" in given(good[:4] + b"\x01" + good[5:])
+
+
+def test_damaged_objects_never_end_in_a_traceback(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
+    import random
+
+    chance = random.Random(20261123)
+    with open(compiled("counter"), "rb") as file:
+        good = file.read()
+    path = tmp_path / "damaged.bpf.o"
+    refused = 0
+    for _ in range(25):
+        damaged = bytearray(good)
+        for _ in range(chance.randint(1, 8)):
+            damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+        path.write_bytes(damaged)
+        result = host.module("xdp_program", object=str(path), interfaces=["eth0"], state="loaded", name="damaged")
+        refused += bool(result.get("failed"))
+        host.ok("xdp_program", name="damaged", state="absent")
+    assert refused, "not one was damaged enough to be refused"
+
+
+def test_programs(attach: t.Callable[..., str], compiled: Compiled) -> None:
+    none = attach(object=compiled("broken", NO_XDP=1))
+    assert "has no XDP program; its programs: classify (section tc)" in none
+    several = attach(object=compiled("broken", TWO=1))
+    assert "has several XDP programs: first, second; say which one with program: NAME" in several
+    assert "has no XDP program 'third'; it has first, second" in attach(object=compiled("broken", TWO=1), program="third")
+
+
+def test_one_of_several_programs_by_name(host: Host, compiled: Compiled) -> None:
+    host.ok("xdp_program", object=compiled("broken", TWO=1), program="second", interfaces=["eth0"])
+    found = host.xdp("eth0")
+    assert found and found["prog"]["name"] == "second"
+
+
+def test_verifier_refusal_shows_the_end_of_its_log(attach: t.Callable[..., str], compiled: Compiled) -> None:
+    message = attach(object=compiled("broken", REFUSED=1))
+    assert "cannot load refused of" in message
+    assert "Permission denied" in message or "Invalid argument" in message
+    assert "invalid mem access" in message or "invalid access to packet" in message
+    assert "processed" in message.splitlines()[-1], "the last line of the verifier's log"
+
+
+def test_checksums(host: Host, attach: t.Callable[..., str], compiled: Compiled) -> None:
+    message = attach(checksum="0" * 64)
+    assert "has the checksum" in message and "refused, and nothing was changed" in message
+    content = base64.b64encode(b"other").decode()
+    assert "has the checksum" in attach(content=content, checksum="0" * 64)
+    assert "content is not Base64" in attach(content="*")
+    good = sh("sha256sum", compiled("packet_count")).split()[0]
+    host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"], checksum=good.upper())
+    foretold = host.ok(
+        "xdp_program", check=True, object=compiled("packet_count"), interfaces=["eth0"], checksum="0" * 64, name="packet_count"
+    )
+    assert foretold["changed"] and "foretells the run after an earlier task" in str(foretold["warnings"])
+
+
+def test_objects_that_others_can_write(host: Host, attach: t.Callable[..., str], compiled: Compiled, tmp_path: pathlib.Path) -> None:
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir(mode=0o777)
+    open_to_all.chmod(0o777)
+    path = open_to_all / "x.bpf.o"
+    path.write_bytes(pathlib.Path(compiled("packet_count")).read_bytes())
+    message = attach(object=str(path))
+    assert f"{path} is not safe to load: {open_to_all}" in message and "allow_unsafe_paths" in message
+    open_to_all.chmod(0o755)
+    os.chown(path, 12345, -1)
+    assert "owner 12345" in attach(object=str(path))
+    host.ok("xdp_program", object=str(path), interfaces=["eth0"], allow_unsafe_paths=True)
+
+
+def test_options(host: Host, attach: t.Callable[..., str]) -> None:
+    assert "interfaces is an empty list" in attach(interfaces=[])
+    assert "one of" in attach(mode="fast")
+    assert "missing" in host.refused("xdp_program", state="attached", interfaces=["eth0"])
+    assert "name, program" in host.refused("xdp_program", state="absent")
+    for options in ({"interval": -1}, {"trace_seconds": -1}, {"trace_lines": 0}, {"trace_every": 0}):
+        assert "give a number from" in host.refused("xdp_counter_facts", **options)
+
+
+def test_pin_roots(attach: t.Callable[..., str]) -> None:
+    assert "lies in a file system of type" in attach(pin_root="/var/lib/pins")
+    assert "is not an absolute, plain path" in attach(pin_root="/sys/fs/bpf/../x")
+
+
+def test_not_root(compiled: Compiled) -> None:
+    def as_nobody(module: str, arguments: str) -> str:
+        # Through a pipe: the checkout may lie where nobody may not look.
+        code = (
+            "import os, runpy, sys; import ansible.module_utils.basic, ctypes\n"
+            f"import ansible_collections.ebpf.fleet.plugins.modules.{module} as m\n"
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534); m.main()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code],
+            input='{"ANSIBLE_MODULE_ARGS": {%s}}' % arguments,
+            env={"PYTHONPATH": str(COLLECTIONS), "PATH": os.environ["PATH"], "HOME": "/nonexistent", "TMPDIR": "/tmp"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.stdout
+
+    out = as_nobody("xdp_program", '"object": "/x.bpf.o", "interfaces": ["eth0"]')
+    assert "needs root and this ran as uid 65534; set become: true" in out
+    assert "needs root" in as_nobody("xdp_counter_facts", "")
+    assert "This ran without cap_bpf" in as_nobody("bpf_facts", "")
+
+
+def test_libbpf_missing(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
+    """As on a host without the library: a dynamic loader that finds something else under its name."""
+    (tmp_path / "libbpf.so.1").write_bytes(b"not a library")
+    env = {"LD_LIBRARY_PATH": str(tmp_path)}
+    message = host.refused("xdp_program", env=env, object=compiled("packet_count"), interfaces=["eth0"])
+    assert "libbpf.so.1 (libbpf 1.0 or later) cannot be used on this host" in message
+    assert "libbpf1 on Debian, Ubuntu and SUSE, libbpf on Fedora and RHEL" in message
+    found = host.ok("bpf_facts", env=env)["ansible_facts"]["bpf"]
+    assert found["libbpf"] is None
+    assert any("Libbpf.so.1" in problem or "libbpf.so.1" in problem for problem in found["problems"])
+
+
+def test_bpffs_is_mounted_where_it_is_missing(host: Host, compiled: Compiled) -> None:
+    """In a mount namespace of its own, from which bpffs is gone."""
+    script = """
+        set -e
+        mount --make-rprivate /
+        while mountpoint -q /sys/fs/bpf; do umount /sys/fs/bpf; done
+        python=$1; object=$2
+        run() { echo "{\\"ANSIBLE_MODULE_ARGS\\": {$1}}" | "$python" -W ignore -m ansible_collections.ebpf.fleet.plugins.modules.xdp_program; }
+        task="\\"object\\": \\"$object\\", \\"interfaces\\": [\\"eth0\\"]"
+        run "$task, \\"_ansible_check_mode\\": true" | grep -q "mount bpffs on /sys/fs/bpf"
+        ! mountpoint -q /sys/fs/bpf
+        run '"name": "packet_count", "state": "absent"' | grep -q '"changed": false'
+        ! mountpoint -q /sys/fs/bpf
+        run "$task" | grep -q "mount bpffs on /sys/fs/bpf"
+        mountpoint -q /sys/fs/bpf
+        run "$task" | grep -q '"changed": false'
+        run '"name": "packet_count", "state": "absent"' | grep -q '"changed": true'
+    """
+    host.enter(
+        "env", f"PYTHONPATH={COLLECTIONS}", "unshare", "--mount", "bash", "-c", script, "x", sys.executable, compiled("packet_count")
+    )
+
+
+def test_the_real_bpffs_was_left_alone() -> None:
+    assert os.path.ismount("/sys/fs/bpf")
+    assert (ROOT / "galaxy.yml").exists()

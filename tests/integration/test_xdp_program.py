@@ -1,0 +1,405 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""xdp_program on a real kernel: each state, repairs, upgrades, and what belongs to others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import typing as t
+
+import pytest
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf
+from conftest import Host, bpftool, program_ids, sh
+
+Compiled = t.Callable[..., str]
+BOTH = ["eth0", "eth0.10"]
+
+
+@pytest.fixture
+def attached(host: Host, compiled: Compiled) -> t.Dict[str, t.Any]:
+    """Options of a task that has run once."""
+    options = {"object": compiled("packet_count"), "interfaces": BOTH}
+    assert host.ok("xdp_program", **options)["changed"]
+    return options
+
+
+def repaired(host: Host, options: t.Dict[str, t.Any]) -> t.List[str]:
+    """Steps of a run that check mode foretold exactly, and after which there is nothing more to do."""
+    foretold = host.ok("xdp_program", check=True, **options)
+    done = host.ok("xdp_program", **options)
+    assert (done["steps"], done["diff"]) == (foretold["steps"], foretold["diff"])
+    again = host.ok("xdp_program", **options)
+    assert not again["changed"]
+    assert again["diff"] == {"before": {}, "after": {}}
+    return t.cast("list[str]", done["steps"])
+
+
+def test_first_run_does_what_check_mode_foretold(host: Host, compiled: Compiled) -> None:
+    options = {"object": compiled("packet_count"), "interfaces": BOTH}
+    before, ids = host.state(), program_ids()
+    foretold = host.ok("xdp_program", check=True, **options)
+    assert host.state() == before
+    assert program_ids() == ids
+
+    done = host.ok("xdp_program", **options)
+    assert done["changed"]
+    assert (foretold["steps"], foretold["diff"]) == (done["steps"], done["diff"])
+    for attachment in done["attachments"]:
+        interface = attachment["interface"]
+        link = bpftool("link", "show", "pinned", host.pin(interface, "link"))
+        program = bpftool("prog", "show", "pinned", host.pin(interface, "program"))
+        assert (link["id"], link["prog_id"]) == (attachment["link_id"], attachment["program_id"])
+        assert (program["tag"], program["map_ids"]) == (attachment["tag"], attachment["map_ids"])
+        found = host.xdp(interface)
+        assert found and found["mode"] == 1 and found["prog"]["id"] == attachment["program_id"]
+        assert attachment["mode"] == "native"
+        assert os.stat(host.pin(interface, "")).st_mode & 0o777 == 0o700
+    assert not host.ok("xdp_program", **options)["changed"]
+
+
+def test_each_interface_counts_for_itself(host: Host, attached: t.Dict[str, t.Any]) -> None:
+    host.send("eth0", 1000, 64)
+    host.send("eth0.10", 77, 1514)
+    assert host.counts("eth0") == (1000, 64000)
+    assert host.counts("eth0.10") == (77, 77 * 1514)
+
+
+def test_killed_pins_are_made_again_one_by_one(host: Host, attached: t.Dict[str, t.Any]) -> None:
+    host.send("eth0", 10)
+    os.unlink(host.pin("eth0", "program"))
+    assert repaired(host, attached) == ["eth0: pin the running program again"]
+    os.unlink(host.pin("eth0", "maps/counters"))
+    assert repaired(host, attached) == ["eth0: pin the map counters again"]
+    os.unlink(host.pin("eth0", "link"))
+    assert repaired(host, attached) == ["eth0: attach by link, mode auto"]
+    assert host.counts() == (10, 640)
+
+
+def test_all_pins_killed_is_a_new_start(host: Host, attached: t.Dict[str, t.Any]) -> None:
+    shutil.rmtree(host.pins)
+    steps = repaired(host, attached)
+    assert [step for step in steps if step.startswith("eth0:")] == [
+        "eth0: load packet_count",
+        "eth0: attach by link, mode auto",
+        "eth0: write the record",
+    ]
+
+
+def test_link_pin_killed_while_somebody_holds_the_link(host: Host, attached: t.Dict[str, t.Any]) -> None:
+    with Libbpf().get(host.pin("eth0", "link")):
+        os.unlink(host.pin("eth0", "link"))
+        assert repaired(host, attached) == ["eth0: pin the link again"]
+
+
+def test_link_detached_by_hand(host: Host, attached: t.Dict[str, t.Any]) -> None:
+    host.send("eth0", 10)
+    host.enter("bpftool", "link", "detach", "pinned", host.pin("eth0", "link"))
+    assert repaired(host, attached) == ["eth0: remove the dead link", "eth0: attach by link, mode auto"]
+    host.send("eth0", 10)
+    assert host.counts() == (20, 1280)
+
+
+def test_interface_gone_and_back(host: Host, attached: t.Dict[str, t.Any]) -> None:
+    host.send("eth0.10", 10)
+    host.unplug("eth0.10")
+    assert "there is no interface eth0.10" in host.refused("xdp_program", **attached)
+    host.plug("eth0.10")
+    assert repaired(host, attached) == ["eth0.10: remove the dead link", "eth0.10: attach by link, mode auto"]
+    host.send("eth0.10", 5)
+    assert host.counts("eth0.10") == (15, 960)
+
+
+def test_object_edited_by_hand(host: Host, attached: t.Dict[str, t.Any], tmp_path: t.Any) -> None:
+    edited = tmp_path / "packet_count.bpf.o"
+    with open(attached["object"], "rb") as file:
+        edited.write_bytes(file.read() + b"\n")
+    host.send("eth0", 10)
+    steps = repaired(host, {**attached, "object": str(edited)})
+    assert "eth0: load packet_count, keeping the maps .data.trace, counters" in steps
+    assert "eth0: swap the program in the link" in steps
+    assert host.counts() == (10, 640)
+
+
+def test_leftovers_of_a_killed_run_go(host: Host, attached: t.Dict[str, t.Any]) -> None:
+    new = host.pin("eth0", "program%new")
+    sh("bpftool", "prog", "pin", "pinned", host.pin("eth0", "program"), new)
+    assert repaired(host, attached) == [f"eth0: remove {new}"]
+
+
+def test_upgrade_keeps_the_link_and_the_counts(host: Host, compiled: Compiled) -> None:
+    options = {"interfaces": ["eth0"]}
+    first = host.ok("xdp_program", object=compiled("counter", VERSION=1), **options)["attachments"][0]
+    host.send("eth0", 100)
+    more = {**options, "object": compiled("counter", VERSION=2, MORE=1)}
+    assert repaired(host, more) == [
+        "eth0: load packet_count, keeping the maps counters",
+        "eth0: swap the program in the link",
+        "eth0: write the record",
+    ]
+    second = host.ok("xdp_program", **more)["attachments"][0]
+    assert second["link_id"] == first["link_id"]
+    assert second["program_id"] != first["program_id"]
+    host.send("eth0", 100)
+    assert host.counts() == (200, 12800)
+    # A map whose name the kernel knows only the beginning of is found again, and one that is no longer there goes.
+    os.unlink(host.pin("eth0", "maps/a_map_with_a_long_name"))
+    assert repaired(host, more) == ["eth0: pin the map a_map_with_a_long_name again"]
+    less = {**options, "object": compiled("counter", VERSION=3)}
+    assert f"eth0: remove {host.pin('eth0', 'maps/a_map_with_a_long_name')}" in repaired(host, less)
+    assert host.counts() == (200, 12800)
+
+
+def test_changed_map_shape_fails_before_anything_is_touched(host: Host, compiled: Compiled) -> None:
+    host.ok("xdp_program", object=compiled("counter", VERSION=1), interfaces=BOTH)
+    host.send("eth0", 100)
+    wide = {"object": compiled("counter", WIDE=1), "interfaces": BOTH}
+    for check in (True, False):
+        message = host.refused("xdp_program", check=check, **wide)
+        assert "the map counters has changed its shape" in message
+        assert "value 16 B" in message and "value 24 B" in message and "maps: reset" in message
+    host.send("eth0", 1)
+    assert host.counts() == (101, 6464)
+
+    before = host.xdp("eth0")
+    steps = host.ok("xdp_program", maps="reset", **wide)["steps"]
+    assert "eth0: swap the program in the link" in steps
+    after = host.xdp("eth0")
+    assert before and after and before["prog"]["id"] != after["prog"]["id"]
+    assert host.counts() == (0, 0)
+    host.send("eth0", 3)
+    assert host.counts() == (3, 192)
+    assert not host.ok("xdp_program", maps="reset", **wide)["changed"]
+
+
+def test_detached_keeps_counts_and_attaches_again(host: Host, attached: t.Dict[str, t.Any]) -> None:
+    host.send("eth0", 10)
+    detached = {"name": "packet_count", "state": "detached"}
+    assert repaired(host, detached) == ["eth0: detach", "eth0.10: detach"]
+    assert host.xdp("eth0") is None
+    host.send("eth0", 10)
+    assert host.counts() == (10, 640)
+    facts = host.ok("xdp_counter_facts")["ansible_facts"]["xdp_counter"]
+    assert facts["totals"]["packets"] == 10
+    assert facts["interfaces"]["eth0"]["attached"] is False
+    assert repaired(host, {**attached, "interfaces": ["eth0"]}) == ["eth0: attach by link, mode auto"]
+    host.send("eth0", 10)
+    assert host.counts() == (20, 1280)
+
+
+def test_absent_leaves_no_trace(host: Host, attached: t.Dict[str, t.Any]) -> None:
+    ids = program_ids()
+    steps = repaired(host, {"name": "packet_count", "state": "absent"})
+    assert steps[0] == "eth0: detach"
+    assert host.xdp("eth0") is None
+    assert not os.path.exists(host.pins)
+    assert host.state()[0] == []
+    assert len(program_ids()) == len(ids) - 2
+
+
+def test_absent_of_one_interface_leaves_the_other(host: Host, attached: t.Dict[str, t.Any]) -> None:
+    host.ok("xdp_program", name="packet_count", state="absent", interfaces=["eth0"])
+    assert host.xdp("eth0") is None
+    assert host.xdp("eth0.10")
+    assert not host.ok("xdp_program", **{**attached, "interfaces": ["eth0.10"]})["changed"]
+
+
+def test_absent_of_an_interface_that_is_gone(host: Host, attached: t.Dict[str, t.Any]) -> None:
+    host.unplug("eth0")
+    steps = repaired(host, {"name": "packet_count", "state": "absent"})
+    assert "eth0: remove the dead link" in steps
+    assert not os.path.exists(host.pins)
+
+
+def test_loaded_pins_and_does_not_attach(host: Host, compiled: Compiled) -> None:
+    options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
+    assert repaired(host, {**options, "state": "loaded"}) == ["eth0: load packet_count", "eth0: write the record"]
+    result = host.ok("xdp_program", state="loaded", **options)
+    assert result["attachments"][0]["state"] == "loaded"
+    assert host.xdp("eth0") is None
+    assert repaired(host, options) == ["eth0: attach by link, mode auto"]
+    assert not host.ok("xdp_program", state="loaded", **options)["changed"]
+    assert host.xdp("eth0")
+
+
+def test_modes(host: Host, compiled: Compiled) -> None:
+    options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
+    result = host.ok("xdp_program", mode="generic", **options)
+    found = host.xdp("eth0")
+    assert found and found["mode"] == 2
+    assert result["attachments"][0]["mode"] == "generic"
+    host.send("eth0", 10)
+    assert repaired(host, {**options, "mode": "native"}) == [
+        "eth0: detach",
+        "eth0: attach by link, mode native",
+        "eth0: write the record",
+    ]
+    found = host.xdp("eth0")
+    assert found and found["mode"] == 1
+    host.send("eth0", 10)
+    assert host.counts()[0] == 20
+
+
+def test_auto_falls_back_to_generic_with_a_warning(host: Host, compiled: Compiled) -> None:
+    host.plug("jumbo0", 9000)
+    plain = {"object": compiled("counter"), "interfaces": ["jumbo0"]}  # has no twin for several buffers
+    result = host.ok("xdp_program", **plain)
+    assert result["attachments"][0]["mode"] == "generic"
+    assert "jumbo0 does not take packet_count in native mode" in str(result["warnings"])
+    assert not host.ok("xdp_program", **plain)["changed"]
+    message = host.refused("xdp_program", mode="native", **plain)
+    assert "cannot attach by link, mode native for packet_count on jumbo0" in message
+    host.send("jumbo0", 5, 9000)
+    assert host.counts("jumbo0") == (5, 45000)
+
+
+def test_jumbo_frames_are_counted_in_the_driver(host: Host, compiled: Compiled) -> None:
+    host.plug("jumbo0", 9000)
+    options = {"object": compiled("packet_count"), "interfaces": ["eth0", "jumbo0"]}
+    plain, jumbo = host.ok("xdp_program", **options)["attachments"]
+    assert (plain["mode"], jumbo["mode"]) == ("native", "native")
+    assert plain["tag"] != jumbo["tag"]
+    host.send("jumbo0", 50, 9000)
+    assert host.counts("jumbo0") == (50, 450000)
+    assert not host.ok("xdp_program", **options)["changed"]
+
+
+def attach_by_netlink(host: Host, object_file: str, interface: str = "eth0", kind: str = "xdp") -> int:
+    path = f"/sys/fs/bpf/{host.name}-foreign"
+    sh("bpftool", "prog", "load", object_file, path)
+    try:
+        number = bpftool("prog", "show", "pinned", path)["id"]
+        host.enter("bpftool", "net", "attach", kind, "id", number, "dev", interface)
+        return t.cast(int, number)
+    finally:
+        os.unlink(path)
+
+
+def attach_by_link(host: Host, object_file: str, path: str) -> int:
+    """What another owner would do: a link of his own, pinned elsewhere."""
+    code = (
+        "import sys; from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf; import socket\n"
+        "lib = Libbpf(); o = lib.open(open(sys.argv[1], 'rb').read(), 'foreign'); o.load({'packet_count'}, {})\n"
+        "link = lib.link_create(o.program_fd('packet_count'), socket.if_nametoindex('eth0'), 'native')\n"
+        "lib.pin(link.number, sys.argv[2]); print(lib.program_info(o.program_fd('packet_count')).id)"
+    )
+    import sys
+
+    from conftest import COLLECTIONS
+
+    return int(host.enter("env", f"PYTHONPATH={COLLECTIONS}", sys.executable, "-c", code, object_file, path))
+
+
+@pytest.mark.parametrize("how", ["netlink", "link"])
+def test_anothers_program_is_named_and_left_alone(host: Host, compiled: Compiled, how: str) -> None:
+    pin = f"/sys/fs/bpf/{host.name}-link"
+    foreign = compiled("counter", VERSION=7)
+    number = attach_by_netlink(host, foreign) if how == "netlink" else attach_by_link(host, foreign, pin)
+    try:
+        tag = bpftool("prog", "show", "id", number)["tag"]
+        options = {"object": compiled("packet_count"), "interfaces": ["eth0.10", "eth0"]}
+        for check in (True, False):
+            message = host.refused("xdp_program", check=check, **options)
+            assert f"XDP program {number} 'packet_count' (tag {tag}), attached by {how}" in message
+            assert "which is not ours" in message and "on_conflict: replace" in message
+        assert host.xdp("eth0.10") is None
+
+        problems = host.ok("bpf_facts")["ansible_facts"]["bpf"]["problems"]
+        assert any(f"eth0 carries XDP program {number}" in problem for problem in problems)
+
+        steps = repaired(host, {**options, "on_conflict": "replace"})
+        assert any(step.startswith(f"eth0: take off XDP program {number}") for step in steps)
+        host.send("eth0", 4)
+        assert host.counts() == (4, 256)
+    finally:
+        if os.path.exists(pin):
+            os.unlink(pin)
+
+
+def test_anothers_program_is_put_back_if_ours_cannot_be_attached(host: Host, compiled: Compiled) -> None:
+    host.plug("jumbo0", 9000)
+    number = attach_by_netlink(host, compiled("counter", VERSION=7), "jumbo0", "xdpgeneric")
+    options = {"object": compiled("counter", VERSION=1), "interfaces": ["eth0", "jumbo0"], "on_conflict": "replace"}
+    message = host.refused("xdp_program", mode="native", **options)
+    assert "cannot attach by link, mode native for packet_count on jumbo0" in message
+    found = host.xdp("jumbo0")
+    assert found and (found["prog"]["id"], found["mode"]) == (number, 2)
+    assert host.xdp("eth0") is None
+
+
+def test_detached_and_absent_leave_anothers_program_alone(host: Host, compiled: Compiled) -> None:
+    options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
+    host.ok("xdp_program", state="loaded", **options)
+    number = attach_by_netlink(host, compiled("counter", VERSION=7))
+    assert not host.ok("xdp_program", state="loaded", **options)["changed"]
+    host.ok("xdp_program", name="packet_count", state="absent")
+    found = host.xdp("eth0")
+    assert found and found["prog"]["id"] == number
+
+
+def test_one_bad_interface_stops_all_or_none(host: Host, compiled: Compiled) -> None:
+    options = {"object": compiled("packet_count"), "interfaces": ["eth0", "nope0", "eth0.10"]}
+    assert "there is no interface nope0" in host.refused("xdp_program", **options)
+    result = host.module("xdp_program", on_error="continue", **options)
+    assert result["failed"] and result["changed"]
+    assert "1 of 3 interfaces failed" in result["msg"]
+    states = {each["interface"]: each["state"] for each in result["attachments"]}
+    assert states == {"eth0": "attached", "eth0.10": "attached", "nope0": "failed"}
+    assert host.xdp("eth0") and host.xdp("eth0.10")
+
+
+def test_failure_half_way_puts_the_first_interface_back(host: Host, compiled: Compiled) -> None:
+    host.plug("jumbo0", 9000)
+    host.ok("xdp_program", object=compiled("counter", VERSION=1), interfaces=["eth0"], mode="native")
+    host.send("eth0", 10)
+    before = host.xdp("eth0")
+    message = host.refused(
+        "xdp_program", object=compiled("counter", VERSION=2), interfaces=["eth0", "eth0.10", "jumbo0"], mode="native"
+    )
+    assert "jumbo0" in message
+    assert host.xdp("eth0") == before
+    assert host.xdp("eth0.10") is None
+    host.send("eth0", 10)
+    assert host.counts() == (20, 1280)
+
+
+def test_two_runs_at_once_take_turns(host: Host, compiled: Compiled) -> None:
+    runs = [
+        host.start("xdp_program", object=compiled("counter", VERSION=version), interfaces=BOTH) for version in (1, 2, 3, 4)
+    ]
+    for run in runs:
+        out, err = run.communicate(timeout=60)
+        assert '"failed"' not in out, out + err
+    tags = {bpftool("prog", "show", "pinned", host.pin(interface, "program"))["tag"] for interface in BOTH}
+    assert len(tags) == 1
+
+
+def test_two_names_on_two_interfaces(host: Host, compiled: Compiled) -> None:
+    one = {"object": compiled("packet_count"), "interfaces": ["eth0"], "name": "first"}
+    two = {"object": compiled("packet_count"), "interfaces": ["eth0.10"], "name": "second"}
+    host.ok("xdp_program", **one)
+    host.ok("xdp_program", **two)
+    host.ok("xdp_program", name="first", state="absent")
+    assert host.xdp("eth0") is None and host.xdp("eth0.10")
+
+
+def test_content_is_written_and_foretold(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
+    import base64
+
+    with open(compiled("packet_count"), "rb") as file:
+        content = base64.b64encode(file.read()).decode()
+    path = tmp_path / "new" / "packet_count.bpf.o"
+    options = {"object": str(path), "content": content, "interfaces": ["eth0"], "program": "packet_count"}
+    foretold = host.ok("xdp_program", check=True, **options)
+    assert not path.exists()
+    done = host.ok("xdp_program", **options)
+    assert done["steps"] == foretold["steps"] and done["steps"][0] == f"write {path}"
+    assert base64.b64encode(path.read_bytes()).decode() == content
+    assert not host.ok("xdp_program", **options)["changed"]
+
+
+def test_check_mode_without_the_object_that_is_still_to_be_built(host: Host, tmp_path: t.Any) -> None:
+    options = {"object": str(tmp_path / "none.bpf.o"), "interfaces": ["eth0"], "name": "packet_count"}
+    foretold = host.ok("xdp_program", check=True, **options)
+    assert foretold["changed"]
+    assert foretold["steps"] == ["eth0: load packet_count", "eth0: attach by link, mode auto", "eth0: write the record"]
