@@ -1,0 +1,250 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Role, playbooks, filter and ad-hoc commands, as a user types them, on a fleet of two hosts."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import typing as t
+
+import pytest
+from conftest import COLLECTIONS, ROOT, Host, bpftool, program_ids
+
+BIN = pathlib.Path(sys.executable).parent
+
+
+class Fleet:
+    """Two hosts and their inventory, and the commands of Ansible on them."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+        self.hosts: t.List[Host] = []
+        try:
+            for name in ("one", "two"):
+                self.hosts.append(Host(f"ebpf-test-{os.getpid()}-{name}"))
+        except BaseException:
+            self.close()
+            raise
+        inventory = {
+            "fleet": {
+                "vars": {
+                    "ansible_connection": "ebpf.fleet.netns",
+                    "ansible_python_interpreter": sys.executable,
+                    "xdp_counter_directory": f"{folder}/{{{{ inventory_hostname }}}}",
+                    "xdp_counter_controller_directory": f"{folder}/controller",
+                    "xdp_counter_interfaces": ["eth0", "eth0.10"],
+                },
+                "hosts": {host.name.split("-")[-1]: {"ansible_host": host.name} for host in self.hosts},
+            }
+        }
+        self.inventory = folder / "inventory.json"
+        self.inventory.write_text(json.dumps(inventory))
+
+    def run(self, *command: t.Any, fails: bool = False) -> str:
+        env = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_PIPELINING": "true",
+            "ANSIBLE_FORCE_COLOR": "0",
+        }
+        words = [str(BIN / command[0]), "-i", str(self.inventory), *map(str, command[1:])]
+        done = subprocess.run(words, env=env, capture_output=True, text=True, check=False, cwd=self.folder)
+        text = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, text
+        assert "Traceback" not in text
+        assert fails or "WARNING" not in text, text
+        return text
+
+    def play(self, name: str, *more: t.Any, fails: bool = False) -> str:
+        return self.run("ansible-playbook", f"ebpf.fleet.{name}", *more, fails=fails)
+
+    def close(self) -> None:
+        for host in self.hosts:
+            host.close()
+
+
+def recap(text: str) -> t.List[t.Tuple[str, int, int]]:
+    """Host, changed, failed of each line of the recap."""
+    found = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=0\s+failed=(\d+)", text, re.M)
+    return [(host, int(changed), int(failed)) for host, changed, failed in found]
+
+
+def diffs(text: str) -> t.List[str]:
+    """The lines of all diffs. Hosts finish in any order."""
+    return sorted(line for line in text.splitlines() if line[:1] in ("+", "-"))
+
+
+@pytest.fixture
+def fleet(tmp_path: pathlib.Path) -> t.Iterator[Fleet]:
+    made = Fleet(tmp_path)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("build", ["target", "controller", "prebuilt"])
+def test_deploy_facts_remove(fleet: Fleet, build: str, compiled: t.Callable[..., str]) -> None:
+    how = ["-e", f"xdp_counter_build={build}"]
+    if build == "prebuilt":
+        how += ["-e", f"xdp_counter_object={compiled('packet_count')}"]
+    before, ids = [host.state() for host in fleet.hosts], program_ids()
+    foretold = fleet.play("deploy", "--check", "--diff", *how)
+    assert ([host.state() for host in fleet.hosts], program_ids()) == (before, ids)
+    assert not (fleet.folder / "one").exists()
+    done = fleet.play("deploy", "--diff", *how)
+    assert diffs(foretold) == diffs(done)
+    changes = 2 if build == "target" else 1
+    assert recap(foretold) == recap(done) == [("one", changes, 0), ("two", changes, 0)]
+    assert recap(fleet.play("deploy", *how)) == [("one", 0, 0), ("two", 0, 0)]
+    assert recap(fleet.play("deploy", "--check", *how)) == [("one", 0, 0), ("two", 0, 0)]
+
+    one, two = fleet.hosts
+    one.send("eth0", 321)
+    two.send("eth0.10", 123)
+    report = fleet.folder / "report.json"
+    text = fleet.play("facts", "-e", f"xdp_counter_report={report}")
+    assert re.search(r"one +eth0 +native +321 +20544 ", text)
+    rows = {(row["host"], row["interface"]): row["packets"] for row in json.loads(report.read_text())}
+    assert rows == {("one", "eth0"): 321, ("one", "eth0.10"): 0, ("two", "eth0"): 0, ("two", "eth0.10"): 123}
+
+    assert recap(fleet.play("remove", "--check")) == [("one", 2, 0), ("two", 2, 0)]
+    assert recap(fleet.play("remove")) == [("one", 2, 0), ("two", 2, 0)]
+    assert recap(fleet.play("remove")) == [("one", 0, 0), ("two", 0, 0)]
+    assert [host.state() for host in fleet.hosts] == before
+    assert not (fleet.folder / "one").exists()
+
+
+def test_upgrade_is_foretold_and_keeps_counts(fleet: Fleet) -> None:
+    fleet.play("deploy")
+    fleet.hosts[0].send("eth0", 50)
+    for build in ("target", "controller"):
+        flags = json.dumps({"xdp_counter_cflags": ["-mcpu=v2" if build == "target" else "-mcpu=v1"]})
+        newer = ["-e", f"xdp_counter_build={build}", "-e", flags]
+        foretold = fleet.play("deploy", "--check", "--diff", *newer)
+        done = fleet.play("deploy", "--diff", *newer)
+        assert diffs(foretold) == diffs(done)
+        assert "swap the program in the link" in done
+        assert recap(foretold) == recap(done)
+        assert recap(fleet.play("deploy", *newer)) == [("one", 0, 0), ("two", 0, 0)]
+    assert fleet.hosts[0].counts() == (50, 3200)
+
+
+def test_rolling_stops_at_the_first_batch_that_fails(fleet: Fleet) -> None:
+    fleet.hosts[0].unplug("eth0.10")
+    rolling = ["-e", "xdp_counter_serial=1", "-e", "xdp_counter_max_fail_percentage=0"]
+    text = fleet.play("deploy", *rolling, fails=True)
+    assert "there is no interface eth0.10 on this host" in text
+    assert fleet.hosts[0].xdp("eth0") is None
+    assert fleet.hosts[1].xdp("eth0") is None
+
+
+def test_no_compiler_says_what_to_do(fleet: Fleet) -> None:
+    text = fleet.play("deploy", "-e", "xdp_counter_clang=clang-99", fails=True)
+    assert "clang-99 is not on this host: install the package clang" in text
+    assert "xdp_counter_build: controller" in text
+
+
+def test_prebuilt_without_an_object_and_no_default_route(fleet: Fleet) -> None:
+    assert "set xdp_counter_object" in fleet.play("deploy", "-e", "xdp_counter_build=prebuilt", fails=True)
+    text = fleet.play("deploy", "-e", '{"xdp_counter_interfaces": []}', fails=True)
+    assert "This host has no default route; say which interfaces" in text
+
+
+def test_the_default_routes_interface(fleet: Fleet) -> None:
+    for host in fleet.hosts:
+        host.enter("ip", "address", "add", "10.9.0.1/24", "dev", "eth0.10")
+        host.enter("ip", "route", "add", "default", "via", "10.9.0.254")
+    everywhere = ["-e", '{"xdp_counter_interfaces": []}']
+    fleet.play("deploy", *everywhere)
+    for host in fleet.hosts:
+        assert host.xdp("eth0.10") and not host.xdp("eth0")
+    fleet.play("remove", *everywhere)
+    assert not fleet.hosts[0].xdp("eth0.10")
+
+
+def test_ad_hoc(fleet: Fleet) -> None:
+    """What people will type."""
+    fleet.play("deploy")
+    one = fleet.hosts[0]
+    done = threading.Event()
+
+    def traffic() -> None:
+        while not done.wait(0.1):
+            one.send("eth0", 1)
+
+    sender = threading.Thread(target=traffic)
+    sender.start()
+    try:
+        text = fleet.run("ansible", "fleet", "-m", "ebpf.fleet.xdp_counter_facts", "-a", "trace_seconds=2")
+    finally:
+        done.set()
+        sender.join()
+    facts = json.loads(text.split("one | SUCCESS => ")[1].split("\ntwo | ")[0])["ansible_facts"]["xdp_counter"]
+    assert facts["totals"]["packets"] > 5
+    assert facts["trace"]["lines"] and all("ifindex" in line["message"] for line in facts["trace"]["lines"])
+    dump = bpftool("map", "dump", "pinned", one.pin("eth0", "maps/%2Edata%2Etrace"))
+    assert dump[0]["formatted"]["value"][".data.trace"][0]["trace"]["every"] == 0
+    assert '"problems": []' in fleet.run("ansible", "fleet", "-m", "ebpf.fleet.bpf_facts")
+
+
+def test_connection_says_what_is_missing(fleet: Fleet) -> None:
+    broken = json.loads(fleet.inventory.read_text())
+    broken["fleet"]["hosts"] = {"gone": {}}
+    fleet.inventory.write_text(json.dumps(broken))
+    text = fleet.run("ansible", "fleet", "-m", "ansible.builtin.ping", fails=True)
+    assert "there is no network namespace 'gone'" in text
+
+
+def test_query(fleet: Fleet) -> None:
+    fleet.play("deploy")
+    fleet.hosts[1].send("eth0", 9)
+    play = fleet.folder / "query.yml"
+    play.write_text(
+        """
+- hosts: fleet
+  gather_facts: false
+  tasks:
+    - ebpf.fleet.xdp_counter_facts:
+    - ansible.builtin.debug:
+        msg: "busiest {{ hostvars | ebpf.fleet.counter_rows('max_by(@, &packets).[host, interface, packets]') }}"
+      run_once: true
+    - ansible.builtin.debug:
+        msg: "{{ hostvars | ebpf.fleet.counter_rows('[?') }}"
+      run_once: true
+"""
+    )
+    text = fleet.run("ansible-playbook", play, fails=True)
+    assert "busiest ['two', 'eth0', 9]" in text
+    assert "the query '[?' failed" in text
+
+
+def test_installed_from_a_built_tarball(fleet: Fleet, tmp_path: pathlib.Path) -> None:
+    """What is published has all that the role needs, the linked source included."""
+    source = tmp_path / "checkout"
+    files = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in files.stdout.splitlines():
+        if (ROOT / name).exists():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, source / name, follow_symlinks=False)
+    galaxy = str(BIN / "ansible-galaxy")
+    subprocess.run([galaxy, "collection", "build", "--output-path", tmp_path], cwd=source, check=True, capture_output=True)
+    (tarball,) = tmp_path.glob("ebpf-fleet-*.tar.gz")
+    subprocess.run(
+        [galaxy, "collection", "install", "--offline", "-p", tmp_path / "installed", tarball], check=True, capture_output=True
+    )
+    installed = tmp_path / "installed/ansible_collections/ebpf/fleet"
+    assert (installed / "roles/xdp_counter/files/bpf/packet_count.bpf.c").read_text() == (
+        ROOT / "files/bpf/packet_count.bpf.c"
+    ).read_text()
