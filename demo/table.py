@@ -23,7 +23,9 @@ def main() -> int:
         equal = sent.get(key) == row["packets"]
         differ += not equal
         print(
-            LINE.format(*key, row["mode"] or "-", sent.get(key, "-"), str(row["packets"]), "equal" if equal else "DIFFERENT")
+            LINE.format(
+                *key, row["mode"] or "-", sent.get(key, "-"), str(row["packets"]), "equal" if equal else "DIFFERENT"
+            )
         )
     return 1 if differ or not sent else 0
 

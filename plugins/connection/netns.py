@@ -12,7 +12,8 @@ version_added: 0.1.0
 short_description: Run tasks in a network namespace of this machine
 description:
   - Treats a named network namespace, as C(ip netns add) makes it, as a host.
-  - Only the network namespace is entered. C(ip netns exec) would mount a fresh C(/sys) as well, behind which bpffs is out of sight.
+  - Only the network namespace is entered. C(ip netns exec) would mount a fresh C(/sys) as well, behind which bpffs is
+    out of sight.
   - Files, processes and users are those of this machine. Ansible must run as root.
 notes:
   - Namespaces of one machine share bpffs. The modules of this collection therefore pin below C(PIN_ROOT@NAMESPACE).
@@ -53,11 +54,15 @@ class Connection(LocalConnection):
 
     transport = "ebpf.fleet.netns"
 
-    def exec_command(self, cmd: str, in_data: t.Optional[bytes] = None, sudoable: bool = True) -> t.Tuple[int, bytes, bytes]:
+    def exec_command(
+        self, cmd: str, in_data: t.Optional[bytes] = None, sudoable: bool = True
+    ) -> t.Tuple[int, bytes, bytes]:
         name = self.get_option("netns")
         path = os.path.join("/run/netns", name)
         if "/" in name or name in ("", ".", "..") or not os.path.exists(path):
-            raise AnsibleConnectionFailure(f"there is no network namespace {name!r}; `ip netns list` lists those there are")
+            raise AnsibleConnectionFailure(
+                f"there is no network namespace {name!r}; `ip netns list` lists those there are"
+            )
         if os.geteuid() != 0:
             raise AnsibleConnectionFailure(f"entering the network namespace {name} needs root; run ansible with sudo")
         entered = shlex.join(["nsenter", f"--net={path}", "--", "/bin/sh", "-c", cmd])

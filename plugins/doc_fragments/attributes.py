@@ -11,13 +11,15 @@ class ModuleDocFragment:
 options: {}
 requirements:
   - Python 3.8 or later on the target
-  - libbpf.so.1 on the target (package libbpf1 on Debian, Ubuntu and SUSE, libbpf on Fedora and RHEL), which iproute2 brings on
+  - libbpf.so.1 on the target (package libbpf1 on Debian, Ubuntu and SUSE, libbpf on Fedora and RHEL), which iproute2
+    brings on
     most of today's distributions
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying the target.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff
+      mode.
   platform:
     description: Target OS/families that can be operated against.
     platforms: linux
@@ -30,7 +32,8 @@ options:
     description:
       - The folder in bpffs below which everything is pinned, as C(PIN_ROOT/NAME/INTERFACE/{link,program,maps/MAP\}).
       - bpffs allows no dot in a name, so V(eth0.10) is written C(eth0%2E10).
-      - In another network namespace than the machine's own, C(@NAMESPACE) is appended to it, because all namespaces of
+      - In another network namespace than the machine's own, C(@NAMESPACE) is appended to it, because all namespaces
+        of
         a machine share bpffs and each may have an V(eth0).
     type: path
     default: /sys/fs/bpf/ebpf_fleet

@@ -11,7 +11,8 @@ author: ebpf.fleet contributors (@ebpf-fleet)
 version_added: 0.1.0
 short_description: The packet counters of a fleet as rows
 description:
-  - Makes a flat list of rows, one for each host and interface, from the facts that M(ebpf.fleet.xdp_counter_facts) has set.
+  - Makes a flat list of rows, one for each host and interface, from the facts that M(ebpf.fleet.xdp_counter_facts)
+    has set.
   - Hosts without these facts have no rows.
 positional: query
 options:
@@ -42,7 +43,8 @@ RETURN = r"""
 _value:
   description:
     - The rows, sorted by host and interface, or what the query made of them.
-    - Each has C(host), C(interface), C(program), C(collected_at), C(boot_id), and what M(ebpf.fleet.xdp_counter_facts) returns for an
+    - Each has C(host), C(interface), C(program), C(collected_at), C(boot_id), and what
+      M(ebpf.fleet.xdp_counter_facts) returns for an
       interface but C(per_cpu); C(packets_per_second) and C(bytes_per_second) are null where no rates were asked for.
   type: list
   elements: dict
@@ -65,7 +67,9 @@ def counter_rows(hostvars: t.Mapping[str, t.Any], query: t.Optional[str] = None)
     """Raises AnsibleFilterError where the input is no mapping of hosts, or the query is not valid."""
     try:
         rows = [
-            row for host in hostvars for row in _rows(host, (hostvars[host].get("ansible_facts") or {}).get("xdp_counter"))
+            row
+            for host in hostvars
+            for row in _rows(host, (hostvars[host].get("ansible_facts") or {}).get("xdp_counter"))
         ]
     except (AttributeError, TypeError) as error:
         raise AnsibleFilterError("counter_rows takes hostvars: {{ hostvars | ebpf.fleet.counter_rows }}") from error
@@ -76,7 +80,9 @@ def counter_rows(hostvars: t.Mapping[str, t.Any], query: t.Optional[str] = None)
 
 
 def _rows(host: str, facts: t.Optional[t.Mapping[str, t.Any]]) -> t.Iterator[t.Dict[str, t.Any]]:
-    for interface, values in (facts or {}).get("interfaces", {}).items():
+    if not facts:
+        return
+    for interface, values in facts["interfaces"].items():
         row = {
             "host": host,
             "interface": interface,

@@ -34,9 +34,7 @@ class Applier:
     A context manager: it holds the old programs and links until it ends, so that they can be put back.
     """
 
-    def __init__(
-        self, lib: Libbpf, name: str, image: t.Optional[Image], warn: t.Callable[[str], None]
-    ) -> None:
+    def __init__(self, lib: Libbpf, name: str, image: t.Optional[Image], warn: t.Callable[[str], None]) -> None:
         self.lib = lib
         self.name = name
         self.image = image
@@ -67,8 +65,10 @@ class Applier:
                 getattr(self, f"_do_{type(step).__name__}")(plan.seen, step)
         except (BpfError, OSError, FleetError) as error:
             undo, self._undo = self._undo, before
-            message = error if isinstance(error, FleetError) else FleetError(
-                f"cannot {step} for {self.name} on {plan.seen.interface}: {error.strerror}"
+            message = (
+                error
+                if isinstance(error, FleetError)
+                else FleetError(f"cannot {step} for {self.name} on {plan.seen.interface}: {error.strerror}")
             )
             try:
                 undo.close()

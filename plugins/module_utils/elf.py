@@ -38,7 +38,9 @@ def read_elf(image: bytes, path: str) -> Elf:
     if len(image) < _HEADER.size:
         raise FleetError(f"{path} is truncated: {len(image)} bytes do not hold an ELF header; build or copy it again")
     if image[4:6] != b"\x02\x01":
-        raise FleetError(f"{path} is not a 64-bit little-endian ELF file; give an object built with clang -target bpfel")
+        raise FleetError(
+            f"{path} is not a 64-bit little-endian ELF file; give an object built with clang -target bpfel"
+        )
     ident, kind, machine, version, _e, _p, offset, _f, _s, _ps, _pn, size, count, names = _HEADER.unpack_from(image)
     if machine != EM_BPF:
         raise FleetError(
@@ -55,9 +57,7 @@ def read_elf(image: bytes, path: str) -> Elf:
         return b"" if header[1] == SHT_NOBITS else image[header[4] : header[4] + header[5]]
 
     strings = content(headers[names])
-    sections = {
-        strings[h[0] : strings.find(b"\0", h[0])].decode(errors="replace"): content(h) for h in headers
-    }
+    sections = {strings[h[0] : strings.find(b"\0", h[0])].decode(errors="replace"): content(h) for h in headers}
     words = [
         f"ELF 64-bit LSB {_TYPES.get(kind, 'object')}",
         "eBPF",

@@ -175,7 +175,9 @@ def problems(facts: t.Mapping[str, t.Any], libbpf_error: t.Optional[str]) -> t.L
     if libbpf_error:
         found.append(libbpf_error)
     if can["xdp_link"] is False:
-        found.append("The kernel has no BPF link for XDP (it came with 5.9): xdp_program cannot attach. Take a newer kernel.")
+        found.append(
+            "The kernel has no BPF link for XDP (it came with 5.9): xdp_program cannot attach. Take a newer kernel."
+        )
     if facts["lockdown"] == "confidentiality":
         found.append(
             "The kernel is locked down for confidentiality: it may refuse bpf_printk, and trace lines do not come."
@@ -184,7 +186,9 @@ def problems(facts: t.Mapping[str, t.Any], libbpf_error: t.Optional[str]) -> t.L
     if facts["jit"]["enable"] == 0:
         found.append("BPF programs are interpreted, which is slow. Set the sysctl net.core.bpf_jit_enable to 1.")
     if not facts["clang"]:
-        found.append(f"There is no clang: bpf_object cannot compile on this host. Install the package clang, {ELSEWHERE}.")
+        found.append(
+            f"There is no clang: bpf_object cannot compile on this host. Install the package clang, {ELSEWHERE}."
+        )
     for name, interface in facts["interfaces"].items():
         for program in interface["xdp"] or ():
             if program["owner"] != "ebpf.fleet":

@@ -583,9 +583,7 @@ class Libbpf:
         """Attach (-1: detach) by netlink, only if the old program (-1: none) is in place."""
         options = _XdpAttachOpts(old_prog_fd=old_program_fd)
         options.sz = ctypes.sizeof(options)
-        self.c.bpf_xdp_attach(
-            ifindex, program_fd, XDP_FLAGS[mode] | XDP_FLAGS_REPLACE, ctypes.byref(options)
-        )
+        self.c.bpf_xdp_attach(ifindex, program_fd, XDP_FLAGS[mode] | XDP_FLAGS_REPLACE, ctypes.byref(options))
 
     # Map elements, as bytes
 
@@ -622,9 +620,7 @@ class Libbpf:
 
     def test_run(self, program_fd: int, packet: bytes, repeat: int = 1, flags: int = 0) -> int:
         """Run a program on a packet; returns the XDP action. BPF_PROG_TEST_RUN."""
-        options = _TestRunOpts(
-            data_in=packet, data_size_in=len(packet), repeat=repeat, flags=flags
-        )
+        options = _TestRunOpts(data_in=packet, data_size_in=len(packet), repeat=repeat, flags=flags)
         options.sz = ctypes.sizeof(options)
         self.c.bpf_prog_test_run_opts(program_fd, ctypes.byref(options))
         return t.cast(int, options.retval)

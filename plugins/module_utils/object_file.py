@@ -46,4 +46,6 @@ def inspect(lib: Libbpf, path: str, content: bytes) -> Inspected:
             return Inspected(Image(facts, content), elf, opened.has_btf)
     except BpfError as error:
         words = error.log or error.strerror
-        raise FleetError(f"{path} cannot be opened as a BPF object: libbpf says: {words}; build or copy it again") from error
+        raise FleetError(
+            f"{path} cannot be opened as a BPF object: libbpf says: {words}; build or copy it again"
+        ) from error

@@ -24,7 +24,9 @@ class Hook(t.NamedTuple):
 
     def __str__(self) -> str:
         how = "by netlink" if self.link_id is None else f"by link {self.link_id}"
-        text = f"XDP program {self.program.id} '{self.program.name}' (tag {self.program.tag}), attached {how}, {self.mode}"
+        text = (
+            f"XDP program {self.program.id} '{self.program.name}' (tag {self.program.tag}), attached {how}, {self.mode}"
+        )
         return text + (", a libxdp dispatcher" if self.program.name == "xdp_dispatcher" else "")
 
 

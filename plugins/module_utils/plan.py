@@ -34,7 +34,7 @@ class ObjectFacts(t.NamedTuple):
         if not every:
             others = ", ".join(f"{p.name} (section {p.section})" for p in self.programs) or "none at all"
             raise FleetError(
-                f"{self.path} has no XDP program; its programs: {others}. Put it into section \"xdp\" with SEC(\"xdp\")"
+                f'{self.path} has no XDP program; its programs: {others}. Put it into section "xdp" with SEC("xdp")'
             )
         listed = ", ".join(every)
         if name:
@@ -297,7 +297,7 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
         "mode": mode,
         "program": program,
         "checksum": source.checksum or "of the object that is still to come",
-        "maps": {pin: str(_as_created(shape)) for pin, shape in sorted(shapes.items())},
+        "maps": {pin: str(shape) for pin, shape in sorted(shapes.items())},
         "pins": pins,
     }
     if live:
@@ -340,7 +340,9 @@ def _held_maps(seen: Seen, pins: t.Iterable[str]) -> t.Dict[str, MapInfo]:
     return found
 
 
-def _reusable(wanted: Wanted, seen: Seen, shapes: t.Mapping[str, MapShape], held: t.Mapping[str, MapInfo]) -> t.Dict[str, int]:
+def _reusable(
+    wanted: Wanted, seen: Seen, shapes: t.Mapping[str, MapShape], held: t.Mapping[str, MapInfo]
+) -> t.Dict[str, int]:
     """Ids of the maps to keep, by pin: the running program's own, else what is pinned."""
     reuse = {}
     for pin, shape in shapes.items():
@@ -358,11 +360,13 @@ def _reusable(wanted: Wanted, seen: Seen, shapes: t.Mapping[str, MapShape], held
 
 
 def _as_created(shape: MapShape, like: t.Optional[MapShape] = None) -> MapShape:
-    """The shape that libbpf gives a map which leaves its size to it (one entry a CPU, whole pages)."""
-    if shape.type in ("perf_event_array", "ringbuf", "user_ringbuf") and like and like.type == shape.type:
-        if shape.max_entries == 0 or shape.type != "perf_event_array":
-            return shape._replace(max_entries=like.max_entries)
-    return shape
+    """The shape that libbpf gives a map which leaves its size to it: one entry a CPU, whole pages."""
+    if not like or like.type != shape.type:
+        return shape
+    left_to_it = shape.type in ("ringbuf", "user_ringbuf") or (
+        shape.type == "perf_event_array" and shape.max_entries == 0
+    )
+    return shape._replace(max_entries=like.max_entries) if left_to_it else shape
 
 
 def _mode_fits(wanted: Wanted, seen: Seen) -> bool:
@@ -385,6 +389,8 @@ def _and(found: t.Sequence[Hook]) -> str:
     return " and ".join(str(hook) for hook in found)
 
 
-def _with_others(after: t.Dict[str, t.Any], seen: Seen, others: t.Optional[t.Sequence[Hook]] = None) -> t.Dict[str, t.Any]:
+def _with_others(
+    after: t.Dict[str, t.Any], seen: Seen, others: t.Optional[t.Sequence[Hook]] = None
+) -> t.Dict[str, t.Any]:
     others = seen.others if others is None else others
     return {**after, "others": [str(hook) for hook in others]} if others else after

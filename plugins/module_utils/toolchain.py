@@ -58,7 +58,7 @@ def find_compiler(clang: str) -> Compiler:
 def which(name: str) -> t.Optional[str]:
     if "/" in name:
         return name if os.access(name, os.X_OK) else None
-    folders = os.environ.get("PATH", "").split(":") + ["/usr/local/bin", "/usr/bin"]
+    folders = [*os.environ.get("PATH", "").split(":"), "/usr/local/bin", "/usr/bin"]
     return next((f"{folder}/{name}" for folder in folders if os.access(f"{folder}/{name}", os.X_OK)), None)
 
 
@@ -70,7 +70,9 @@ def version(run: Run, compiler: Compiler) -> str:
     return out.splitlines()[0].strip()
 
 
-def arguments(defines: t.Mapping[str, t.Any], cflags: t.Sequence[str], include_dirs: t.Sequence[str], cpu: str) -> t.List[str]:
+def arguments(
+    defines: t.Mapping[str, t.Any], cflags: t.Sequence[str], include_dirs: t.Sequence[str], cpu: str
+) -> t.List[str]:
     """The flags that shape an object, as they are recorded beside it."""
     named = []
     for name, value in sorted(defines.items()):

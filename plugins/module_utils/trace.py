@@ -216,7 +216,8 @@ def _require_event() -> None:
         mount("tracefs", TRACEFS)
     if not os.path.isdir(f"{TRACEFS}/events/bpf_trace"):
         raise FleetError(
-            "this kernel has no event bpf_trace/bpf_trace_printk (it came with 5.9); trace_seconds cannot be used on this host"
+            "this kernel has no event bpf_trace/bpf_trace_printk (it came with 5.9);"
+            " trace_seconds cannot be used on this host"
         )
 
 

@@ -50,9 +50,7 @@ def change(lib: Libbpf, request: Request, image: t.Optional[Image], warn: t.Call
             after = {}
     attachments = [_attachment(request.wanted, p, after.get(p.seen.interface)) for p in plans]
     attachments += [
-        {"interface": name, "state": "failed", "error": error}
-        for name, error in errors.items()
-        if name not in after
+        {"interface": name, "state": "failed", "error": error} for name, error in errors.items() if name not in after
     ]
     for attachment in attachments:
         if attachment["interface"] in errors:

@@ -14,7 +14,8 @@ author:
 description:
   - Finds out what a host can do with BPF and XDP, by asking its kernel and not by the kernel's version.
   - Says in C(problems), in plain sentences, what stands in the way and how to mend it.
-  - To ask, it loads programs of two instructions, which are gone again when it ends. It attaches nothing to any interface of the host.
+  - To ask, it loads programs of two instructions, which are gone again when it ends. It attaches nothing to any
+    interface of the host.
 extends_documentation_fragment:
   - ebpf.fleet.attributes
   - ebpf.fleet.attributes.facts
@@ -124,7 +125,8 @@ ansible_facts:
               description: Receive (C(rx)) and transmit (C(tx)) queues in use, or null.
               type: dict
             xdp:
-              description: The XDP programs in place, with C(owner) V(ebpf.fleet) or V(another); null where the kernel may not be asked.
+              description: The XDP programs in place, with C(owner) V(ebpf.fleet) or V(another); null where the kernel
+                may not be asked.
               type: list
               elements: dict
         problems:

@@ -13,7 +13,8 @@ author:
   - ebpf.fleet contributors (@ebpf-fleet)
 description:
   - Compiles a C file on the target with C(clang -O2 -g -target bpf), and tells what the object holds.
-  - Nothing is done while the source, every header that it includes, the flags and the compiler are as they were at the last build, and
+  - Nothing is done while the source, every header that it includes, the flags and the compiler are as they were at
+    the last build, and
     the object is as it was left. What they were is kept beside the object, in C(.OBJECT.build.json).
   - The object is written whole or not at all; a compile error leaves the old one alone.
 extends_documentation_fragment:
@@ -133,7 +134,8 @@ reasons:
   elements: str
   sample: [the source has changed]
 content:
-  description: The object itself, in Base64, for the option O(ebpf.fleet.xdp_program#module:content) of the task that follows.
+  description: The object itself, in Base64, for the option O(ebpf.fleet.xdp_program#module:content) of the task that
+    follows.
   returned: in check mode, if the object would change
   type: str
 file_type:

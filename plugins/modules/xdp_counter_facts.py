@@ -12,11 +12,13 @@ version_added: 0.1.0
 author:
   - ebpf.fleet contributors (@ebpf-fleet)
 description:
-  - Reads the counters that M(ebpf.fleet.xdp_program) has pinned, for all interfaces of a host, and on request what the program prints.
+  - Reads the counters that M(ebpf.fleet.xdp_program) has pinned, for all interfaces of a host, and on request what
+    the program prints.
   - Counters are read from a per-CPU array named C(counters) whose value is two 64-bit numbers, packets and bytes, as
     C(packet_count.bpf.c) has it. For a program without it C(packets) and C(bytes) are null.
   - Trace lines come from a tracefs instance of its own, so no other reader of C(trace_pipe) loses a line.
-  - C(packet_count) prints only while somebody looks, and its lines are told from all others. What other programs print cannot be told
+  - C(packet_count) prints only while somebody looks, and its lines are told from all others. What other programs
+    print cannot be told
     apart, so for them all lines of the host are returned.
 extends_documentation_fragment:
   - ebpf.fleet.attributes
@@ -230,7 +232,9 @@ def facts(module: AnsibleModule) -> t.Dict[str, t.Any]:
     first = {each.interface: counters.read(lib, each) for each in seen}
     start = time.monotonic()
     tracing = options["trace_seconds"] > 0 and not module.check_mode
-    traced = trace(lib, seen, options["trace_seconds"], options["trace_lines"], options["trace_every"]) if tracing else None
+    traced = (
+        trace(lib, seen, options["trace_seconds"], options["trace_lines"], options["trace_every"]) if tracing else None
+    )
     time.sleep(max(0.0, start + options["interval"] - time.monotonic()))
     again = options["interval"] > 0 or tracing
     last = {each.interface: counters.read(lib, each) for each in seen} if again else first

@@ -12,8 +12,10 @@ version_added: 0.1.0
 author:
   - ebpf.fleet contributors (@ebpf-fleet)
 description:
-  - Brings one XDP program to a state on one or more interfaces of a host, each with an instance of the program and maps of its own.
-  - The program is attached by a pinned BPF link (kernel 5.9 or later). An upgrade swaps the program in the link atomically and keeps
+  - Brings one XDP program to a state on one or more interfaces of a host, each with an instance of the program and
+    maps of its own.
+  - The program is attached by a pinned BPF link (kernel 5.9 or later). An upgrade swaps the program in the link
+    atomically and keeps
     the maps, so no packet passes uncounted.
   - What belongs to somebody else on the interface is named and left alone, unless O(on_conflict=replace).
   - All programs of a task are loaded, and so seen by the verifier, before anything is changed on any interface.
@@ -43,24 +45,29 @@ options:
     type: path
   content:
     description:
-      - The object file itself, in Base64, as M(ansible.builtin.slurp) returns it. It is written to O(object) if that differs.
+      - The object file itself, in Base64, as M(ansible.builtin.slurp) returns it. It is written to O(object) if that
+        differs.
       - Saves a M(ansible.builtin.copy) task, and lets check mode look into an object that is not on the target yet.
     type: str
   checksum:
     description:
       - SHA-256 of the object file, in hexadecimal. Any other object is refused.
-      - In check mode an object with another checksum is taken for one that an earlier task would have replaced, with a warning.
+      - In check mode an object with another checksum is taken for one that an earlier task would have replaced, with
+        a warning.
     type: str
   program:
     description:
-      - Name of the program's function. By default the object's only XDP program; those in a section that starts with V(?) do not
+      - Name of the program's function. By default the object's only XDP program; those in a section that starts with
+        V(?) do not
         count unless they are named.
-      - On an interface with an MTU above 1500 the program named C(PROGRAM_frags) is taken instead, if the object has it in section
+      - On an interface with an MTU above 1500 the program named C(PROGRAM_frags) is taken instead, if the object has
+        it in section
         C(xdp.frags) and the kernel knows packets of several buffers (5.18 or later).
     type: str
   name:
     description:
-      - The name under which it is pinned. By default the program's name, or for O(state=detached) and O(state=absent) that of
+      - The name under which it is pinned. By default the program's name, or for O(state=detached) and O(state=absent)
+        that of
         O(program).
       - 1 to 64 letters, digits, underscores or dashes.
     type: str
@@ -72,7 +79,8 @@ options:
     elements: str
   mode:
     description:
-      - V(native) runs in the driver, V(generic) in the kernel's network stack behind it, V(offload) on the network card.
+      - V(native) runs in the driver, V(generic) in the kernel's network stack behind it, V(offload) on the network
+        card.
       - V(auto) tries native and falls back to generic with a warning.
       - The mode in force is always returned.
     type: str
@@ -80,13 +88,15 @@ options:
     default: auto
   on_conflict:
     description:
-      - What to do about another's XDP program on the interface. V(fail) names it and changes nothing, V(replace) takes it off.
+      - What to do about another's XDP program on the interface. V(fail) names it and changes nothing, V(replace)
+        takes it off.
     type: str
     choices: [fail, replace]
     default: fail
   maps:
     description:
-      - What an upgrade does with the maps. V(keep) hands them on to the new program, and fails before anything is touched if the shape
+      - What an upgrade does with the maps. V(keep) hands them on to the new program, and fails before anything is
+        touched if the shape
         of one has changed. V(reset) starts with new, empty ones.
       - It plays no part while the object is unchanged.
     type: str
@@ -94,7 +104,8 @@ options:
     default: keep
   on_error:
     description:
-      - What to do if one of the interfaces fails. With V(stop) nothing is changed on any of them, or what was changed is put back.
+      - What to do if one of the interfaces fails. With V(stop) nothing is changed on any of them, or what was changed
+        is put back.
         With V(continue) the others are done, and the task fails with a result for each.
     type: str
     choices: [stop, continue]
@@ -256,7 +267,9 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         interfaces = [find_interface(pins.check_interface_name(name))[0] for name in interfaces]
         interfaces = list(dict.fromkeys(interfaces))
         if not interfaces:
-            raise FleetError("interfaces is an empty list; name at least one, or leave it out to mean all that name is on")
+            raise FleetError(
+                "interfaces is an empty list; name at least one, or leave it out to mean all that name is on"
+            )
     lib = entry.require_libbpf()
     image = facts = None
     if options["state"] in ("attached", "loaded"):
@@ -311,7 +324,9 @@ def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[t.Optional[Image]
         if found is None:
             if module.check_mode:
                 return None, ObjectFacts(path, wanted)
-            raise FleetError(f"there is no object {path} on this host; build it with ebpf.fleet.bpf_object, or copy it there")
+            raise FleetError(
+                f"there is no object {path} on this host; build it with ebpf.fleet.bpf_object, or copy it there"
+            )
         content = found
     if not module.params["allow_unsafe_paths"]:
         check_safe(path)

@@ -71,7 +71,9 @@ class Host:
         found: t.Dict[str, t.Any] = json.loads(sh("ip", "-json", "-n", self.name, "link", "show", "dev", interface))[0]
         return found.get("xdp")
 
-    def module(self, module: str, check: bool = False, env: t.Optional[t.Dict[str, str]] = None, **options: t.Any) -> t.Dict[str, t.Any]:
+    def module(
+        self, module: str, check: bool = False, env: t.Optional[t.Dict[str, str]] = None, **options: t.Any
+    ) -> t.Dict[str, t.Any]:
         """Run a module as Ansible does, in a Python of its own; returns its result, failed or not."""
         process = self.start(module, check, env, **options)
         out, err = process.communicate(timeout=60)
@@ -83,8 +85,12 @@ class Host:
     ) -> subprocess.Popen[str]:
         arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}
         process = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{self.name}", sys.executable, "-W", "ignore", "-m"]
-            + [f"ansible_collections.ebpf.fleet.plugins.modules.{module}"],
+            [
+                "nsenter",
+                f"--net=/run/netns/{self.name}",
+                *(sys.executable, "-W", "ignore", "-m"),
+                f"ansible_collections.ebpf.fleet.plugins.modules.{module}",
+            ],
             env={**os.environ, "PYTHONPATH": str(COLLECTIONS), **(env or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -114,7 +120,9 @@ class Host:
 
     def state(self) -> t.Any:
         """All that a module could change: pins and records below our root, and what runs on the interfaces."""
-        files = sorted(str(path) for folder in (self.pins, "/run/ebpf_fleet") for path in pathlib.Path(folder).rglob("*"))
+        files = sorted(
+            str(path) for folder in (self.pins, "/run/ebpf_fleet") for path in pathlib.Path(folder).rglob("*")
+        )
         links = json.loads(sh("ip", "-json", "-n", self.name, "link", "show"))
         return files, [(link["ifname"], (link.get("xdp") or {}).get("prog", {}).get("id")) for link in links]
 

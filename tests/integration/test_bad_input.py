@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import pathlib
 import subprocess
@@ -97,7 +98,9 @@ def test_programs(attach: t.Callable[..., str], compiled: Compiled) -> None:
     assert "has no XDP program; its programs: classify (section tc)" in none
     several = attach(object=compiled("broken", TWO=1))
     assert "has several XDP programs: first, second; say which one with program: NAME" in several
-    assert "has no XDP program 'third'; it has first, second" in attach(object=compiled("broken", TWO=1), program="third")
+    assert "has no XDP program 'third'; it has first, second" in attach(
+        object=compiled("broken", TWO=1), program="third"
+    )
 
 
 def test_one_of_several_programs_by_name(host: Host, compiled: Compiled) -> None:
@@ -123,12 +126,19 @@ def test_checksums(host: Host, attach: t.Callable[..., str], compiled: Compiled)
     good = sh("sha256sum", compiled("packet_count")).split()[0]
     host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"], checksum=good.upper())
     foretold = host.ok(
-        "xdp_program", check=True, object=compiled("packet_count"), interfaces=["eth0"], checksum="0" * 64, name="packet_count"
+        "xdp_program",
+        check=True,
+        object=compiled("packet_count"),
+        interfaces=["eth0"],
+        checksum="0" * 64,
+        name="packet_count",
     )
     assert foretold["changed"] and "foretells the run after an earlier task" in str(foretold["warnings"])
 
 
-def test_objects_that_others_can_write(host: Host, attach: t.Callable[..., str], compiled: Compiled, tmp_path: pathlib.Path) -> None:
+def test_objects_that_others_can_write(
+    host: Host, attach: t.Callable[..., str], compiled: Compiled, tmp_path: pathlib.Path
+) -> None:
     open_to_all = tmp_path / "open"
     open_to_all.mkdir(mode=0o777)
     open_to_all.chmod(0o777)
@@ -157,7 +167,7 @@ def test_pin_roots(attach: t.Callable[..., str]) -> None:
 
 
 def test_not_root(compiled: Compiled) -> None:
-    def as_nobody(module: str, arguments: str) -> str:
+    def as_nobody(module: str, **arguments: t.Any) -> str:
         # Through a pipe: the checkout may lie where nobody may not look.
         code = (
             "import os, runpy, sys; import ansible.module_utils.basic, ctypes\n"
@@ -166,7 +176,7 @@ def test_not_root(compiled: Compiled) -> None:
         )
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", code],
-            input='{"ANSIBLE_MODULE_ARGS": {%s}}' % arguments,
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
             env={"PYTHONPATH": str(COLLECTIONS), "PATH": os.environ["PATH"], "HOME": "/nonexistent", "TMPDIR": "/tmp"},
             capture_output=True,
             text=True,
@@ -175,10 +185,10 @@ def test_not_root(compiled: Compiled) -> None:
         assert "Traceback" not in done.stderr, done.stderr
         return done.stdout
 
-    out = as_nobody("xdp_program", '"object": "/x.bpf.o", "interfaces": ["eth0"]')
+    out = as_nobody("xdp_program", object="/x.bpf.o", interfaces=["eth0"])
     assert "needs root and this ran as uid 65534; set become: true" in out
-    assert "needs root" in as_nobody("xdp_counter_facts", "")
-    assert "This ran without cap_bpf" in as_nobody("bpf_facts", "")
+    assert "needs root" in as_nobody("xdp_counter_facts")
+    assert "This ran without cap_bpf" in as_nobody("bpf_facts")
 
 
 def test_libbpf_missing(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
@@ -199,8 +209,8 @@ def test_bpffs_is_mounted_where_it_is_missing(host: Host, compiled: Compiled) ->
         set -e
         mount --make-rprivate /
         while mountpoint -q /sys/fs/bpf; do umount /sys/fs/bpf; done
-        python=$1; object=$2
-        run() { echo "{\\"ANSIBLE_MODULE_ARGS\\": {$1}}" | "$python" -W ignore -m ansible_collections.ebpf.fleet.plugins.modules.xdp_program; }
+        python=$1; object=$2; module=ansible_collections.ebpf.fleet.plugins.modules.xdp_program
+        run() { echo "{\\"ANSIBLE_MODULE_ARGS\\": {$1}}" | "$python" -W ignore -m $module; }
         task="\\"object\\": \\"$object\\", \\"interfaces\\": [\\"eth0\\"]"
         run "$task, \\"_ansible_check_mode\\": true" | grep -q "mount bpffs on /sys/fs/bpf"
         ! mountpoint -q /sys/fs/bpf
@@ -212,7 +222,16 @@ def test_bpffs_is_mounted_where_it_is_missing(host: Host, compiled: Compiled) ->
         run '"name": "packet_count", "state": "absent"' | grep -q '"changed": true'
     """
     host.enter(
-        "env", f"PYTHONPATH={COLLECTIONS}", "unshare", "--mount", "bash", "-c", script, "x", sys.executable, compiled("packet_count")
+        "env",
+        f"PYTHONPATH={COLLECTIONS}",
+        "unshare",
+        "--mount",
+        "bash",
+        "-c",
+        script,
+        "x",
+        sys.executable,
+        compiled("packet_count"),
     )
 
 

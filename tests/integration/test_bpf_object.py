@@ -53,7 +53,9 @@ def test_disassembly_with_source_lines(host: Host, task: t.Dict[str, t.Any]) -> 
     assert lines == host.ok("bpf_object", disassemble=True, **task)["disassembly"]
 
 
-def test_the_makefile_builds_the_same_code(host: Host, task: t.Dict[str, t.Any], compiled: t.Callable[..., str]) -> None:
+def test_the_makefile_builds_the_same_code(
+    host: Host, task: t.Dict[str, t.Any], compiled: t.Callable[..., str]
+) -> None:
     host.ok("bpf_object", **task)
 
     def code(path: str) -> t.List[str]:

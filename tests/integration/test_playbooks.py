@@ -232,17 +232,25 @@ def test_installed_from_a_built_tarball(fleet: Fleet, tmp_path: pathlib.Path) ->
     """What is published has all that the role needs, the linked source included."""
     source = tmp_path / "checkout"
     files = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     for name in files.stdout.splitlines():
         if (ROOT / name).exists():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, source / name, follow_symlinks=False)
     galaxy = str(BIN / "ansible-galaxy")
-    subprocess.run([galaxy, "collection", "build", "--output-path", tmp_path], cwd=source, check=True, capture_output=True)
+    subprocess.run(
+        [galaxy, "collection", "build", "--output-path", tmp_path], cwd=source, check=True, capture_output=True
+    )
     (tarball,) = tmp_path.glob("ebpf-fleet-*.tar.gz")
     subprocess.run(
-        [galaxy, "collection", "install", "--offline", "-p", tmp_path / "installed", tarball], check=True, capture_output=True
+        [galaxy, "collection", "install", "--offline", "-p", tmp_path / "installed", tarball],
+        check=True,
+        capture_output=True,
     )
     installed = tmp_path / "installed/ansible_collections/ebpf/fleet"
     assert (installed / "roles/xdp_counter/files/bpf/packet_count.bpf.c").read_text() == (

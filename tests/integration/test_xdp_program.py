@@ -365,7 +365,8 @@ def test_failure_half_way_puts_the_first_interface_back(host: Host, compiled: Co
 
 def test_two_runs_at_once_take_turns(host: Host, compiled: Compiled) -> None:
     runs = [
-        host.start("xdp_program", object=compiled("counter", VERSION=version), interfaces=BOTH) for version in (1, 2, 3, 4)
+        host.start("xdp_program", object=compiled("counter", VERSION=version), interfaces=BOTH)
+        for version in (1, 2, 3, 4)
     ]
     for run in runs:
         out, err = run.communicate(timeout=60)
