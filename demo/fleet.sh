@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # fleet.sh up|down: the demo's three hosts, network namespaces on a hub. Silent ones: no IPv6, no
 # addresses, so that every packet on their wires is one that send.py sent.
 set -euo pipefail
@@ -9,7 +9,7 @@ records=/run/ebpf_fleet
 
 new() {
 	ip netns add "$1"
-	nsenter --net="/run/netns/$1" sh -c 'for c in default all; do echo 1 >/proc/sys/net/ipv6/conf/$c/disable_ipv6; done'
+	nsenter --net="/run/netns/$1" sh -c 'echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6'
 }
 
 wire() { # HOST INTERFACE MTU PORT
@@ -21,7 +21,7 @@ wire() { # HOST INTERFACE MTU PORT
 down() {
 	rm -rf "$pins"* "$records"/%2Fsys%2Ffs%2Fbpf%2Febpf_fleet@$prefix-* /run/$prefix-*
 	[ ! -d $records ] || rmdir --ignore-fail-on-non-empty $records
-	for ns in /run/netns/$prefix-*; do
+	for ns in /run/netns/"$prefix"-*; do
 		[ ! -e "$ns" ] || ip netns del "${ns##*/}"
 	done
 }

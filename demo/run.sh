@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # The demo: a fleet on this machine, deployed, counted and taken away again. Needs root; `make demo` runs it.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -33,7 +33,7 @@ show ansible-playbook ebpf.fleet.deploy
 
 say "Traffic: a known number of packets to each interface"
 while read -r port host interface packets size; do
-	sent=$(nsenter --net=/run/netns/ebpf-demo-hub ./send.py "$port" "$packets" "$size" 9>&-)
+	sent=$(nsenter --net=/run/netns/ebpf-demo-hub python send.py "$port" "$packets" "$size" 9>&-)
 	echo "$host $interface $sent" | tee -a "$work/sent"
 done <<-'END'
 	p1 edge1 eth0 10000 64
@@ -50,4 +50,4 @@ left=$(find /sys/fs/bpf /run/ebpf_fleet /run/ebpf-demo-* -path '*ebpf-demo*' 2>/
 [ -z "$left" ] || { printf 'Left behind:\n%s\n' "$left" >&2; exit 1; }
 
 say "Sent beside counted. Nothing of it is left on this machine; for your own hosts see the README."
-./table.py "$work/counts.json" "$work/sent"
+python table.py "$work/counts.json" "$work/sent"

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """send.py PORT COUNT SIZE: send Ethernet frames, one by one, and print how many the port says have left.
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """table.py COUNTS SENT: the fleet's counts beside what was sent; exit code 1 where they differ.
 

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # sanity.sh: ansible-test sanity, with no ignore file, on a copy of this checkout at the path it insists on.
 set -euo pipefail
 cd "$(dirname "$0")/.."

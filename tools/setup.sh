@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # setup.sh demo|test: install what the demo or the tests need: system packages, a virtual environment in
 # build/venv, and build/collections, where Ansible finds this checkout as ebpf.fleet.
 set -euo pipefail

@@ -24,8 +24,8 @@ BUSY_ERRORS = (errno.EBUSY, errno.EEXIST)
 class Image(t.NamedTuple):
     """An object file as it was read and checked: what is loaded is what has this checksum."""
 
-    facts: planning.ObjectFacts
-    content: bytes
+    facts: planning.ObjectFacts = planning.ObjectFacts("", None)
+    content: bytes = b""
 
 
 class Applier:
@@ -34,7 +34,7 @@ class Applier:
     A context manager: it holds the old programs and links until it ends, so that they can be put back.
     """
 
-    def __init__(self, lib: Libbpf, name: str, image: t.Optional[Image], warn: t.Callable[[str], None]) -> None:
+    def __init__(self, lib: Libbpf, name: str, image: Image, warn: t.Callable[[str], None]) -> None:
         self.lib = lib
         self.name = name
         self.image = image
@@ -85,7 +85,6 @@ class Applier:
     # The steps
 
     def _load(self, plan: planning.Plan, step: planning.Load) -> Object:
-        assert self.image
         facts, seen = self.image.facts, plan.seen
         where = f"cannot load {step.program} of {facts.path} for {seen.interface}"
         loaded = self._held.enter_context(self.lib.open(self.image.content, self.name))
@@ -123,7 +122,6 @@ class Applier:
         os.rename(path + NEW, path)
 
     def _do_Load(self, seen: Seen, step: planning.Load) -> None:
-        assert self.image
         loaded, place = self._objects[seen.interface], seen.place
         for pin, bpf_map in self.image.facts.shared_maps.items():
             if pin in step.fresh or step.reuse[pin] != (pin in seen.maps and seen.maps[pin].id):
@@ -153,7 +151,6 @@ class Applier:
         self._undo.callback(self.lib.netlink_replace, seen.ifindex, program, -1, hook.mode)
 
     def _do_Swap(self, seen: Seen, step: planning.Swap) -> None:
-        assert self.image and seen.running
         hold = self._held.enter_context
         link = hold(self.lib.get(seen.place.link))
         old = hold(self.lib.program_by_id(self.lib.link_info(link).program_id))
@@ -163,8 +160,7 @@ class Applier:
 
     def _do_Detach(self, seen: Seen, step: planning.Detach) -> None:
         """Detach first: after an unpin alone the kernel frees the hook in its own time."""
-        assert seen.link
-        old = self._held.enter_context(self.lib.program_by_id(seen.link.program_id))
+        old = self._held.enter_context(self.lib.program_by_id(step.program_id))
         with self.lib.get(seen.place.link) as link:
             self.lib.link_detach(link)
         if seen.mode:
@@ -220,7 +216,6 @@ class Applier:
     def _do_Note(self, seen: Seen, step: planning.Note) -> None:
         record = None
         if step.program:
-            assert self.image
             number = step.program_id
             if not number:
                 number = self.lib.program_info(self._objects[seen.interface].program_fd(step.program)).id

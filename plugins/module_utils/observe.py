@@ -135,7 +135,7 @@ def _pinned(lib: Libbpf, path: str, read: t.Callable[[int], T]) -> t.Optional[T]
 
 def observe(lib: Libbpf, place: Place) -> Seen:
     """Ask the kernel about one interface. Raises BpfError where it will not say."""
-    _, ifindex = find_interface(place.interface)
+    ifindex = find_interface(place.interface)[1]
     link = _pinned(lib, place.link, lib.link_info)
     pinned = _pinned(lib, place.program, lib.program_info)
     paths = place.pins()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from .errors import FleetError
-from .libbpf import MapInfo, MapShape, ObjectMap, ObjectProgram
+from .libbpf import LinkInfo, MapInfo, MapShape, ObjectMap, ObjectProgram
 from .observe import Hook, Seen
 from .pins import NEW, map_pin, unescape
 
@@ -56,7 +56,7 @@ class Wanted(t.NamedTuple):
 
     state: str
     name: str
-    object: t.Optional[ObjectFacts] = None
+    object: ObjectFacts = ObjectFacts("", None)
     program: t.Optional[str] = None
     mode: str = "auto"
     replace: bool = False
@@ -121,6 +121,10 @@ class Swap(t.NamedTuple):
 
 
 class Detach(t.NamedTuple):
+    """program_id: of the program in the link."""
+
+    program_id: int
+
     def __str__(self) -> str:
         return "detach"
 
@@ -206,10 +210,8 @@ def _plan_absent(seen: Seen) -> Plan:
     if not seen.exists:
         return Plan(seen, (), before, before)
     steps: t.List[Step] = []
-    if seen.attached or (seen.link and seen.link.ifindex):
-        steps.append(Detach())
-    elif seen.link:
-        steps.append(DropLink())
+    if seen.link:
+        steps.append(_part(seen.link))
     steps += [Unpin(path) for path in _paths(seen) if path != seen.place.link]
     steps.append(Note(None))
     return Plan(seen, tuple(steps), before, _with_others({"state": "absent"}, seen))
@@ -219,7 +221,7 @@ def _plan_detached(seen: Seen) -> Plan:
     before = describe(seen)
     steps: t.List[Step] = [Unpin(path) for path in seen.leftovers]
     if seen.link:
-        steps.append(Detach() if seen.link.ifindex else DropLink())
+        steps.append(_part(seen.link))
     if not steps:
         return Plan(seen, (), before, before)
     after = {key: value for key, value in before.items() if key != "ifindex"}
@@ -228,7 +230,6 @@ def _plan_detached(seen: Seen) -> Plan:
 
 
 def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
-    assert wanted.object
     place, source = seen.place, wanted.object
     if not seen.ifindex:
         raise FleetError(f"there is no interface {place.interface} on this host; `ip link` lists those there are")
@@ -256,8 +257,8 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
         fresh = tuple(pin for pin in sorted(shapes) if pin not in reuse)
         steps.append(Load(program, reuse, fresh))
     else:
-        if seen.pinned is None or seen.pinned.id != _running_id(seen):
-            steps.append(PinProgram(_running_id(seen)))
+        if known and (seen.pinned is None or seen.pinned.id != known.program_id):
+            steps.append(PinProgram(known.program_id))
         for pin in sorted(shapes):
             if pin not in seen.maps or seen.maps[pin].id != held[pin].id:
                 steps.append(PinMap(pin, held[pin].id))
@@ -277,16 +278,16 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
                 mode = known.mode
         else:
             if seen.link:
-                steps.append(Detach() if seen.link.ifindex else DropLink())
+                steps.append(_part(seen.link))
             steps.append(Attach(wanted.mode, seen.ifindex))
             live = True
     elif seen.link:
-        steps.append(Detach() if seen.link.ifindex else DropLink())
+        steps.append(_part(seen.link))
 
     if source.programs:
         steps += [Unpin(place.map(pin)) for pin in sorted(seen.maps) if pin not in shapes]
     if not current or (known and known.mode != mode):
-        steps.append(Note(program, mode, _running_id(seen) if current else 0))
+        steps.append(Note(program, mode, known.program_id if known and current else 0))
     if not steps:
         before = describe(seen)
         return Plan(seen, (), before, before)
@@ -306,9 +307,12 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     return Plan(seen, tuple(steps), describe(seen), _with_others(after, seen, kept))
 
 
+def _part(link: LinkInfo) -> Step:
+    return Detach(link.program_id) if link.ifindex else DropLink()
+
+
 def _program_for(wanted: Wanted, seen: Seen) -> str:
     """The program, or on a jumbo MTU its twin for packets of several buffers, if the object has one."""
-    assert wanted.object
     if not wanted.object.programs:
         return wanted.program or wanted.name
     name = wanted.object.xdp_program(wanted.program)
@@ -322,11 +326,6 @@ def _lost_link(seen: Seen) -> t.Optional[Hook]:
     if seen.link or not seen.pinned:
         return None
     return next((h for h in seen.others if h.link_id is not None and h.program.id == seen.pinned.id), None)
-
-
-def _running_id(seen: Seen) -> int:
-    assert seen.running
-    return seen.running.id
 
 
 def _held_maps(seen: Seen, pins: t.Iterable[str]) -> t.Dict[str, MapInfo]:

@@ -128,7 +128,7 @@ def _overrun(instance: str) -> int:
     for cpu in os.listdir(f"{instance}/per_cpu"):
         with open(f"{instance}/per_cpu/{cpu}/stats", encoding="ascii") as stats:
             for line in stats:
-                key, _, value = line.partition(":")
+                key, _colon, value = line.partition(":")
                 if key in ("overrun", "dropped events"):
                     lost += int(value)
     return lost
@@ -168,7 +168,7 @@ class _Guard:
     def __exit__(self, *exception: t.Any) -> None:
         self._hold.close()
         os.close(self._alive)
-        _, status = os.waitpid(self._child, 0)
+        status = os.waitpid(self._child, 0)[1]
         if status:
             raise FleetError(f"tracing was not switched off cleanly; see {self.instance}")
 

@@ -35,7 +35,7 @@ class Outcome(t.NamedTuple):
     mounts: bool
 
 
-def change(lib: Libbpf, request: Request, image: t.Optional[Image], warn: t.Callable[[str], None]) -> Outcome:
+def change(lib: Libbpf, request: Request, image: Image, warn: t.Callable[[str], None]) -> Outcome:
     """Raises FleetError, with nothing changed, where the request cannot be met."""
     mounted = pins.is_mounted(request.root)
     needs_mount = not mounted and request.wanted.state in ("attached", "loaded")
@@ -79,7 +79,7 @@ def _plans(lib: Libbpf, request: Request) -> t.Tuple[t.List[Plan], t.Dict[str, s
 
 
 def _apply(
-    lib: Libbpf, request: Request, image: t.Optional[Image], plans: t.Sequence[Plan], warn: t.Callable[[str], None]
+    lib: Libbpf, request: Request, image: Image, plans: t.Sequence[Plan], warn: t.Callable[[str], None]
 ) -> t.Dict[str, str]:
     errors: t.Dict[str, str] = {}
     with Applier(lib, request.wanted.name, image, warn) as applier:
@@ -117,8 +117,8 @@ def _attachment(wanted: Wanted, planned: Plan, after: t.Optional[Seen]) -> t.Dic
 
 
 def _needs_frags(wanted: Wanted, seen: t.Iterable[Seen]) -> bool:
-    twins = wanted.object and any(p.name.endswith(FRAGS_TWIN) for p in wanted.object.programs)
-    return bool(twins) and any(each.mtu > 1500 for each in seen)
+    twins = any(p.name.endswith(FRAGS_TWIN) for p in wanted.object.programs)
+    return twins and any(each.mtu > 1500 for each in seen)
 
 
 def kernel_has(symbol: str) -> bool:

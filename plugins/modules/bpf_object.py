@@ -266,12 +266,11 @@ def run(module: AnsibleModule, folder: str) -> t.Dict[str, t.Any]:
     )
     seen = build.observe(src, dest)
     plan = build.plan(wanted, seen)
-    if plan.reasons:
+    if plan.reasons or seen.record is None or seen.object is None:
         built = toolchain.compile_object(module.run_command, wanted.compiler, plan.source, wanted.arguments, folder)
         record = build.record_of(wanted, plan.source, built, toolchain.version(module.run_command, wanted.compiler))
         content = built.content
     else:
-        assert seen.record and seen.object is not None
         record, content = seen.record, seen.object
     inspected = inspect(lib, dest, content)
 

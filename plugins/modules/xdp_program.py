@@ -215,6 +215,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import entry, pins
+from ..module_utils.apply import Image
 from ..module_utils.errors import FleetError
 from ..module_utils.object_file import inspect, read_file, sha256
 from ..module_utils.observe import find_interface
@@ -224,7 +225,6 @@ from ..module_utils.written_file import write_file
 from ..module_utils.xdp import Outcome, Request, change
 
 if t.TYPE_CHECKING:
-    from ..module_utils.apply import Image
     from ..module_utils.libbpf import Libbpf
 
 
@@ -271,16 +271,16 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
                 "interfaces is an empty list; name at least one, or leave it out to mean all that name is on"
             )
     lib = entry.require_libbpf()
-    image = facts = None
+    image, facts = Image(), ObjectFacts("", None)
     if options["state"] in ("attached", "loaded"):
         image, facts = find_object(module, lib)
     name = options["name"] or options["program"]
-    if not name and facts and facts.programs:
+    if not name and facts.programs:
         name = facts.xdp_program(None)
     if not name:
         raise FleetError("in check mode an object that is not there yet does not tell its program: set name or program")
     pins.check_name(name)
-    if facts and facts.programs:
+    if facts.programs:
         facts.xdp_program(options["program"])
 
     request = Request(
@@ -300,7 +300,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     )
     outcome = change(lib, request, image, module.warn)
     result = result_of(outcome)
-    if image and options["content"] is not None and read_file(options["object"]) != image.content:
+    if options["content"] is not None and image.content and read_file(options["object"]) != image.content:
         if not module.check_mode:
             write_file(module, options["object"], image.content, 0o644)
         result["changed"] = True
@@ -311,8 +311,8 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     return result
 
 
-def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[t.Optional[Image], ObjectFacts]:
-    """The object, from the task or from the target; no image where check mode has to do without."""
+def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[Image, ObjectFacts]:
+    """The object, from the task or from the target; an empty image where check mode has to do without."""
     path, wanted, given = module.params["object"], module.params["checksum"], module.params["content"]
     if given is not None:
         try:
@@ -323,7 +323,7 @@ def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[t.Optional[Image]
         found = read_file(path)
         if found is None:
             if module.check_mode:
-                return None, ObjectFacts(path, wanted)
+                return Image(), ObjectFacts(path, wanted)
             raise FleetError(
                 f"there is no object {path} on this host; build it with ebpf.fleet.bpf_object, or copy it there"
             )
@@ -334,7 +334,7 @@ def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[t.Optional[Image]
         message = f"{path} has the checksum {sha256(content)}, not {wanted}"
         if module.check_mode and given is None:
             module.warn(f"{message} yet: this foretells the run after an earlier task has put that object there")
-            return None, ObjectFacts(path, wanted.lower())
+            return Image(), ObjectFacts(path, wanted.lower())
         raise FleetError(f"{message}: refused, and nothing was changed")
     image = inspect(lib, path, content).image
     return image, image.facts

@@ -64,7 +64,7 @@ class Host:
         sh("ip", "-n", self.name, "link", "del", "dev", interface)
 
     def send(self, interface: str, packets: int, size: int = 64) -> None:
-        self.enter(ROOT / "demo/send.py", f"p-{interface}", packets, size, netns=self.hub)
+        self.enter(sys.executable, ROOT / "demo/send.py", f"p-{interface}", packets, size, netns=self.hub)
 
     def xdp(self, interface: str) -> t.Optional[t.Dict[str, t.Any]]:
         """What `ip link` says of XDP: {mode: 1 native | 2 generic | 3 offload | 4 several, prog: {id, …}}."""

@@ -82,9 +82,9 @@ def test_damaged_objects_never_end_in_a_traceback(host: Host, compiled: Compiled
         good = file.read()
     path = tmp_path / "damaged.bpf.o"
     refused = 0
-    for _ in range(25):
+    for _object in range(25):
         damaged = bytearray(good)
-        for _ in range(chance.randint(1, 8)):
+        for _flip in range(chance.randint(1, 8)):
             damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
         path.write_bytes(damaged)
         result = host.module("xdp_program", object=str(path), interfaces=["eth0"], state="loaded", name="damaged")

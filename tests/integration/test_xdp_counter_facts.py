@@ -96,7 +96,7 @@ def test_rates(deployed: Host) -> None:
     reading = deployed.start("xdp_counter_facts", interval=1.5)
     time.sleep(0.7)
     deployed.send("eth0", 300)
-    out, _ = reading.communicate(timeout=60)
+    out, _err = reading.communicate(timeout=60)
     rate = float(re.findall(r'"packets_per_second": ([\d.]+)', out)[0])
     assert 0 < rate <= 300 / 1.5
 
@@ -124,7 +124,7 @@ def test_trace_lines_of_packets_sent_meanwhile_and_no_line_lost_to_others(deploy
     assert all(set(line) == {"task", "pid", "cpu", "timestamp", "message"} for line in trace["lines"])
     assert trace["lost"] == 0
     assert 2 <= trace["seconds"] < 3
-    last_tag = seen_by_other.split("packet_count ")[-1].split()[0]  # it also read what earlier tests printed
+    last_tag = seen_by_other.rsplit("packet_count ", 1)[-1].split()[0]  # it also read what earlier tests printed
     assert seen_by_other.count(f"packet_count {last_tag} ") == 20
     assert switch(deployed) == 0
     assert our_instances() == []
@@ -138,7 +138,7 @@ def test_trace_stops_at_the_asked_number_of_lines_and_prints_each_nth(deployed: 
     until(lambda: switch(deployed) == 10)
     deployed.send("eth0", 40)
     start = time.monotonic()
-    out, _ = reading.communicate(timeout=60)
+    out, _err = reading.communicate(timeout=60)
     assert time.monotonic() - start < 20
     assert re.findall(r"packets (\d+)\"", out) == ["10", "20", "30"]
 
@@ -169,7 +169,7 @@ def test_tracing_is_off_again_when_the_guard_is_killed_as_well(deployed: Host) -
 
 
 def test_two_readers_take_turns(deployed: Host) -> None:
-    readers = [deployed.start("xdp_counter_facts", trace_seconds=1) for _ in range(2)]
+    readers = [deployed.start("xdp_counter_facts", trace_seconds=1) for _time in range(2)]
     for reader in readers:
         out, err = reader.communicate(timeout=60)
         assert '"seconds": 1' in out, err
@@ -191,7 +191,7 @@ def test_the_walkthroughs_own_program(host: Host, tmp_path: t.Any) -> None:
     until(our_instances)
     time.sleep(0.2)
     host.send("eth0", 12)
-    out, _ = reading.communicate(timeout=60)
+    out, _err = reading.communicate(timeout=60)
     found = json.loads(out)["ansible_facts"]["xdp_counter"]
     assert [line["message"] for line in found["trace"]["lines"]] == [str(number) for number in range(12)]
     assert found["interfaces"]["eth0"]["packets"] is None
@@ -207,7 +207,7 @@ def test_no_file_descriptor_is_left_open(deployed: Host) -> None:
     """The kernel layer closes what it opens."""
     lib = Libbpf()
     before = len(os.listdir("/proc/self/fd"))
-    for _ in range(3):
+    for _time in range(3):
         with lib.get(deployed.pin("eth0", "program")) as program:
             lib.program_info(program)
         list(lib.links())
