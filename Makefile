@@ -1,22 +1,47 @@
 # ebpf.fleet. The two commands are `make demo` and `make test`; both install what they need.
-SHELL := /bin/bash
-.DELETE_ON_ERROR:
+SHELL := /usr/bin/env bash
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH)
+
+export PATH := $(CURDIR)/build/venv/bin:$(PATH):/usr/sbin:/sbin
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
+export PYTHONDONTWRITEBYTECODE := 1
+collection := build/collections/ansible_collections/ebpf/fleet
 
 demo: setup-demo
 	@$(SUDO) demo/run.sh
 
-# Both find a package manager, Python 3.11 or later, and sudo where they are not run by root.
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+test: lint sanity unit integration
 
-setup-demo:
-	@tools/setup.sh demo
+setup-demo setup-test: setup-%:
+	@tools/setup.sh $*
 
-setup-test:
-	@tools/setup.sh test
+# Style, types and documentation.
+lint: setup-test
+	ruff format --check .
+	ruff check .
+	mypy $(collection)/plugins
+	mypy tests demo
+	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/integration/bpf/*.c
+	shellcheck demo/*.sh tools/*.sh .ci/run
+	ansible-lint --offline
+	cd $(collection) && antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
+	antsibull-changelog lint
+
+# Ansible's own gate, with nothing ignored.
+sanity: setup-test
+	tools/sanity.sh
+
+# What is pure, without a kernel.
+unit: setup-test
+	pytest tests/unit
+
+# The modules, the role, the playbooks and the demo, on the kernel of this machine.
+integration: setup-test
+	$(SUDO) "$$(command -v pytest)" tests/integration
 
 clean:
 	$(SUDO) demo/fleet.sh down
 	rm -rf build
 	$(MAKE) -C files/bpf clean
 
-.PHONY: demo setup-demo setup-test clean
+.PHONY: demo test setup-demo setup-test lint sanity unit integration clean

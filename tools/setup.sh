@@ -49,7 +49,7 @@ stamp=build/venv/.$what.$(sha256sum "$requirements" | cut -c1-12)
 if [ ! -e "$stamp" ]; then
 	echo "Installing the Python packages of $requirements into build/venv"
 	[ -x build/venv/bin/python ] || "$python" -m venv build/venv
-	build/venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements"
+	build/venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check -r "$requirements"
 	touch "$stamp"
 fi
 

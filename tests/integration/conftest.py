@@ -24,7 +24,7 @@ def sh(*command: t.Any, **options: t.Any) -> str:
     """Run a command and return what it prints; what it says of a failure is in the error."""
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    return str(done.stdout)
 
 
 def bpftool(*words: t.Any) -> t.Any:

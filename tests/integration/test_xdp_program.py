@@ -338,7 +338,7 @@ def test_detached_and_absent_leave_anothers_program_alone(host: Host, compiled: 
 
 
 def test_one_bad_interface_stops_all_or_none(host: Host, compiled: Compiled) -> None:
-    options = {"object": compiled("packet_count"), "interfaces": ["eth0", "nope0", "eth0.10"]}
+    options: t.Dict[str, t.Any] = {"object": compiled("packet_count"), "interfaces": ["eth0", "nope0", "eth0.10"]}
     assert "there is no interface nope0" in host.refused("xdp_program", **options)
     result = host.module("xdp_program", on_error="continue", **options)
     assert result["failed"] and result["changed"]

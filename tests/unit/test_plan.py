@@ -1,0 +1,250 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan, without a kernel: from what is wanted and what was observed to the steps."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.ebpf.fleet.plugins.module_utils import plan as planning
+from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import (
+    LinkInfo,
+    MapInfo,
+    MapShape,
+    ObjectMap,
+    ObjectProgram,
+    ProgramInfo,
+)
+from ansible_collections.ebpf.fleet.plugins.module_utils.observe import Hook, Seen
+from ansible_collections.ebpf.fleet.plugins.module_utils.pins import Place, Record
+
+PLACE = Place("/sys/fs/bpf/ebpf_fleet", "packet_count", "eth0")
+COUNTERS = MapShape("percpu_array", 4, 16, 1, 0)
+RODATA = MapShape("array", 4, 42, 1, 0x80)
+PLAIN = ObjectProgram("packet_count", "xdp", 47, True, True)
+TWIN = ObjectProgram("packet_count_frags", "xdp.frags", 46, True, False)
+
+
+def an_object(checksum: str = "new", **changes: t.Any) -> planning.ObjectFacts:
+    facts = planning.ObjectFacts(
+        "/lib/packet_count.bpf.o",
+        checksum,
+        (PLAIN, TWIN),
+        (ObjectMap("counters", COUNTERS, False), ObjectMap("packet_c.rodata", RODATA, True)),
+    )
+    return facts._replace(**changes)
+
+
+def wanted(state: str = "attached", **options: t.Any) -> planning.Wanted:
+    return planning.Wanted(**{"state": state, "name": "packet_count", "object": an_object(), **options})
+
+
+def bare(**changes: t.Any) -> Seen:
+    """An interface with nothing on it."""
+    return Seen(
+        place=PLACE,
+        ifindex=2,
+        mtu=1500,
+        link=None,
+        mode=None,
+        pinned=None,
+        running=None,
+        held={},
+        maps={},
+        leftovers=(),
+        record=None,
+        others=(),
+    )._replace(**changes)
+
+
+def deployed(**changes: t.Any) -> Seen:
+    """An interface on which the object runs."""
+    program = ProgramInfo(41, "xdp", "packet_count", "5bb1", 0, (7, 8))
+    counters = MapInfo(7, "counters", COUNTERS)
+    return bare(
+        link=LinkInfo(3, 6, 41, 2),
+        mode="native",
+        pinned=program,
+        running=program,
+        held={7: counters, 8: MapInfo(8, "packet_c.rodata", RODATA)},
+        maps={"counters": counters},
+        record=Record("/lib/packet_count.bpf.o", "new", "packet_count", "auto", 41),
+    )._replace(**changes)
+
+
+def steps(want: planning.Wanted, seen: Seen) -> t.List[str]:
+    return [str(step) for step in planning.plan(want, seen).steps]
+
+
+RELOADED = ["load packet_count, keeping the maps counters", "swap the program in the link", "write the record"]
+
+
+def test_nothing_to_do() -> None:
+    for want in (wanted(), wanted("loaded"), wanted(mode="auto", reset_maps=True), wanted(replace=True)):
+        plan = planning.plan(want, deployed())
+        assert plan.steps == ()
+        assert plan.before == plan.after
+    assert steps(wanted("absent"), bare()) == []
+    assert steps(wanted("detached"), bare()) == []
+
+
+def test_from_nothing() -> None:
+    assert steps(wanted(), bare()) == ["load packet_count", "attach by link, mode auto", "write the record"]
+    assert steps(wanted("loaded"), bare()) == ["load packet_count", "write the record"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "repair"),
+    [
+        ({"pinned": None}, ["pin the running program again"]),
+        ({"maps": {}}, ["pin the map counters again"]),
+        ({"link": None, "mode": None}, ["attach by link, mode auto"]),
+        ({"link": LinkInfo(3, 6, 41, 0), "mode": None}, ["remove the dead link", "attach by link, mode auto"]),
+        ({"link": LinkInfo(3, 6, 41, 9), "mode": None}, ["detach", "attach by link, mode auto"]),
+        ({"leftovers": ("/x/program%new",)}, ["remove /x/program%new"]),
+        ({"record": None}, RELOADED),
+        ({"record": Record("", "old", "packet_count", "auto", 41)}, RELOADED),
+        ({"record": Record("", "new", "packet_count", "auto", 40)}, RELOADED),
+        ({"maps": {"counters": MapInfo(99, "counters", COUNTERS)}}, ["pin the map counters again"]),
+        (
+            {"maps": {"counters": MapInfo(7, "counters", COUNTERS), "old": MapInfo(8, "old", COUNTERS)}},
+            [f"remove {PLACE.map('old')}"],
+        ),
+    ],
+)
+def test_repairs_exactly_that(broken: t.Dict[str, t.Any], repair: t.List[str]) -> None:
+    assert steps(wanted(), deployed(**broken)) == repair
+
+
+def test_upgrade_and_reset() -> None:
+    newer = an_object("newer")
+    assert steps(wanted(object=newer), deployed()) == RELOADED
+    assert steps(wanted(object=newer, reset_maps=True), deployed())[0] == "load packet_count"
+    load = planning.plan(wanted(object=newer), deployed()).steps[0]
+    assert load == planning.Load("packet_count", {"counters": 7}, ())
+
+
+def test_changed_shape() -> None:
+    wide = an_object("newer", maps=(ObjectMap("counters", COUNTERS._replace(value_size=24), False),))
+    with pytest.raises(FleetError, match=r"the map counters has changed its shape .*value 16 B.*value 24 B.*reset"):
+        planning.plan(wanted(object=wide), deployed())
+    assert planning.plan(wanted(object=wide, reset_maps=True), deployed()).steps
+
+
+def test_sizes_that_libbpf_chooses_are_no_change() -> None:
+    ring = MapShape("ringbuf", 0, 0, 5000, 0)
+    seen = deployed(
+        held={7: MapInfo(7, "events", ring._replace(max_entries=8192))},
+        maps={"events": MapInfo(7, "events", ring._replace(max_entries=8192))},
+    )
+    newer = an_object("newer", maps=(ObjectMap("events", ring, False),))
+    assert steps(wanted(object=newer), seen)[0] == "load packet_count, keeping the maps events"
+
+
+def test_maps_are_found_by_pin_first_and_never_guessed() -> None:
+    """The kernel cuts names at 15 characters: two may look the same."""
+    first, second = (MapInfo(number, "counters_per_so", COUNTERS) for number in (7, 8))
+    maps = tuple(ObjectMap(name, COUNTERS, False) for name in ("counters_per_source", "counters_per_socket"))
+    pins = {"counters_per_source": first, "counters_per_socket": second}
+    newer = wanted(object=an_object("newer", maps=maps))
+    load = planning.plan(newer, deployed(held={7: first, 8: second}, maps=pins)).steps[0]
+    assert load == planning.Load("packet_count", {"counters_per_source": 7, "counters_per_socket": 8}, ())
+    load = planning.plan(newer, deployed(held={7: first, 8: second}, maps={})).steps[0]
+    assert isinstance(load, planning.Load) and load.reuse == {}
+
+
+def test_jumbo_takes_the_twin_where_the_kernel_knows_frags() -> None:
+    assert steps(wanted(frags=True), bare(mtu=9000))[0] == "load packet_count_frags"
+    assert steps(wanted(frags=False), bare(mtu=9000))[0] == "load packet_count"
+    assert steps(wanted(frags=True), bare(mtu=1500))[0] == "load packet_count"
+    assert steps(wanted(frags=True), deployed(mtu=9000)) == [
+        "load packet_count_frags, keeping the maps counters",
+        "swap the program in the link",
+        "write the record",
+    ]
+
+
+def test_modes() -> None:
+    assert steps(wanted(mode="generic"), deployed()) == ["detach", "attach by link, mode generic", "write the record"]
+    # What auto has fallen back to is left alone; what was asked for as generic is tried anew.
+    assert steps(wanted(), deployed(mode="generic")) == []
+    asked = Record("", "new", "packet_count", "generic", 41)
+    assert steps(wanted(), deployed(mode="generic", record=asked))[:2] == ["detach", "attach by link, mode auto"]
+
+
+FOREIGN = ProgramInfo(77, "xdp", "acl_v2", "5bb1aa", 0, ())
+
+
+@pytest.mark.parametrize("link", [None, 9])
+def test_anothers_program(link: t.Optional[int]) -> None:
+    seen = bare(others=(Hook("native", FOREIGN, link),))
+    how = "by netlink" if link is None else "by link 9"
+    with pytest.raises(FleetError) as refused:
+        planning.plan(wanted(), seen)
+    assert str(refused.value) == (
+        f"cannot attach packet_count to eth0: it carries XDP program 77 'acl_v2' (tag 5bb1aa), attached {how}, native,"
+        " which is not ours; set on_conflict: replace to take its place"
+    )
+    assert steps(wanted(replace=True), seen) == [
+        "load packet_count",
+        f"take off XDP program 77 'acl_v2' (tag 5bb1aa), attached {how}, native",
+        "attach by link, mode auto",
+        "write the record",
+    ]
+    for state in ("loaded", "detached", "absent"):
+        assert not any("take off" in step for step in steps(wanted(state), seen))
+
+
+def test_a_dispatcher_is_called_by_its_name() -> None:
+    seen = bare(others=(Hook("native", FOREIGN._replace(name="xdp_dispatcher"), 9),))
+    with pytest.raises(FleetError, match="a libxdp dispatcher, which is not ours"):
+        planning.plan(wanted(), seen)
+
+
+def test_no_interface() -> None:
+    with pytest.raises(FleetError, match="there is no interface eth0 on this host"):
+        planning.plan(wanted(), bare(ifindex=0))
+    assert (
+        steps(wanted("absent"), deployed(ifindex=0, mode=None, link=LinkInfo(3, 6, 41, 0)))[0] == "remove the dead link"
+    )
+
+
+def test_absent_removes_each_pin() -> None:
+    assert steps(wanted("absent"), deployed()) == [
+        "detach",
+        f"remove {PLACE.map('counters')}",
+        f"remove {PLACE.program}",
+        "remove the record",
+    ]
+
+
+def test_detached_keeps_program_and_maps() -> None:
+    plan = planning.plan(wanted("detached"), deployed())
+    assert [str(step) for step in plan.steps] == ["detach"]
+    assert plan.after["pins"] == ["maps/counters", "program"]
+    assert steps(wanted("detached"), deployed(link=None, mode=None)) == []
+
+
+def test_object_that_is_still_to_come() -> None:
+    pending = planning.ObjectFacts("/lib/x.bpf.o", None)
+    assert steps(wanted(object=pending), bare()) == [
+        "load packet_count",
+        "attach by link, mode auto",
+        "write the record",
+    ]
+    assert steps(wanted(object=pending), deployed())[-2:] == ["swap the program in the link", "write the record"]
+    assert steps(wanted(object=planning.ObjectFacts("/lib/x.bpf.o", "new")), deployed()) == []
+
+
+def test_choosing_the_program() -> None:
+    tc = ObjectProgram("classify", "tc", 2, False, True)
+    assert an_object().xdp_program(None) == "packet_count"
+    assert an_object().xdp_program("packet_count_frags") == "packet_count_frags"
+    with pytest.raises(FleetError, match=r"has no XDP program; its programs: classify \(section tc\)"):
+        an_object(programs=(tc,)).xdp_program(None)
+    with pytest.raises(FleetError, match="its programs: none at all"):
+        an_object(programs=()).xdp_program(None)
+    with pytest.raises(FleetError, match="several XDP programs: packet_count, other; say which"):
+        an_object(programs=(PLAIN, PLAIN._replace(name="other"))).xdp_program(None)
