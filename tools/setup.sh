@@ -11,6 +11,12 @@ fail() {
 	exit 1
 }
 
+quietly() { # what it says is of interest only if it fails
+	local said
+	said=$("$@" 2>&1) || fail "$* failed:
+$said"
+}
+
 [ "$(uname -s)" = Linux ] || fail "XDP is a part of Linux; this is $(uname -s)."
 [ -z "$sudo" ] || command -v sudo >/dev/null || fail "run this as root, or install sudo."
 [ -r /sys/kernel/btf/vmlinux ] || fail "this kernel has no BTF (/sys/kernel/btf/vmlinux); boot one with CONFIG_DEBUG_INFO_BTF=y."
@@ -25,13 +31,13 @@ if command -v apt-get >/dev/null; then
 	done
 	if [ ${#missing[@]} -gt 0 ]; then
 		echo "Installing ${missing[*]}"
-		$sudo apt-get update -qq
-		$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+		quietly $sudo apt-get update
+		quietly $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
 	fi
 elif command -v dnf >/dev/null; then
 	packages=(clang libbpf-devel iproute util-linux python3)
 	[ "$what" = demo ] || packages+=(llvm bpftool iputils file)
-	rpm -q "${packages[@]}" >/dev/null || $sudo dnf install -y -q "${packages[@]}"
+	rpm -q "${packages[@]}" >/dev/null || quietly $sudo dnf install -y "${packages[@]}"
 else
 	fail "neither apt-get nor dnf is here; install clang, libbpf's headers, iproute2 and Python's venv by other means, and build/venv with tools/requirements-$what.txt."
 fi
@@ -49,7 +55,7 @@ stamp=build/venv/.$what.$(sha256sum "$requirements" | cut -c1-12)
 if [ ! -e "$stamp" ]; then
 	echo "Installing the Python packages of $requirements into build/venv"
 	[ -x build/venv/bin/python ] || "$python" -m venv build/venv
-	build/venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check -r "$requirements"
+	quietly build/venv/bin/python -m pip install --disable-pip-version-check -r "$requirements"
 	touch "$stamp"
 fi
 
