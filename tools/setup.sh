@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=$1
-sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+sudo=()
+[ "$(id -u)" = 0 ] || sudo=(sudo)
 
 fail() {
 	echo "setup: $*" >&2
@@ -18,7 +19,7 @@ $said"
 }
 
 [ "$(uname -s)" = Linux ] || fail "XDP is a part of Linux; this is $(uname -s)."
-[ -z "$sudo" ] || command -v sudo >/dev/null || fail "run this as root, or install sudo."
+[ ${#sudo[@]} = 0 ] || command -v sudo >/dev/null || fail "run this as root, or install sudo."
 [ -r /sys/kernel/btf/vmlinux ] || fail "this kernel has no BTF (/sys/kernel/btf/vmlinux); boot one with CONFIG_DEBUG_INFO_BTF=y."
 
 # dnf: package names from Fedora's lists, not tested.
@@ -31,13 +32,13 @@ if command -v apt-get >/dev/null; then
 	done
 	if [ ${#missing[@]} -gt 0 ]; then
 		echo "Installing ${missing[*]}"
-		quietly $sudo apt-get update
-		quietly $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+		quietly "${sudo[@]}" apt-get update
+		quietly "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
 	fi
 elif command -v dnf >/dev/null; then
 	packages=(clang libbpf-devel iproute util-linux python3)
 	[ "$what" = demo ] || packages+=(llvm bpftool iputils file)
-	rpm -q "${packages[@]}" >/dev/null || quietly $sudo dnf install -y "${packages[@]}"
+	rpm -q "${packages[@]}" >/dev/null || quietly "${sudo[@]}" dnf install -y "${packages[@]}"
 else
 	fail "neither apt-get nor dnf is here; install clang, libbpf's headers, iproute2 and Python's venv by other means, and build/venv with tools/requirements-$what.txt."
 fi
