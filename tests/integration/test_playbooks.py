@@ -248,7 +248,7 @@ def test_installed_from_a_built_tarball(fleet: Fleet, tmp_path: pathlib.Path) ->
     )
     (tarball,) = tmp_path.glob("ebpf-fleet-*.tar.gz")
     subprocess.run(
-        [galaxy, "collection", "install", "--offline", "-p", tmp_path / "installed", tarball],
+        [galaxy, "collection", "install", "--force", "--offline", "-p", tmp_path / "installed", tarball],
         check=True,
         capture_output=True,
     )

@@ -15,7 +15,7 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf
-from conftest import Host, bpftool, sh
+from conftest import Host, bpftool
 
 Compiled = t.Callable[..., str]
 INSTANCES = "/sys/kernel/tracing/instances"
@@ -156,7 +156,8 @@ def test_tracing_is_off_again_when_the_module_is_killed(deployed: Host, number: 
 def test_tracing_is_off_again_when_the_guard_is_killed_as_well(deployed: Host) -> None:
     reading = deployed.start("xdp_counter_facts", trace_seconds=2)
     until(lambda: switch(deployed))
-    guard = int(sh("pgrep", "-P", reading.pid))
+    with open(f"/proc/{reading.pid}/task/{reading.pid}/children", encoding="ascii") as children:
+        guard = int(children.read())
     os.kill(guard, signal.SIGKILL)
     reading.kill()
     reading.wait()
