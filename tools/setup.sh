@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh demo|test: install what the demo or the tests need: system packages, a virtual environment in
+# setup.sh demo|test|molecule: install what the demo, the tests or the scenarios need: system packages, a virtual environment in
 # build/venv, and build/collections, where Ansible finds this checkout as ebpf.fleet.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,7 +25,10 @@ $said"
 # dnf: package names from Fedora's lists, not tested.
 if command -v apt-get >/dev/null; then
 	packages=(clang libbpf-dev iproute2 util-linux python3-venv)
-	[ "$what" = demo ] || packages+=(llvm bpftool iputils-ping file)
+	case $what in
+		test) packages+=(llvm bpftool iputils-ping file) ;;
+		molecule) packages+=(iputils-ping mmdebstrap openssh-client podman runc) ;;
+	esac
 	missing=()
 	for package in "${packages[@]}"; do
 		dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
@@ -37,7 +40,10 @@ if command -v apt-get >/dev/null; then
 	fi
 elif command -v dnf >/dev/null; then
 	packages=(clang libbpf-devel iproute util-linux python3)
-	[ "$what" = demo ] || packages+=(llvm bpftool iputils file)
+	case $what in
+		test) packages+=(llvm bpftool iputils file) ;;
+		molecule) fail "the scenarios make their images with Debian's mmdebstrap; run them on Debian or Ubuntu." ;;
+	esac
 	rpm -q "${packages[@]}" >/dev/null || quietly "${sudo[@]}" dnf install -y "${packages[@]}"
 else
 	fail "neither apt-get nor dnf is here; install clang, libbpf's headers, iproute2 and Python's venv by other means, and build/venv with tools/requirements-$what.txt."

@@ -76,6 +76,11 @@ options:
       - Return the object's code as well, with C(llvm-objdump -S).
     type: bool
     default: false
+  return_content:
+    description:
+      - Return the object itself, for a host that cannot compile it.
+    type: bool
+    default: false
   force:
     description:
       - Compile even if nothing has changed.
@@ -136,7 +141,7 @@ reasons:
 content:
   description: The object itself, in Base64, for the option O(ebpf.fleet.xdp_program#module:content) of the task that
     follows.
-  returned: in check mode, if the object would change
+  returned: if O(return_content=true), and in check mode if the object would change
   type: str
 file_type:
   description: What file(1) says of the object.
@@ -232,6 +237,7 @@ def main() -> None:
             "clang": {"type": "str", "default": "clang"},
             "cpu": {"choices": ["v1", "v2", "v3", "v4"], "default": "v3"},
             "disassemble": {"type": "bool", "default": False},
+            "return_content": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},
         },
         add_file_common_args=True,
@@ -296,7 +302,7 @@ def run(module: AnsibleModule, folder: str) -> t.Dict[str, t.Any]:
     }
     if options["disassemble"]:
         result["disassembly"] = disassembly(module, wanted, plan.source, folder, content)
-    if module.check_mode and differs:
+    if options["return_content"] or (module.check_mode and differs):
         result["content"] = base64.b64encode(content).decode()
     attributes = module.load_file_common_arguments(options, path=dest)
     result["changed"] = module.set_fs_attributes_if_different(attributes, result["changed"], diff=result["diff"])

@@ -139,6 +139,24 @@ def test_upgrade_is_foretold_and_keeps_counts(fleet: Fleet) -> None:
     assert fleet.hosts[0].counts() == (50, 3200)
 
 
+def test_hosts_of_one_fleet_built_in_different_ways(fleet: Fleet, compiled: t.Callable[..., str]) -> None:
+    """What one host was given must not reach its neighbour."""
+    inventory = json.loads(fleet.inventory.read_text())
+    hosts = inventory["fleet"]["hosts"]
+    hosts["one"].update(xdp_counter_build="controller", xdp_counter_cflags=["-mcpu=v1"])
+    for other in (
+        {"xdp_counter_build": "controller", "xdp_counter_cflags": ["-mcpu=v2"]},
+        {"xdp_counter_build": "prebuilt", "xdp_counter_object": compiled("packet_count")},
+        {"xdp_counter_build": "target"},
+    ):
+        hosts["two"] = {"ansible_host": fleet.hosts[1].name, **other}
+        fleet.inventory.write_text(json.dumps(inventory))
+        fleet.play("deploy")
+        assert recap(fleet.play("deploy")) == [("one", 0, 0), ("two", 0, 0)]
+        tags = [bpftool("prog", "show", "pinned", host.pin("eth0", "program"))["tag"] for host in fleet.hosts]
+        assert tags[0] != tags[1]
+
+
 def test_rolling_stops_at_the_first_batch_that_fails(fleet: Fleet) -> None:
     fleet.hosts[0].unplug("eth0.10")
     rolling = ["-e", "xdp_counter_serial=1", "-e", "xdp_counter_max_fail_percentage=0"]

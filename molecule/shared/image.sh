@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# image.sh SUITE [full|plain]: make the test image of a Debian suite from packages, once; print its name.
+# full has a compiler, plain has not. A ready image may be named instead: MOLECULE_IMAGE_<SUITE>_<FLAVOUR>.
+set -euo pipefail
+suite=$1
+flavour=${2:-full}
+ready=MOLECULE_IMAGE_${suite^^}_${flavour^^}
+if [ -n "${!ready:-}" ]; then
+	echo "${!ready}"
+	exit
+fi
+
+packages=python3,libbpf1,bpftool,iproute2,iputils-ping,openssh-server,systemd-sysv
+[ "$flavour" = plain ] || packages+=,clang,libbpf-dev,linux-libc-dev
+key=$({ echo "$suite $packages"; cat "$0"; } | sha256sum | cut -c1-12)
+image=localhost/ebpf-fleet-molecule-$suite-$flavour:$key
+export TMPDIR=/var/tmp/ebpf-fleet-molecule-$suite-$flavour
+
+exec 9>"$TMPDIR.lock"
+flock 9
+if ! podman image exists "$image"; then
+	rm -rf --one-file-system "$TMPDIR" # of a run that was killed
+	install -d -m 0755 "$TMPDIR"
+	trap 'rm -rf --one-file-system "$TMPDIR"' EXIT
+	# pid 1: a cgroup2 of its own for systemd, whatever the machine has; tracefs; a bpffs of its own.
+	cat >"$TMPDIR/init" <<-'EOF'
+		#!/bin/sh
+		umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup
+		mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
+		mount -t bpf bpf /sys/fs/bpf
+		exec "${@:-/sbin/init}"
+	EOF
+	chmod 0755 "$TMPDIR/init"
+	# Masked: units that would write to the machine's own kernel, and what a container has no use for.
+	masked="systemd-sysctl.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount
+		systemd-modules-load.service systemd-udevd.service systemd-udev-trigger.service
+		systemd-remount-fs.service systemd-journald-audit.socket systemd-logind.service
+		getty.target console-getty.service ssh.service"
+	# unshare: the mounts of a killed build go with it.
+	# shellcheck disable=SC2086 # masked is a list of words
+	unshare --mount mmdebstrap --quiet --variant=minbase --include="$packages" \
+		--aptopt='Acquire::Check-Valid-Until "false"' \
+		--dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/doc/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' \
+		--customize-hook="copy-in $TMPDIR/init /" \
+		--customize-hook="for u in $(echo $masked); do ln -sf /dev/null \"\$1/etc/systemd/system/\$u\"; done" \
+		"$suite" "$TMPDIR/rootfs.tar" >&2
+	podman import --quiet --change 'CMD ["/init"]' --change 'STOPSIGNAL SIGRTMIN+3' \
+		"$TMPDIR/rootfs.tar" "$image" >&2
+fi
+echo "$image"
