@@ -12,7 +12,10 @@ demo: setup-demo
 
 test: lint sanity unit integration
 
-setup-demo setup-test: setup-%:
+# What takes longer as well: all scenarios of molecule/, which make their own images the first time.
+test-all: test molecule
+
+setup-demo setup-test setup-molecule: setup-%:
 	@tools/setup.sh $*
 
 # Style, types and documentation.
@@ -22,7 +25,7 @@ lint: setup-test
 	mypy $(collection)/plugins
 	mypy tests demo
 	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/integration/bpf/*.c
-	shellcheck demo/*.sh tools/*.sh .ci/run
+	shellcheck demo/*.sh tools/*.sh molecule/shared/*.sh .ci/run
 	ansible-lint --offline
 	cd $(collection) && antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
 	antsibull-changelog lint
@@ -39,9 +42,13 @@ unit: setup-test
 integration: setup-test
 	$(SUDO) "$$(command -v pytest)" tests/integration
 
+# Real (containerised) hosts over SSH. `make molecule SCENARIOS=default` runs one.
+molecule: setup-molecule
+	$(SUDO) tools/molecule.sh $(SCENARIOS)
+
 clean:
 	$(SUDO) demo/fleet.sh down
 	rm -rf build
 	$(MAKE) -C files/bpf clean
 
-.PHONY: demo test setup-demo setup-test lint sanity unit integration clean
+.PHONY: demo test test-all setup-demo setup-test setup-molecule lint sanity unit integration molecule clean

@@ -15,7 +15,7 @@ from . import plan as planning
 from .errors import FleetError
 from .libbpf import BpfError, Libbpf, Object
 from .observe import Seen
-from .pins import BPFFS, NEW, Record, make_folder, mount, write_record
+from .pins import NEW, Record, make_folder, write_record
 
 BUSY_SECONDS = 2.0
 BUSY_ERRORS = (errno.EBUSY, errno.EEXIST)
@@ -60,46 +60,50 @@ class Applier:
         before = self._undo
         self._undo = contextlib.ExitStack()
         self._undo.callback(plan.seen.place.remove_folders)
+        step: t.Any = None
         try:
             for step in plan.steps:
                 getattr(self, f"_do_{type(step).__name__}")(plan.seen, step)
-        except (BpfError, OSError, FleetError) as error:
+        except BaseException as error:
             undo, self._undo = self._undo, before
-            message = (
-                error
-                if isinstance(error, FleetError)
-                else FleetError(f"cannot {step} for {self.name} on {plan.seen.interface}: {error.strerror}")
-            )
-            try:
-                undo.close()
-            except OSError as second:
-                raise FleetError(f"{message}; and it could not be put back as it was: {second}") from error
-            raise message from error
+            words = self._words(error, step, plan)
+            _close(undo, words)
+            if isinstance(error, (OSError, FleetError)):
+                raise FleetError(words) from error
+            raise
         done, self._undo = self._undo, before
         self._undo.push(done)
 
+    def _words(self, error: BaseException, step: t.Any, plan: planning.Plan) -> str:
+        words = str(error)
+        if isinstance(error, OSError):
+            words = f"cannot {step} for {self.name} on {plan.seen.interface}: {error.strerror}"
+        if any(isinstance(each, planning.Evict) and each.hook.link_ids for each in plan.steps):
+            words += "; the other's program was put back, but attached by netlink, as its link cannot be made again"
+        return words
+
     def take_back(self) -> None:
-        """Undo all that was committed, the last first."""
-        self._undo.close()
+        """Undo all that was committed, the last first. Raises FleetError if that cannot be done."""
+        _close(self._undo, "an interface failed, and all were to be put back")
 
     # The steps
 
     def _load(self, plan: planning.Plan, step: planning.Load) -> Object:
         facts, seen = self.image.facts, plan.seen
-        where = f"cannot load {step.program} of {facts.path} for {seen.interface}"
-        loaded = self._held.enter_context(self.lib.open(self.image.content, self.name))
         programs = {step.program}
         if facts.has_tail_calls:
             programs |= {p.name for p in facts.programs if p.xdp and p.autoload}
-        reuse = {
-            facts.shared_maps[pin].name: self._held.enter_context(self.lib.map_by_id(number))
-            for pin, number in step.reuse.items()
-        }
-        offload = any(isinstance(s, planning.Attach) and s.mode == "offload" for s in plan.steps)
         try:
-            loaded.load(programs, reuse, seen.ifindex if offload else 0)
+            loaded = self._held.enter_context(self.lib.open(self.image.content, facts.name))
+            reuse = {
+                facts.shared_maps[pin].name: self._held.enter_context(self.lib.map_by_id(number))
+                for pin, number in step.reuse.items()
+            }
+            loaded.load(programs, reuse, seen.ifindex if step.offload else 0)
         except BpfError as error:
-            raise FleetError(f"{where}: {_refusal(error)}") from error
+            raise FleetError(
+                f"cannot load {step.program} of {facts.path} for {seen.interface}: {_refusal(error)}"
+            ) from error
         return loaded
 
     def _pin(self, fd: int, path: str) -> None:
@@ -143,9 +147,16 @@ class Applier:
     def _do_Evict(self, seen: Seen, step: planning.Evict) -> None:
         hook = step.hook
         program = self._held.enter_context(self.lib.program_by_id(hook.program.id))
-        if hook.link_id is None:
+        try:
             self.lib.netlink_replace(seen.ifindex, -1, program, hook.mode)
-        else:
+        except BpfError as error:
+            if error.errno != errno.EBUSY:  # EBUSY: it is held by a link
+                raise
+            if hook.link_id is None:
+                raise FleetError(
+                    f"cannot take {hook} off {seen.interface}: it is held by a link, and the kernel does not tell"
+                    f" which; detach it by hand with `bpftool link detach id ID`"
+                ) from error
             with self.lib.link_by_id(hook.link_id) as link:
                 self.lib.link_detach(link)
         self._undo.callback(self.lib.netlink_replace, seen.ifindex, program, -1, hook.mode)
@@ -227,8 +238,11 @@ class Applier:
         self._undo.callback(write_record, seen.place, seen.record)
 
 
-def mount_bpffs() -> None:
-    mount("bpf", BPFFS)
+def _close(undo: contextlib.ExitStack, words: str) -> None:
+    try:
+        undo.close()
+    except OSError as error:
+        raise FleetError(f"{words}; and it could not be put back as it was: {error}; run again to mend that") from error
 
 
 def _remove(path: str) -> None:

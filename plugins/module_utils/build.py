@@ -106,6 +106,7 @@ def read_record(dest: str) -> t.Optional[BuildRecord]:
     content = read_file(record_path(dest))
     try:
         fields = json.loads(content or b"")
+        fields["inputs"] = dict(fields["inputs"])
         return BuildRecord(
             **{**fields, "arguments": tuple(fields["arguments"]), "compiler": Compiler(*fields["compiler"])}
         )

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import time
 import typing as t
 
-from .libbpf import Libbpf
+from .libbpf import BpfError, Libbpf
 from .observe import Seen
 
 PIN = "counters"
@@ -38,12 +39,17 @@ class Reading(t.NamedTuple):
 
 
 def read(lib: Libbpf, seen: Seen) -> t.Optional[Reading]:
-    """None where the program has no such counters. Raises BpfError if the pin cannot be read."""
+    """None where the program has no such counters, or not any more. Raises BpfError if they cannot be read."""
     info = seen.maps.get(PIN)
     if not info or info.shape.type != "percpu_array" or info.shape.value_size != _VALUE.size:
         return None
-    with lib.get(seen.place.map(PIN)) as fd:
-        values = lib.lookup(fd, b"\0" * 4, _VALUE.size * lib.possible_cpus())
+    try:
+        with lib.get(seen.place.map(PIN)) as fd:
+            values = lib.lookup(fd, b"\0" * 4, _VALUE.size * lib.possible_cpus())
+    except BpfError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
     every = (Count(cpu, *value) for cpu, value in enumerate(_VALUE.iter_unpack(values)))
     return Reading(time.monotonic(), tuple(count for count in every if count.packets))
 

@@ -43,5 +43,7 @@ def errors_to_user(module: AnsibleModule, result: t.Optional[t.Dict[str, t.Any]]
     except BpfError as error:
         remedy = "; run as root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN" if error.errno == 1 else ""
         module.fail_json(msg=f"the kernel refused {error.action}: {error.strerror}{remedy}", **result)
+    except ValueError as error:  # a NUL, or what is no Unicode, in an option that becomes a path or a name
+        module.fail_json(msg=f"an option has a value that cannot be used: {error}", **result)
     except OSError as error:
         module.fail_json(msg=f"cannot use {error.filename}: {error.strerror}", **result)

@@ -14,7 +14,7 @@ import typing as t
 
 from . import nic, pins
 from .libbpf import BPF_F_XDP_HAS_FRAGS, BpfError, Fd, Libbpf
-from .observe import all_interfaces, hooks, mtu_of
+from .observe import Hook, all_interfaces, hooks, mtu_of
 from .plan import PLAIN_MTU
 from .toolchain import ELSEWHERE, Run, which
 
@@ -129,13 +129,7 @@ def interfaces(lib: t.Optional[Libbpf], root: str) -> t.Dict[str, t.Any]:
     if lib:
         with contextlib.suppress(BpfError):
             links = list(lib.links())
-    ours = {}
-    for name in pins.names(root):
-        for place in pins.places(root, name):
-            with contextlib.suppress(BpfError):
-                if lib:
-                    with lib.get(place.link) as fd:
-                        ours[lib.link_info(fd).id] = place
+    ours = _our_links(lib, root) if lib else {}
     found = {}
     for interface, ifindex in all_interfaces().items():
         programs = None
@@ -147,8 +141,7 @@ def interfaces(lib: t.Optional[Libbpf], root: str) -> t.Dict[str, t.Any]:
                     "name": hook.program.name,
                     "tag": hook.program.tag,
                     "link_id": hook.link_id,
-                    "owner": "ebpf.fleet" if hook.link_id in ours else "another",
-                    "pin_path": ours[hook.link_id].folder if hook.link_id in ours else None,
+                    **_owner(hook, ours),
                 }
                 for hook in hooks(lib, ifindex, links)
             ]
@@ -160,6 +153,21 @@ def interfaces(lib: t.Optional[Libbpf], root: str) -> t.Dict[str, t.Any]:
             "xdp": programs,
         }
     return found
+
+
+def _our_links(lib: Libbpf, root: str) -> t.Dict[int, pins.Place]:
+    """Where our links are pinned, by id."""
+    ours = {}
+    for name in pins.names(root):
+        for place in pins.places(root, name):
+            with contextlib.suppress(BpfError), lib.get(place.link) as fd:
+                ours[lib.link_info(fd).id] = place
+    return ours
+
+
+def _owner(hook: Hook, ours: t.Mapping[int, pins.Place]) -> t.Dict[str, t.Optional[str]]:
+    place = next((ours[link] for link in hook.link_ids if link in ours), None)
+    return {"owner": "ebpf.fleet" if place else "another", "pin_path": place.folder if place else None}
 
 
 def problems(facts: t.Mapping[str, t.Any], libbpf_error: t.Optional[str]) -> t.List[str]:

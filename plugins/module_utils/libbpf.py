@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import typing as t
 
@@ -341,7 +342,7 @@ class Object:
 
     def _find(self, kind: str, name: str) -> t.Any:
         read_name = getattr(self._c, "bpf_program__name" if kind == "program" else "bpf_map__name")
-        return next(handle for handle in self._each(kind) if read_name(handle).decode() == name)
+        return next(handle for handle in self._each(kind) if read_name(handle).decode(errors="replace") == name)
 
     @property
     def has_btf(self) -> bool:
@@ -352,8 +353,8 @@ class Object:
         c = self._c
         return tuple(
             ObjectProgram(
-                name=c.bpf_program__name(p).decode(),
-                section=c.bpf_program__section_name(p).decode(),
+                name=c.bpf_program__name(p).decode(errors="replace"),
+                section=c.bpf_program__section_name(p).decode(errors="replace"),
                 instructions=c.bpf_program__insn_cnt(p),
                 xdp=c.bpf_program__type(p) == BPF_PROG_TYPE_XDP,
                 autoload=c.bpf_program__autoload(p),
@@ -366,7 +367,7 @@ class Object:
         c = self._c
         return tuple(
             ObjectMap(
-                name=c.bpf_map__name(m).decode(),
+                name=c.bpf_map__name(m).decode(errors="replace"),
                 shape=MapShape(
                     type=_named(MAP_TYPES, c.bpf_map__type(m)),
                     key_size=c.bpf_map__key_size(m),
@@ -386,13 +387,13 @@ class Object:
         """
         c = self._c
         for program in self._each("program"):
-            c.bpf_program__set_autoload(program, c.bpf_program__name(program).decode() in programs)
+            c.bpf_program__set_autoload(program, c.bpf_program__name(program).decode(errors="replace") in programs)
             if ifindex:
                 c.bpf_program__set_ifindex(program, ifindex)
         for bpf_map in self._each("map"):
             # Pins are ours to make; an object that names its own would share maps across interfaces.
             c.bpf_map__set_pin_path(bpf_map, None)
-            fd = reuse.get(c.bpf_map__name(bpf_map).decode())
+            fd = reuse.get(c.bpf_map__name(bpf_map).decode(errors="replace"))
             if fd is not None:
                 c.bpf_map__reuse_fd(bpf_map, fd)
             elif ifindex:
@@ -448,14 +449,14 @@ class Libbpf:
 
     @property
     def version(self) -> str:
-        return t.cast(bytes, self.c.libbpf_version_string()).decode().lstrip("v")
+        return t.cast(bytes, self.c.libbpf_version_string()).decode(errors="replace").lstrip("v")
 
     def possible_cpus(self) -> int:
         return t.cast(int, self.c.libbpf_num_possible_cpus())
 
     def open(self, image: bytes, name: str) -> Object:
         """Open an ELF image; `name` takes the place of its file name. Loads nothing."""
-        log = ctypes.create_string_buffer(self.LOG_SIZE)
+        log = (ctypes.c_char * self.LOG_SIZE).from_buffer(mmap.mmap(-1, self.LOG_SIZE))
         options = _OpenOpts(
             object_name=name.encode(),
             kernel_log_buf=ctypes.addressof(log),
@@ -480,6 +481,11 @@ class Libbpf:
         """Open a pin."""
         return Fd(self.c.bpf_obj_get(path.encode()))
 
+    @staticmethod
+    def kind(fd: int) -> str:
+        """'link', 'prog' or 'map': what a pin turned out to be."""
+        return os.readlink(f"/proc/self/fd/{fd}").strip("[]").rsplit("bpf", 1)[-1].strip("-_]")
+
     def program_by_id(self, number: int) -> Fd:
         return Fd(self.c.bpf_prog_get_fd_by_id(number))
 
@@ -502,13 +508,13 @@ class Libbpf:
             yield number.value
 
     def links(self) -> t.Iterator[LinkInfo]:
-        """All links of the kernel; one that goes away meanwhile is left out."""
+        """All links of the kernel, but those that go away meanwhile, or are still being made (EAGAIN)."""
         for number in self._ids("link"):
             try:
                 with self.link_by_id(number) as fd:
                     yield self.link_info(fd)
             except BpfError as error:
-                if error.errno != errno.ENOENT:
+                if error.errno not in (errno.ENOENT, errno.EAGAIN):
                     raise
 
     def _info(self, fd: int, info: ctypes.Structure) -> None:
@@ -524,7 +530,7 @@ class Libbpf:
         return ProgramInfo(
             id=info.id,
             type=_named(PROGRAM_TYPES, info.type),
-            name=info.name.decode(),
+            name=info.name.decode(errors="replace"),
             tag=bytes(info.tag).hex(),
             load_time=info.load_time,
             map_ids=tuple(maps),
@@ -535,7 +541,7 @@ class Libbpf:
         self._info(fd, info)
         return MapInfo(
             id=info.id,
-            name=info.name.decode(),
+            name=info.name.decode(errors="replace"),
             shape=MapShape(
                 type=_named(MAP_TYPES, info.type),
                 key_size=info.key_size,
@@ -627,4 +633,4 @@ class Libbpf:
 
 
 def _named(names: t.Sequence[str], number: int) -> str:
-    return names[number] if number < len(names) else f"type_{number}"
+    return names[number] if 0 <= number < len(names) else f"type_{number}"

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import typing as t
 
 from .apply import Image
@@ -41,8 +40,9 @@ def inspect(lib: Libbpf, path: str, content: bytes) -> Inspected:
     """Raises FleetError where `content`, read from `path`, is no BPF object that libbpf can open."""
     elf = read_elf(content, path)
     try:
-        with lib.open(content, os.path.basename(path).split(".")[0]) as opened:
-            facts = ObjectFacts(path, sha256(content), opened.programs, opened.maps)
+        facts = ObjectFacts(path, sha256(content))
+        with lib.open(content, facts.name) as opened:
+            facts = facts._replace(programs=opened.programs, maps=opened.maps)
             return Inspected(Image(facts, content), elf, opened.has_btf)
     except BpfError as error:
         words = error.log or error.strerror

@@ -9,21 +9,31 @@ import contextlib
 import errno
 import os
 import socket
+import time
 import typing as t
 
 from .libbpf import BPF_LINK_TYPE_XDP, BpfError, Libbpf, LinkInfo, MapInfo, ProgramInfo
-from .pins import NEW, Place, Record, read_record
+from .pins import NEW, Place, Record, places, read_record
 
 
 class Hook(t.NamedTuple):
-    """A program in place on an interface; link_id is None where it was attached by netlink."""
+    """A program in place on an interface. No link_ids: it was attached by netlink.
+
+    Several: the same program is on an interface of the same index in another network namespace, and
+    the kernel does not tell which link belongs here. pinned_as: our own, under another interface's name.
+    """
 
     mode: str
     program: ProgramInfo
-    link_id: t.Optional[int]
+    link_ids: t.Tuple[int, ...] = ()
+    pinned_as: t.Optional[str] = None
+
+    @property
+    def link_id(self) -> t.Optional[int]:
+        return self.link_ids[0] if len(self.link_ids) == 1 else None
 
     def __str__(self) -> str:
-        how = "by netlink" if self.link_id is None else f"by link {self.link_id}"
+        how = f"by link {' or '.join(map(str, self.link_ids))}" if self.link_ids else "by netlink"
         text = (
             f"XDP program {self.program.id} '{self.program.name}' (tag {self.program.tag}), attached {how}, {self.mode}"
         )
@@ -35,7 +45,8 @@ class Seen(t.NamedTuple):
 
     `link` is the pinned one, alive or dead; `mode` the mode in force, None if it is not attached;
     `running` the program in a live link, else the pinned one; `held` the maps of that program by id;
-    `maps` the pinned ones by pin; `others` what is in place and not by our link.
+    `maps` the pinned ones by pin; `leftovers` paths that are no pins of ours (any more); `others` what is
+    in place and not by our link; `traces` whether a record or an empty folder is left.
     """
 
     place: Place
@@ -50,6 +61,7 @@ class Seen(t.NamedTuple):
     leftovers: t.Tuple[str, ...]
     record: t.Optional[Record]
     others: t.Tuple[Hook, ...]
+    traces: bool = False
 
     @property
     def interface(self) -> str:
@@ -62,7 +74,7 @@ class Seen(t.NamedTuple):
     @property
     def exists(self) -> bool:
         """Whether there is anything of ours, or a trace of it."""
-        return bool(self.link or self.pinned or self.maps or self.leftovers or self.place.exists)
+        return bool(self.link or self.pinned or self.maps or self.leftovers or self.traces)
 
     @property
     def known(self) -> t.Optional[Record]:
@@ -112,37 +124,51 @@ def hooks(lib: Libbpf, ifindex: int, links: t.Optional[t.Sequence[LinkInfo]] = N
             raise
         if links is None:
             links = list(lib.links())
-        link = next(
-            (x.id for x in links if x.type == BPF_LINK_TYPE_XDP and (x.ifindex, x.program_id) == (ifindex, number)),
-            None,
-        )
-        found.append(Hook(mode, program, link))
+        on_it = (x for x in links if x.type == BPF_LINK_TYPE_XDP and (x.ifindex, x.program_id) == (ifindex, number))
+        found.append(Hook(mode, program, tuple(link.id for link in on_it)))
     return tuple(found)
 
 
 T = t.TypeVar("T")
 
 
-def _pinned(lib: Libbpf, path: str, read: t.Callable[[int], T]) -> t.Optional[T]:
+def _pinned(lib: Libbpf, path: str, kind: str, read: t.Callable[[int], T]) -> t.Optional[T]:
+    """None where there is no such pin, or one of another kind."""
     try:
         with lib.get(path) as fd:
-            return read(fd)
+            return read(fd) if lib.kind(fd) == kind else None
     except BpfError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None
         raise
 
 
+def observe_settled(lib: Libbpf, place: Place, tries: int = 50) -> Seen:
+    """As observe(), but not half-way through somebody's upgrade, for who does not hold the lock."""
+    while True:
+        tries -= 1
+        try:
+            seen = observe(lib, place)
+        except BpfError as error:
+            if error.errno != errno.ENOENT or not tries:
+                raise
+        else:
+            between = seen.link and seen.ifindex and seen.link.ifindex == seen.ifindex and not seen.attached
+            if not between or not tries:
+                return seen
+        time.sleep(0.005)
+
+
 def observe(lib: Libbpf, place: Place) -> Seen:
     """Ask the kernel about one interface. Raises BpfError where it will not say."""
     ifindex = find_interface(place.interface)[1]
-    link = _pinned(lib, place.link, lib.link_info)
-    pinned = _pinned(lib, place.program, lib.program_info)
+    link = _pinned(lib, place.link, "link", lib.link_info)
+    pinned = _pinned(lib, place.program, "prog", lib.program_info)
     paths = place.pins()
     maps = {}
     for path in paths:
         if path.startswith(place.map("")) and not path.endswith(NEW):
-            info = _pinned(lib, path, lib.map_info)
+            info = _pinned(lib, path, "map", lib.map_info)
             if info:
                 maps[os.path.basename(path)] = info
 
@@ -158,6 +184,9 @@ def observe(lib: Libbpf, place: Place) -> Seen:
     for number in running.map_ids if running else ():
         with contextlib.suppress(BpfError), lib.map_by_id(number) as fd:
             held[number] = lib.map_info(fd)
+    ours = {path for path, found in ((place.link, link), (place.program, pinned)) if found}
+    ours |= {place.map(pin) for pin in maps}
+    others = tuple(hook for hook in here if not (link and mode == hook.mode and hook.program.id == link.program_id))
     return Seen(
         place=place,
         ifindex=ifindex,
@@ -168,7 +197,22 @@ def observe(lib: Libbpf, place: Place) -> Seen:
         running=running,
         held=held,
         maps=maps,
-        leftovers=tuple(path for path in paths if path.endswith(NEW)),
+        leftovers=tuple(path for path in paths if path not in ours and place.owns(path)),
         record=read_record(place),
-        others=tuple(hook for hook in here if not (link and mode == hook.mode and hook.program.id == link.program_id)),
+        others=_name_ours(lib, place, others),
+        traces=place.has_traces(paths),
+    )
+
+
+def _name_ours(lib: Libbpf, place: Place, others: t.Tuple[Hook, ...]) -> t.Tuple[Hook, ...]:
+    """Say which of them are held by a link of ours, pinned for another interface."""
+    if not others:
+        return others
+    pinned = {}
+    for each in places(place.root, place.name):
+        link = _pinned(lib, each.link, "link", lib.link_info)
+        if link and each != place:
+            pinned[link.id] = each.interface
+    return tuple(
+        hook._replace(pinned_as=next((pinned[x] for x in hook.link_ids if x in pinned), None)) for hook in others
     )

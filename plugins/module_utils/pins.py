@@ -121,16 +121,22 @@ class Place(t.NamedTuple):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
 
-    @property
-    def exists(self) -> bool:
-        return os.path.isdir(self.folder) or os.path.exists(self.record)
+    def owns(self, path: str) -> bool:
+        """Whether a path below the folder has one of our names, and not one that somebody else has put there."""
+        return path.endswith(NEW) or path in (self.link, self.program) or path.startswith(self.map(""))
+
+    def has_traces(self, paths: t.Sequence[str]) -> bool:
+        """Whether there is a record, or a folder in which nobody else has pinned anything (`paths`, of pins())."""
+        if os.path.exists(self.record) or os.path.exists(self.record + NEW):
+            return True
+        return os.path.isdir(self.folder) and all(self.owns(path) for path in paths)
 
 
 def places(root: str, name: str) -> t.List[Place]:
     """All interfaces that `name` is on, or that a record or a leftover says so of."""
     records = os.path.dirname(Place(root, name, "").record)
     names = {entry.name for entry in _scan(f"{root}/{name}")}
-    names |= {entry.name[:-5] for entry in _scan(records) if entry.name.endswith(".json")}
+    names |= {entry.name.split(".json")[0] for entry in _scan(records)}
     return [Place(root, name, unescape(each)) for each in sorted(names)]
 
 
@@ -157,6 +163,8 @@ def is_mounted(root: str) -> bool:
     """Whether `root` lies, or would lie, in a bpffs. Raises FleetError where it never could."""
     if not os.path.isabs(root) or os.path.normpath(root) != root:
         raise FleetError(f"pin_root {root} is not an absolute, plain path; give one below {BPFFS}")
+    if "." in root.replace("%2E", ""):
+        raise FleetError(f"pin_root {root} has a dot in it, which bpffs does not allow; give a path without")
     kind = _filesystem(root)
     if kind == "bpf":
         return True
@@ -240,8 +248,9 @@ def write_record(place: Place, record: t.Optional[Record]) -> None:
     """Write it whole or not at all, for root alone; None removes it and folders that it leaves empty."""
     folder = os.path.dirname(place.record)
     if record is None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(place.record)
+        for path in (place.record, place.record + NEW):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
         for each in (folder, os.path.dirname(folder), RECORDS):
             with contextlib.suppress(OSError):
                 os.rmdir(each)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from .errors import FleetError
@@ -25,6 +26,11 @@ class ObjectFacts(t.NamedTuple):
     programs: t.Tuple[ObjectProgram, ...] = ()
     maps: t.Tuple[ObjectMap, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What libbpf is told to call it: it goes into the names of the maps of global data."""
+        return os.path.basename(self.path).split(".")[0] or "object"
+
     def xdp_program(self, name: t.Optional[str]) -> str:
         """The program of that name, or else the only one."""
         found = [p.name for p in self.programs if p.xdp and (p.name == name if name else p.autoload)]
@@ -39,6 +45,8 @@ class ObjectFacts(t.NamedTuple):
         listed = ", ".join(every)
         if name:
             raise FleetError(f"{self.path} has no XDP program {name[:40]!r}; it has {listed}")
+        if not found:
+            raise FleetError(f"{self.path} has only XDP programs that must be asked for by name: {listed}; set program")
         raise FleetError(f"{self.path} has several XDP programs: {listed}; say which one with program: NAME")
 
     @property
@@ -70,6 +78,7 @@ class Load(t.NamedTuple):
     program: str
     reuse: t.Dict[str, int]
     fresh: t.Tuple[str, ...]
+    offload: bool = False
 
     def __str__(self) -> str:
         kept = f", keeping the maps {', '.join(map(unescape, sorted(self.reuse)))}" if self.reuse else ""
@@ -156,12 +165,16 @@ Step = t.Union[Load, PinProgram, PinMap, PinLink, Evict, Attach, Swap, Detach, D
 
 
 class Plan(t.NamedTuple):
-    """The steps for one interface, and the state before and after them in words that need no kernel."""
+    """The steps for one interface, and the state before and after them in words that need no kernel.
+
+    `warnings` are for the user, in check mode as well.
+    """
 
     seen: Seen
     steps: t.Tuple[Step, ...]
     before: t.Dict[str, t.Any]
     after: t.Dict[str, t.Any]
+    warnings: t.Tuple[str, ...] = ()
 
 
 def describe(seen: Seen) -> t.Dict[str, t.Any]:
@@ -239,8 +252,7 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     others = tuple(hook for hook in seen.others if hook is not adopted)
     if attach and others and not wanted.replace:
         raise FleetError(
-            f"cannot attach {wanted.name} to {place.interface}: it carries {_and(others)}, which is not ours;"
-            f" set on_conflict: replace to take its place"
+            f"cannot attach {wanted.name} to {place.interface}: it carries {_and(others)}, {_whose(others[0])}"
         )
 
     known = seen.known
@@ -255,7 +267,7 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     if not current:
         reuse = {} if wanted.reset_maps else _reusable(wanted, seen, shapes, held)
         fresh = tuple(pin for pin in sorted(shapes) if pin not in reuse)
-        steps.append(Load(program, reuse, fresh))
+        steps.append(Load(program, reuse, fresh, wanted.mode == "offload"))
     else:
         if known and (seen.pinned is None or seen.pinned.id != known.program_id):
             steps.append(PinProgram(known.program_id))
@@ -304,7 +316,23 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     if live:
         after["ifindex"] = seen.ifindex
     kept = () if attach else seen.others
-    return Plan(seen, tuple(steps), describe(seen), _with_others(after, seen, kept))
+    return Plan(seen, tuple(steps), describe(seen), _with_others(after, seen, kept), _warnings(wanted, seen, shapes))
+
+
+def _warnings(wanted: Wanted, seen: Seen, shapes: t.Container[str]) -> t.Tuple[str, ...]:
+    lost = [unescape(pin) for pin in sorted(seen.maps) if pin not in shapes]
+    if not lost or not wanted.object.programs or wanted.reset_maps:
+        return ()
+    return (f"{wanted.object.path} has no map {', '.join(lost)}: what was counted there on {seen.interface} is gone",)
+
+
+def _whose(hook: Hook) -> str:
+    if hook.pinned_as:
+        return (
+            f"which is ours, but pinned for {hook.pinned_as} (was the interface renamed?);"
+            f" take it off there first with state: absent and interfaces: [{hook.pinned_as}]"
+        )
+    return "which is not ours; set on_conflict: replace to take its place"
 
 
 def _part(link: LinkInfo) -> Step:

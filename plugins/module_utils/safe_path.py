@@ -7,29 +7,39 @@ from __future__ import annotations
 
 import os
 import stat
+import typing as t
 
 from .errors import FleetError
 
 
 def check_safe(path: str) -> None:
-    """Raises FleetError where another than root, or than who runs this, can write to path or a folder above it."""
-    real = os.path.realpath(path)
+    """Raises FleetError where another than root, or than who runs this, could change what is at path.
+
+    That is who can write to it, or to a folder above it, or above what a link on the way points to.
+    """
     trusted = {0, os.geteuid()}
-    while True:
+    for each in dict.fromkeys([*_upwards(os.path.abspath(path)), *_upwards(os.path.realpath(path))]):
         try:
-            found = os.stat(real)
+            found = os.lstat(each)
         except FileNotFoundError:
-            found = None
-        if found:
-            writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-            if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
-                writable = 0  # sticky, as /tmp is: others cannot replace what is root's in it
-            if found.st_uid not in trusted or writable:
-                raise FleetError(
-                    f"{path} is not safe to load: {real} (owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o})"
-                    f" can be written by others than root; mend that with chown and chmod,"
-                    f" or set allow_unsafe_paths: true"
-                )
-        if real == "/":
+            continue
+        writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if stat.S_ISLNK(found.st_mode):
+            writable = 0  # its mode means nothing; its owner and its folder do
+        elif stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
+            writable = 0  # sticky, as /tmp is: others cannot replace what is root's in it
+        if found.st_uid not in trusted or writable:
+            raise FleetError(
+                f"{path} is not safe to load: {each} (owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o})"
+                f" can be written by others than root; mend that with chown and chmod,"
+                f" or set allow_unsafe_paths: true"
+            )
+
+
+def _upwards(path: str) -> t.Iterator[str]:
+    """The path, and all folders above it."""
+    while True:
+        yield path
+        if path == os.path.dirname(path):
             return
-        real = os.path.dirname(real)
+        path = os.path.dirname(path)

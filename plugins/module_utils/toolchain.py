@@ -80,6 +80,9 @@ def arguments(
             raise FleetError(f"defines: {name!r} is no name of a C macro")
         value = int(value) if isinstance(value, bool) else value
         named.append(f"-D{name}" if value is None or value == "" else f"-D{name}={value}")
+    relative = [folder for folder in include_dirs if not os.path.isabs(folder)]
+    if relative:
+        raise FleetError(f"include_dirs: {relative[0]} is not an absolute path")
     includes = [f"-I{folder}" for folder in include_dirs]
     return ["-O2", "-g", "-target", "bpf", f"-mcpu={cpu}", *named, *includes, *cflags]
 
@@ -109,7 +112,10 @@ def compile_object(run: Run, compiler: Compiler, source: Source, flags: t.Sequen
             out,
         ],
         cwd=folder,
+        errors="replace",
     )
+    if code == 0 and not os.path.exists(out):
+        raise FleetError(f"{compiler.path} wrote no object for {source.path}: is its name that of a C file (*.c)?")
     if code:
         words = (errors or said).replace(folder, home).strip()
         raise FleetError(f"{source.path} does not compile: {compiler.path} says:\n{words}{_remedy(words)}")
@@ -117,8 +123,13 @@ def compile_object(run: Run, compiler: Compiler, source: Source, flags: t.Sequen
         content = file.read()
     with open(depends, encoding="utf-8", errors="surrogateescape") as file:
         paths = file.read().replace("\\\n", " ").split(":", 1)[1]
-    headers = [os.path.join(folder, path) for path in re.findall(r"(?:\\ |\S)+", paths)]
-    return Built(content, tuple(sorted({path.replace("\\ ", " ") for path in headers} - {copy})))
+    headers = [os.path.join(folder, _unescape(path)) for path in re.findall(r"(?:\\ |\S)+", paths)]
+    return Built(content, tuple(sorted(set(headers) - {copy})))
+
+
+def _unescape(path: str) -> str:
+    """A path as Make writes it."""
+    return path.replace("\\ ", " ").replace("\\#", "#").replace("$$", "$")
 
 
 def _system_includes(run: Run, compiler: Compiler) -> t.List[str]:
@@ -140,7 +151,7 @@ def disassemble(run: Run, compiler: Compiler, path: str) -> t.List[str]:
     tool = which(os.path.join(os.path.dirname(compiler.path), "llvm-objdump")) or which("llvm-objdump")
     if not tool:
         raise FleetError("llvm-objdump is not on this host: install the package llvm, or leave out disassemble")
-    code, out, err = run([tool, "-S", os.path.basename(path)], cwd=os.path.dirname(path))
+    code, out, err = run([tool, "-S", os.path.basename(path)], cwd=os.path.dirname(path), errors="replace")
     if code:
         raise FleetError(f"{tool} -S {path} failed: {(err or out).strip()}")
     return out.strip("\n").splitlines()

@@ -170,7 +170,7 @@ class _Guard:
         os.close(self._alive)
         status = os.waitpid(self._child, 0)[1]
         if status:
-            raise FleetError(f"tracing was not switched off cleanly; see {self.instance}")
+            raise FleetError(f"the tracefs instance {self.instance} could not be removed: is somebody else reading it?")
 
     def _guard(self, done: int) -> None:
         os.setsid()  # a signal to the parent's process group is not for us

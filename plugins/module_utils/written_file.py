@@ -11,6 +11,7 @@ import tempfile
 from ansible.module_utils.basic import AnsibleModule
 
 from .errors import FleetError
+from .object_file import read_file
 
 
 def write_file(module: AnsibleModule, path: str, content: bytes, mode: int) -> None:
@@ -26,3 +27,29 @@ def write_file(module: AnsibleModule, path: str, content: bytes, mode: int) -> N
             os.chmod(path, mode)
     except OSError as error:
         raise FleetError(f"cannot write {path}: {error.strerror}") from error
+
+
+class ReplacedFile:
+    """A file that is to have new content, and can be put back as it was."""
+
+    def __init__(self, module: AnsibleModule, path: str, content: bytes) -> None:
+        self._module = module
+        self._path = path
+        self._content = content
+        self._before = read_file(path)
+        self._written = False
+
+    @property
+    def differs(self) -> bool:
+        return self._before != self._content
+
+    def write(self) -> None:
+        if self.differs:
+            self._written = True
+            write_file(self._module, self._path, self._content, 0o644)
+
+    def put_back(self) -> None:
+        if self._written and self._before is None:
+            os.unlink(self._path)
+        elif self._written and self._before is not None:
+            write_file(self._module, self._path, self._before, 0o644)

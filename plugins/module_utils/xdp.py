@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import typing as t
 
 from . import pins
-from .apply import Applier, Image, mount_bpffs
+from .apply import Applier, Image
 from .errors import FleetError
 from .libbpf import Libbpf
 from .observe import Seen, observe
 from .plan import FRAGS_TWIN, Plan, Wanted, describe, plan
+from .written_file import ReplacedFile
 
 
 class Request(t.NamedTuple):
@@ -35,19 +37,31 @@ class Outcome(t.NamedTuple):
     mounts: bool
 
 
-def change(lib: Libbpf, request: Request, image: Image, warn: t.Callable[[str], None]) -> Outcome:
-    """Raises FleetError, with nothing changed, where the request cannot be met."""
-    mounted = pins.is_mounted(request.root)
-    needs_mount = not mounted and request.wanted.state in ("attached", "loaded")
-    if needs_mount and not request.check:
-        mount_bpffs()
+def change(
+    lib: Libbpf,
+    request: Request,
+    image: Image,
+    warn: t.Callable[[str], None],
+    file: t.Optional[ReplacedFile] = None,
+) -> Outcome:
+    """Raises FleetError, with nothing changed, where the request cannot be met. `file` is written on the way."""
+    needs_mount = not pins.is_mounted(request.root) and request.wanted.state in ("attached", "loaded")
+    if not request.check:
+        _raise_file_limit()
+        if needs_mount:
+            with pins.lock():
+                if not pins.is_mounted(request.root):  # another run has done it meanwhile
+                    pins.mount("bpf", pins.BPFFS)
     with contextlib.nullcontext() if request.check else pins.lock():
         plans, errors = _plans(lib, request)
         if not request.check:
-            errors.update(_apply(lib, request, image, plans, warn))
+            errors.update(_apply(lib, request, image, plans, warn, file))
             after = {p.seen.interface: observe(lib, p.seen.place) for p in plans}
         else:
             after = {}
+    for each in plans:
+        for warning in each.warnings:
+            warn(warning)
     attachments = [_attachment(request.wanted, p, after.get(p.seen.interface)) for p in plans]
     attachments += [
         {"interface": name, "state": "failed", "error": error} for name, error in errors.items() if name not in after
@@ -79,22 +93,47 @@ def _plans(lib: Libbpf, request: Request) -> t.Tuple[t.List[Plan], t.Dict[str, s
 
 
 def _apply(
-    lib: Libbpf, request: Request, image: Image, plans: t.Sequence[Plan], warn: t.Callable[[str], None]
+    lib: Libbpf,
+    request: Request,
+    image: Image,
+    plans: t.Sequence[Plan],
+    warn: t.Callable[[str], None],
+    file: t.Optional[ReplacedFile],
 ) -> t.Dict[str, str]:
     errors: t.Dict[str, str] = {}
     with Applier(lib, request.wanted.name, image, warn) as applier:
-        for do in (applier.prepare, applier.commit):
+        try:
             for each in plans:
-                if each.seen.interface in errors:
-                    continue
-                try:
-                    do(each)
-                except FleetError as error:
-                    if not request.keep_going:
-                        applier.take_back()
-                        raise
-                    errors[each.seen.interface] = str(error)
+                _try(applier.prepare, each, errors, request.keep_going)
+            if file:
+                file.write()
+            for each in plans:
+                if each.seen.interface not in errors:
+                    _try(applier.commit, each, errors, request.keep_going)
+        except BaseException as error:
+            try:
+                if file:
+                    file.put_back()
+                applier.take_back()
+            except FleetError as second:
+                raise FleetError(f"{error}; {second}") from error
+            raise
     return errors
+
+
+def _try(do: t.Callable[[Plan], None], planned: Plan, errors: t.Dict[str, str], keep_going: bool) -> None:
+    try:
+        do(planned)
+    except FleetError as error:
+        if not keep_going:
+            raise
+        errors[planned.seen.interface] = str(error)
+
+
+def _raise_file_limit() -> None:
+    """An upgrade holds some ten file descriptors for each interface until it is done."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _attachment(wanted: Wanted, planned: Plan, after: t.Optional[Seen]) -> t.Dict[str, t.Any]:

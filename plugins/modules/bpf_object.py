@@ -259,6 +259,8 @@ def run(module: AnsibleModule, folder: str) -> t.Dict[str, t.Any]:
     for path in (src, dest):
         if not os.path.isabs(path) or os.path.isdir(path):
             raise FleetError(f"{path} is not the absolute path of a file; give one for src and for dest")
+    if os.path.realpath(src) == os.path.realpath(dest):
+        raise FleetError(f"src and dest are both {dest}: the object would take the place of its source")
     lib = entry.require_libbpf()
     wanted = build.Wanted(
         src=src,

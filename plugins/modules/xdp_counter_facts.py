@@ -196,7 +196,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import counters, entry, pins
 from ..module_utils.errors import FleetError
-from ..module_utils.observe import Seen, find_interface, observe
+from ..module_utils.observe import Seen, find_interface, observe_settled
 from ..module_utils.trace import trace
 
 if t.TYPE_CHECKING:
@@ -267,7 +267,7 @@ def look(module: AnsibleModule, lib: Libbpf) -> t.List[Seen]:
         for each in sorted(asked - {place.interface for place in places}):
             module.warn(f"{name} is not on {each}: deploy it there with ebpf.fleet.xdp_program")
         places = [place for place in places if place.interface in asked]
-    return [observe(lib, place) for place in places]
+    return [observe_settled(lib, place) for place in places]
 
 
 def interface_facts(seen: Seen, reading: t.Optional[counters.Reading]) -> t.Dict[str, t.Any]:

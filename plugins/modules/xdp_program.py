@@ -209,7 +209,7 @@ steps:
 """
 
 import base64
-import binascii
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -221,7 +221,7 @@ from ..module_utils.object_file import inspect, read_file, sha256
 from ..module_utils.observe import find_interface
 from ..module_utils.plan import ObjectFacts, Wanted
 from ..module_utils.safe_path import check_safe
-from ..module_utils.written_file import write_file
+from ..module_utils.written_file import ReplacedFile
 from ..module_utils.xdp import Outcome, Request, change
 
 if t.TYPE_CHECKING:
@@ -298,11 +298,12 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         keep_going=options["on_error"] == "continue",
         check=module.check_mode,
     )
-    outcome = change(lib, request, image, module.warn)
+    file = None
+    if options["content"] is not None and image.content:
+        file = ReplacedFile(module, options["object"], image.content)
+    outcome = change(lib, request, image, module.warn, file)
     result = result_of(outcome)
-    if options["content"] is not None and image.content and read_file(options["object"]) != image.content:
-        if not module.check_mode:
-            write_file(module, options["object"], image.content, 0o644)
+    if file and file.differs:
         result["changed"] = True
         result["steps"].insert(0, f"write {options['object']}")
     if outcome.errors:
@@ -314,10 +315,14 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
 def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[Image, ObjectFacts]:
     """The object, from the task or from the target; an empty image where check mode has to do without."""
     path, wanted, given = module.params["object"], module.params["checksum"], module.params["content"]
+    if not os.path.isabs(path) or os.path.isdir(path):
+        raise FleetError(f"object {path} is not the absolute path of a file")
+    if not module.params["allow_unsafe_paths"]:
+        check_safe(path)
     if given is not None:
         try:
             content = base64.b64decode(given, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise FleetError(f"content is not Base64 ({error}); pass what ansible.builtin.slurp returns") from error
     else:
         found = read_file(path)
@@ -328,8 +333,6 @@ def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[Image, ObjectFact
                 f"there is no object {path} on this host; build it with ebpf.fleet.bpf_object, or copy it there"
             )
         content = found
-    if not module.params["allow_unsafe_paths"]:
-        check_safe(path)
     if wanted and wanted.lower() != sha256(content):
         message = f"{path} has the checksum {sha256(content)}, not {wanted}"
         if module.check_mode and given is None:

@@ -63,7 +63,7 @@ def test_objects(attach: t.Callable[..., str], compiled: Compiled, tmp_path: pat
         return attach(object=str(path))
 
     assert "there is no object /nowhere/x.bpf.o on this host" in attach(object="/nowhere/x.bpf.o")
-    assert "Is a directory" in attach(object=str(tmp_path))
+    assert "is not the absolute path of a file" in attach(object=str(tmp_path))
     assert "is not an ELF file" in given(b"")
     assert "is not an ELF file" in given(b"#!/bin/sh\n")
     assert "is truncated" in given(good[:30])
@@ -149,7 +149,24 @@ def test_objects_that_others_can_write(
     open_to_all.chmod(0o755)
     os.chown(path, 12345, -1)
     assert "owner 12345" in attach(object=str(path))
+    os.chown(path, 0, -1)
+    open_to_all.chmod(0o777)
+    link = open_to_all / "link.bpf.o"
+    link.symlink_to(compiled("packet_count"))
+    assert f"{link} is not safe to load: {open_to_all}" in attach(object=str(link))
     host.ok("xdp_program", object=str(path), interfaces=["eth0"], allow_unsafe_paths=True)
+
+
+@pytest.mark.parametrize("bad", ["eth\0", "\u00e9\0"])
+def test_what_no_path_can_hold(host: Host, attach: t.Callable[..., str], bad: str) -> None:
+    for options in (
+        {"interfaces": [bad]},
+        {"object": f"/x{bad}"},
+        {"pin_root": f"/sys/fs/bpf/{bad}"},
+        {"content": bad},
+    ):
+        attach(**options)
+    host.refused("bpf_object", src=f"/x{bad}.c", dest="/x.o")
 
 
 def test_options(host: Host, attach: t.Callable[..., str]) -> None:
@@ -164,9 +181,12 @@ def test_options(host: Host, attach: t.Callable[..., str]) -> None:
 def test_pin_roots(attach: t.Callable[..., str]) -> None:
     assert "lies in a file system of type" in attach(pin_root="/var/lib/pins")
     assert "is not an absolute, plain path" in attach(pin_root="/sys/fs/bpf/../x")
+    assert "has a dot in it" in attach(pin_root="/sys/fs/bpf/a.b")
 
 
-def test_not_root(compiled: Compiled) -> None:
+def test_not_root(host: Host, compiled: Compiled) -> None:
+    host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"])
+
     def as_nobody(module: str, **arguments: t.Any) -> str:
         # Through a pipe: the checkout may lie where nobody may not look.
         code = (
@@ -175,7 +195,7 @@ def test_not_root(compiled: Compiled) -> None:
             "os.setgroups([]); os.setgid(65534); os.setuid(65534); m.main()"
         )
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code],
+            ["nsenter", f"--net=/run/netns/{host.name}", sys.executable, "-W", "ignore", "-c", code],
             input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
             env={"PYTHONPATH": str(COLLECTIONS), "PATH": os.environ["PATH"], "HOME": "/nonexistent", "TMPDIR": "/tmp"},
             capture_output=True,

@@ -146,6 +146,28 @@ def test_missing_clang_header_and_source(host: Host, task: t.Dict[str, t.Any]) -
     assert "there is no source" in message
 
 
+def test_paths_that_cannot_be(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
+    before = pathlib.Path(task["src"]).read_text()
+    assert "in the place of its source" not in host.refused("bpf_object", src="x.c", dest=task["dest"])
+    assert "take the place of its source" in host.refused("bpf_object", src=task["src"], dest=task["src"])
+    assert pathlib.Path(task["src"]).read_text() == before
+    other = shutil.copy(task["src"], tmp_path / "no_c_file")
+    assert "wrote no object" in host.refused("bpf_object", src=str(other), dest=task["dest"])
+    assert "wrote no object" in host.refused("bpf_object", clang="/bin/true", **task)
+    assert "is not an absolute path" in host.refused("bpf_object", include_dirs=["include"], **task)
+
+
+def test_sources_that_are_not_utf8(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
+    (tmp_path / "odd#$ name.h").write_text("#define ODD 1\n")
+    source = pathlib.Path(task["src"])
+    source.write_bytes(
+        source.read_bytes().replace(b"__u32 key = 0;", b"__u32 key = 0; /* na\xefve */") + b'#include "odd#$ name.h"\n'
+    )
+    lines = host.ok("bpf_object", disassemble=True, **task)["disassembly"]
+    assert any("key = 0;" in line for line in lines)
+    assert host.ok("bpf_object", **task)["reasons"] == []
+
+
 def test_file_options(host: Host, task: t.Dict[str, t.Any]) -> None:
     host.ok("bpf_object", mode="0640", **task)
     assert os.stat(task["dest"]).st_mode & 0o777 == 0o640

@@ -114,6 +114,8 @@ def test_deploy_facts_remove(fleet: Fleet, build: str, compiled: t.Callable[...,
     report = fleet.folder / "report.json"
     text = fleet.play("facts", "-e", f"xdp_counter_report={report}")
     assert re.search(r"one +eth0 +native +321 +20544 ", text)
+    only = fleet.play("facts", "--limit", "two")
+    assert re.search(r"two +eth0.10 +native +123 ", only) and "one " not in only
     rows = {(row["host"], row["interface"]): row["packets"] for row in json.loads(report.read_text())}
     assert rows == {("one", "eth0"): 321, ("one", "eth0.10"): 0, ("two", "eth0"): 0, ("two", "eth0.10"): 123}
 

@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
+import subprocess
+import sys
 import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf
-from conftest import Host, bpftool, program_ids, sh
+from conftest import COLLECTIONS, Host, bpftool, program_ids, sh
 
 Compiled = t.Callable[..., str]
 BOTH = ["eth0", "eth0.10"]
@@ -275,19 +278,15 @@ def attach_by_netlink(host: Host, object_file: str, interface: str = "eth0", kin
         os.unlink(path)
 
 
-def attach_by_link(host: Host, object_file: str, path: str) -> int:
+def attach_by_link(host: Host, object_file: str, path: str, interface: str = "eth0") -> int:
     """What another owner would do: a link of his own, pinned elsewhere."""
     code = (
         "import sys; from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf; import socket\n"
         "lib = Libbpf(); o = lib.open(open(sys.argv[1], 'rb').read(), 'foreign'); o.load({'packet_count'}, {})\n"
-        "link = lib.link_create(o.program_fd('packet_count'), socket.if_nametoindex('eth0'), 'native')\n"
+        "link = lib.link_create(o.program_fd('packet_count'), socket.if_nametoindex(sys.argv[3]), 'native')\n"
         "lib.pin(link.number, sys.argv[2]); print(lib.program_info(o.program_fd('packet_count')).id)"
     )
-    import sys
-
-    from conftest import COLLECTIONS
-
-    return int(host.enter("env", f"PYTHONPATH={COLLECTIONS}", sys.executable, "-c", code, object_file, path))
+    return int(host.enter("env", f"PYTHONPATH={COLLECTIONS}", sys.executable, "-c", code, object_file, path, interface))
 
 
 @pytest.mark.parametrize("how", ["netlink", "link"])
@@ -385,8 +384,6 @@ def test_two_names_on_two_interfaces(host: Host, compiled: Compiled) -> None:
 
 
 def test_content_is_written_and_foretold(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
-    import base64
-
     with open(compiled("packet_count"), "rb") as file:
         content = base64.b64encode(file.read()).decode()
     path = tmp_path / "new" / "packet_count.bpf.o"
@@ -404,3 +401,119 @@ def test_check_mode_without_the_object_that_is_still_to_be_built(host: Host, tmp
     foretold = host.ok("xdp_program", check=True, **options)
     assert foretold["changed"]
     assert foretold["steps"] == ["eth0: load packet_count", "eth0: attach by link, mode auto", "eth0: write the record"]
+
+
+def test_global_data_outlives_an_upgrade_under_any_file_name(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
+    """libbpf puts the file's name into the names of the maps of global data."""
+    options: t.Dict[str, t.Any] = {"name": "walk", "interfaces": ["eth0"]}
+    for number, name in enumerate(("first_name.bpf.o", "x.o", "a.very.long.file.name.o")):
+        path = tmp_path / name
+        with open(compiled("walkthrough"), "rb") as file:
+            path.write_bytes(file.read() + b"\n" * number)
+        steps = repaired(host, {**options, "object": str(path)})
+        assert (number == 0) == ("eth0: load packet_count" in steps)
+        host.send("eth0", 5)
+        value = bpftool("map", "dump", "pinned", host.pin("eth0", "maps/%2Ebss", "walk"))
+        assert value[0]["formatted"]["value"][".bss"][0]["counter"] == 5 * (number + 1)
+
+
+def test_a_link_of_the_same_index_in_another_namespace_is_left_alone(host: Host, compiled: Compiled) -> None:
+    """The kernel gives a link's ifindex, but not whose: containers all have an eth0 of index 2."""
+    other = Host(f"{host.name}-other")
+    pin = f"/sys/fs/bpf/{host.name}-link"
+    try:
+        number = attach_by_link(other, compiled("counter", VERSION=7), pin)
+        host.enter("bpftool", "net", "attach", "xdp", "id", number, "dev", "eth0")
+        options = {"object": compiled("packet_count"), "interfaces": ["eth0"], "on_conflict": "replace"}
+        host.ok("xdp_program", **options)
+        found = other.xdp("eth0")
+        assert found and found["prog"]["id"] == number
+        host.send("eth0", 3)
+        assert host.counts() == (3, 192)
+    finally:
+        if os.path.exists(pin):
+            os.unlink(pin)
+        other.close()
+
+
+def test_a_pin_of_another_kind_in_the_place_of_ours(host: Host, attached: t.Dict[str, t.Any]) -> None:
+    for name, other in (("link", "program"), ("program", "maps/counters"), ("maps/counters", "program")):
+        path = host.pin("eth0", name)
+        kind = "map" if other.startswith("maps") else "prog"
+        os.unlink(path)
+        sh("bpftool", kind, "pin", "pinned", host.pin("eth0", other), path)
+        assert f"eth0: remove {path}" in repaired(host, attached)
+    host.send("eth0", 2)
+    assert host.counts() == (2, 128)
+
+
+def test_somebodys_own_pin_in_our_folder(host: Host, attached: t.Dict[str, t.Any]) -> None:
+    extra = host.pin("eth0", "extra")
+    sh("bpftool", "prog", "pin", "pinned", host.pin("eth0", "program"), extra)
+    assert not host.ok("xdp_program", **attached)["changed"]
+    repaired(host, {"name": "packet_count", "state": "absent"})
+    assert os.path.exists(extra)
+    os.unlink(extra)
+    host.ok("xdp_program", name="packet_count", state="absent")
+    assert not os.path.exists(host.pins)
+
+
+def test_a_record_that_was_half_written(host: Host, attached: t.Dict[str, t.Any]) -> None:
+    record = f"/run/ebpf_fleet/{host.pins.replace('/', '%2F')}/packet_count/eth0.json"
+    shutil.copy(record, record + "%new")
+    repaired(host, {"name": "packet_count", "state": "absent"})
+    assert host.state()[0] == []
+
+
+def test_a_renamed_interface(host: Host, attached: t.Dict[str, t.Any]) -> None:
+    for words in (["down"], ["name", "lan0"], ["up"]):
+        sh("ip", "-n", host.name, "link", "set", "dev", "lan0" if words == ["up"] else "eth0", *words)
+    renamed = {**attached, "interfaces": ["lan0"]}
+    message = host.refused("xdp_program", **renamed)
+    assert "which is ours, but pinned for eth0 (was the interface renamed?)" in message
+    host.ok("xdp_program", name="packet_count", state="absent", interfaces=["eth0"])
+    host.ok("xdp_program", **renamed)
+    assert host.xdp("lan0")
+
+
+def test_a_map_that_is_no_longer_there_is_warned_of(host: Host, compiled: Compiled) -> None:
+    host.ok("xdp_program", object=compiled("counter", MORE=1), interfaces=["eth0"])
+    for check in (True, False):
+        result = host.ok("xdp_program", check=check, object=compiled("counter", VERSION=2), interfaces=["eth0"])
+        assert "has no map a_map_with_a_long_name: what was counted there on eth0 is gone" in str(result["warnings"])
+
+
+def test_the_object_file_is_put_back_if_an_interface_fails(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
+    host.plug("jumbo0", 9000)
+    path = tmp_path / "x.bpf.o"
+    with open(compiled("counter", VERSION=2), "rb") as file:
+        content = base64.b64encode(file.read()).decode()
+    options = {"content": content, "interfaces": ["eth0", "jumbo0"], "mode": "native"}
+    host.refused("xdp_program", object=str(path), **options)
+    assert not path.exists()
+    path.write_bytes(b"as it was")
+    host.refused("xdp_program", object=str(path), **options)
+    assert path.read_bytes() == b"as it was"
+    for bad in (str(tmp_path), "x.bpf.o"):
+        assert "is not the absolute path of a file" in host.refused("xdp_program", object=bad, **options)
+
+
+def test_other_links_come_and_go_meanwhile(host: Host, compiled: Compiled, attached: t.Dict[str, t.Any]) -> None:
+    """The kernel says EAGAIN of a link that is just being made."""
+    code = (
+        "import sys; from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf; import socket\n"
+        "lib = Libbpf(); o = lib.open(open(sys.argv[1], 'rb').read(), 'x'); o.load({'packet_count'}, {})\n"
+        "fd = o.program_fd('packet_count'); index = socket.if_nametoindex('busy0')\n"
+        "while True:\n"
+        "    try:\n"
+        "        with lib.link_create(fd, index, 'generic'): pass\n"
+        "    except OSError: pass"
+    )
+    host.plug("busy0")
+    command = ["nsenter", f"--net=/run/netns/{host.name}", sys.executable, "-c", code, compiled("counter")]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(COLLECTIONS)}) as busy:
+        try:
+            for _run in range(10):
+                assert not host.ok("xdp_program", **attached)["changed"]
+        finally:
+            busy.kill()

@@ -177,10 +177,9 @@ def test_modes() -> None:
 FOREIGN = ProgramInfo(77, "xdp", "acl_v2", "5bb1aa", 0, ())
 
 
-@pytest.mark.parametrize("link", [None, 9])
-def test_anothers_program(link: t.Optional[int]) -> None:
-    seen = bare(others=(Hook("native", FOREIGN, link),))
-    how = "by netlink" if link is None else "by link 9"
+@pytest.mark.parametrize(("links", "how"), [((), "by netlink"), ((9,), "by link 9"), ((9, 12), "by link 9 or 12")])
+def test_anothers_program(links: t.Tuple[int, ...], how: str) -> None:
+    seen = bare(others=(Hook("native", FOREIGN, links),))
     with pytest.raises(FleetError) as refused:
         planning.plan(wanted(), seen)
     assert str(refused.value) == (
@@ -198,7 +197,7 @@ def test_anothers_program(link: t.Optional[int]) -> None:
 
 
 def test_a_dispatcher_is_called_by_its_name() -> None:
-    seen = bare(others=(Hook("native", FOREIGN._replace(name="xdp_dispatcher"), 9),))
+    seen = bare(others=(Hook("native", FOREIGN._replace(name="xdp_dispatcher"), (9,)),))
     with pytest.raises(FleetError, match="a libxdp dispatcher, which is not ours"):
         planning.plan(wanted(), seen)
 
