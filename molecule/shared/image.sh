@@ -37,14 +37,13 @@ if ! podman image exists "$image"; then
 		systemd-remount-fs.service systemd-journald-audit.socket systemd-logind.service
 		getty.target console-getty.service ssh.service"
 	# unshare: the mounts of a killed build go with it.
-	# shellcheck disable=SC2086 # masked is a list of words
 	unshare --mount mmdebstrap --quiet --variant=minbase --include="$packages" \
 		--aptopt='Acquire::Check-Valid-Until "false"' \
 		--dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
 		--customize-hook="copy-in $TMPDIR/init /" \
-		--customize-hook="for u in $(echo $masked); do ln -sf /dev/null \"\$1/etc/systemd/system/\$u\"; done" \
+		--customize-hook="for u in ${masked//$'\n'/ }; do ln -sf /dev/null \"\$1/etc/systemd/system/\$u\"; done" \
 		"$suite" "$TMPDIR/rootfs.tar" >&2
 	podman import --quiet --change 'CMD ["/init"]' --change 'STOPSIGNAL SIGRTMIN+3' \
 		"$TMPDIR/rootfs.tar" "$image" >&2
