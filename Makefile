@@ -10,10 +10,7 @@ collection := build/collections/ansible_collections/ebpf/fleet
 demo: setup-demo
 	@$(SUDO) demo/run.sh
 
-test: lint sanity unit integration
-
-# What takes longer as well: all scenarios of molecule/, which make their own images the first time.
-test-all: test molecule
+test: lint sanity unit integration molecule
 
 setup-demo setup-test setup-molecule: setup-%:
 	@tools/setup.sh $*
@@ -42,7 +39,7 @@ unit: setup-test
 integration: setup-test
 	$(SUDO) "$$(command -v pytest)" tests/integration
 
-# Real (containerised) hosts over SSH. `make molecule SCENARIOS=default` runs one.
+# Real (containerised) hosts over SSH, from images that it makes the first time. `make molecule SCENARIOS=default` runs one.
 molecule: setup-molecule
 	$(SUDO) tools/molecule.sh $(SCENARIOS)
 
@@ -51,4 +48,4 @@ clean:
 	rm -rf build
 	$(MAKE) -C files/bpf clean
 
-.PHONY: demo test test-all setup-demo setup-test setup-molecule lint sanity unit integration molecule clean
+.PHONY: demo test setup-demo setup-test setup-molecule lint sanity unit integration molecule clean

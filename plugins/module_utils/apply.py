@@ -42,6 +42,7 @@ class Applier:
         self._held = contextlib.ExitStack()
         self._undo = contextlib.ExitStack()
         self._objects: t.Dict[str, Object] = {}
+        self._detached_anothers_link = False
 
     def __enter__(self) -> Applier:
         return self
@@ -78,7 +79,7 @@ class Applier:
         words = str(error)
         if isinstance(error, OSError):
             words = f"cannot {step} for {self.name} on {plan.seen.interface}: {error.strerror}"
-        if any(isinstance(each, planning.Evict) and each.hook.link_ids for each in plan.steps):
+        if self._detached_anothers_link:
             words += "; the other's program was put back, but attached by netlink, as its link cannot be made again"
         return words
 
@@ -90,16 +91,13 @@ class Applier:
 
     def _load(self, plan: planning.Plan, step: planning.Load) -> Object:
         facts, seen = self.image.facts, plan.seen
-        programs = {step.program}
-        if facts.has_tail_calls:
-            programs |= {p.name for p in facts.programs if p.xdp and p.autoload}
         try:
             loaded = self._held.enter_context(self.lib.open(self.image.content, facts.name))
             reuse = {
                 facts.shared_maps[pin].name: self._held.enter_context(self.lib.map_by_id(number))
                 for pin, number in step.reuse.items()
             }
-            loaded.load(programs, reuse, seen.ifindex if step.offload else 0)
+            loaded.load(facts.loaded_with(step.program), reuse, seen.ifindex if step.offload else 0)
         except BpfError as error:
             raise FleetError(
                 f"cannot load {step.program} of {facts.path} for {seen.interface}: {_refusal(error)}"
@@ -159,6 +157,7 @@ class Applier:
                 ) from error
             with self.lib.link_by_id(hook.link_id) as link:
                 self.lib.link_detach(link)
+            self._detached_anothers_link = True
         self._undo.callback(self.lib.netlink_replace, seen.ifindex, program, -1, hook.mode)
 
     def _do_Swap(self, seen: Seen, step: planning.Swap) -> None:

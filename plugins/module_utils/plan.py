@@ -54,9 +54,11 @@ class ObjectFacts(t.NamedTuple):
         """The maps that outlive the program, by pin."""
         return {map_pin(m.name): m for m in self.maps if not (m.internal and m.shape.flags & RDONLY)}
 
-    @property
-    def has_tail_calls(self) -> bool:
-        return any(m.shape.type == "prog_array" for m in self.maps)
+    def loaded_with(self, program: str) -> t.Set[str]:
+        """The programs to load: it alone, or with a map for tail calls all that these may be to."""
+        if not any(m.shape.type == "prog_array" for m in self.maps):
+            return {program}
+        return {program} | {p.name for p in self.programs if p.xdp and p.autoload}
 
 
 class Wanted(t.NamedTuple):
@@ -259,8 +261,8 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     current = bool(known and known.checksum == source.checksum and (known.program == program or not source.programs))
     shapes = {pin: m.shape for pin, m in source.shared_maps.items()}
     held = _held_maps(seen, shapes)
-    if current and source.programs and not all(pin in held for pin in shapes):
-        current = False  # the running program has not the maps that its object has: load it again
+    if current and source.programs and not all(pin in held or pin in seen.maps for pin in shapes):
+        current = False  # a map is lost which the program itself does not use (another that it calls may): load again
     steps: t.List[Step] = [Unpin(path) for path in seen.leftovers]
     mode = wanted.mode
 
@@ -272,7 +274,7 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
         if known and (seen.pinned is None or seen.pinned.id != known.program_id):
             steps.append(PinProgram(known.program_id))
         for pin in sorted(shapes):
-            if pin not in seen.maps or seen.maps[pin].id != held[pin].id:
+            if pin in held and (pin not in seen.maps or seen.maps[pin].id != held[pin].id):
                 steps.append(PinMap(pin, held[pin].id))
 
     live = seen.attached
@@ -374,8 +376,8 @@ def _reusable(
     reuse = {}
     for pin, shape in shapes.items():
         info = held.get(pin) or seen.maps.get(pin)
-        if info is None:
-            continue
+        if info is None or (shape.type == "prog_array" and len(wanted.object.loaded_with("")) > 2):
+            continue  # an array of the object's own programs: kept, it would go on calling the old ones
         if info.shape != _as_created(shape, info.shape):
             raise FleetError(
                 f"cannot upgrade {wanted.name} on {seen.interface}: the map {unescape(pin)} has changed its shape"

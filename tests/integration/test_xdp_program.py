@@ -33,7 +33,7 @@ def repaired(host: Host, options: t.Dict[str, t.Any]) -> t.List[str]:
     done = host.ok("xdp_program", **options)
     assert (done["steps"], done["diff"]) == (foretold["steps"], foretold["diff"])
     again = host.ok("xdp_program", **options)
-    assert not again["changed"]
+    assert not again["changed"], again["steps"]
     assert again["diff"] == {"before": {}, "after": {}}
     return t.cast("list[str]", done["steps"])
 
@@ -517,3 +517,11 @@ def test_other_links_come_and_go_meanwhile(host: Host, compiled: Compiled, attac
                 assert not host.ok("xdp_program", **attached)["changed"]
         finally:
             busy.kill()
+
+
+def test_tail_calls_go_to_the_programs_of_the_same_object(host: Host, compiled: Compiled) -> None:
+    for version, expected in ((1, 1), (10, 11)):
+        options = {"object": compiled("tail", VERSION=version), "program": "entry", "interfaces": ["eth0"]}
+        repaired(host, options)
+        host.send("eth0", 1)
+        assert host.counts(name="entry")[0] == expected

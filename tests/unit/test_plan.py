@@ -155,6 +155,14 @@ def test_maps_are_found_by_pin_first_and_never_guessed() -> None:
     assert isinstance(load, planning.Load) and load.reuse == {}
 
 
+def test_a_map_that_the_program_does_not_use() -> None:
+    """Another program of the object may: it has to be pinned, and that is all."""
+    two = an_object(maps=(ObjectMap("counters", COUNTERS, False), ObjectMap("unused", COUNTERS, False)))
+    both = {"counters": MapInfo(7, "counters", COUNTERS), "unused": MapInfo(9, "unused", COUNTERS)}
+    assert steps(wanted(object=two), deployed(maps=both)) == []
+    assert steps(wanted(object=two), deployed())[0] == "load packet_count, keeping the maps counters"
+
+
 def test_jumbo_takes_the_twin_where_the_kernel_knows_frags() -> None:
     assert steps(wanted(frags=True), bare(mtu=9000))[0] == "load packet_count_frags"
     assert steps(wanted(frags=False), bare(mtu=9000))[0] == "load packet_count"
