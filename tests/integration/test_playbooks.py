@@ -25,6 +25,7 @@ class Fleet:
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
+        self.collections = COLLECTIONS
         self.hosts: t.List[Host] = []
         try:
             for name in ("one", "two"):
@@ -50,7 +51,7 @@ class Fleet:
     def run(self, *command: t.Any, fails: bool = False) -> str:
         env = {
             **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_PIPELINING": "true",
@@ -248,9 +249,10 @@ def test_query(fleet: Fleet) -> None:
     assert "the query '[?' failed" in text
 
 
-def test_installed_from_a_built_tarball(fleet: Fleet, tmp_path: pathlib.Path) -> None:
-    """What is published has all that the role needs, the linked source included."""
-    source = tmp_path / "checkout"
+@pytest.mark.parametrize("what", ["tarball", "folder", "here"])
+def test_installed_as_people_do(fleet: Fleet, tmp_path: pathlib.Path, what: str) -> None:
+    """What is published or installed from a checkout has all that the role needs."""
+    source, installed = tmp_path / "checkout", tmp_path / "installed"
     files = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -262,17 +264,16 @@ def test_installed_from_a_built_tarball(fleet: Fleet, tmp_path: pathlib.Path) ->
         if (ROOT / name).exists():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, source / name, follow_symlinks=False)
-    galaxy = str(BIN / "ansible-galaxy")
+    galaxy = [str(BIN / "ansible-galaxy"), "collection"]
+    version = (ROOT / "galaxy.yml").read_text().split("version: ")[1].split()[0]
+    given = {"tarball": str(tmp_path / f"ebpf-fleet-{version}.tar.gz"), "folder": str(source), "here": "./"}[what]
+    if what == "tarball":
+        subprocess.run([*galaxy, "build", "--output-path", tmp_path], cwd=source, check=True, capture_output=True)
     subprocess.run(
-        [galaxy, "collection", "build", "--output-path", tmp_path], cwd=source, check=True, capture_output=True
-    )
-    (tarball,) = tmp_path.glob("ebpf-fleet-*.tar.gz")
-    subprocess.run(
-        [galaxy, "collection", "install", "--force", "--offline", "-p", tmp_path / "installed", tarball],
+        [*galaxy, "install", "--force", "--offline", "-p", installed, given],
+        cwd=source,
         check=True,
         capture_output=True,
     )
-    installed = tmp_path / "installed/ansible_collections/ebpf/fleet"
-    assert (installed / "roles/xdp_counter/files/bpf/packet_count.bpf.c").read_text() == (
-        ROOT / "files/bpf/packet_count.bpf.c"
-    ).read_text()
+    fleet.collections = installed
+    assert recap(fleet.play("deploy")) == [("one", 2, 0), ("two", 2, 0)]
