@@ -13,6 +13,7 @@ import typing as t
 
 from . import plan as planning
 from .errors import FleetError
+from .files import ReplacedFile
 from .libbpf import BpfError, Libbpf, Object
 from .observe import Seen
 from .pins import NEW, Record, make_folder, write_record
@@ -55,6 +56,11 @@ class Applier:
         for step in plan.steps:
             if isinstance(step, planning.Load):
                 self._objects[plan.seen.interface] = self._load(plan, step)
+
+    def replace(self, file: ReplacedFile) -> None:
+        """Write the object file; taken back with all the rest."""
+        self._undo.callback(file.put_back)
+        file.write()
 
     def commit(self, plan: planning.Plan) -> None:
         """Do the steps. Where one fails, those of this interface are taken back, and FleetError raised."""
@@ -240,7 +246,7 @@ class Applier:
 def _close(undo: contextlib.ExitStack, words: str) -> None:
     try:
         undo.close()
-    except OSError as error:
+    except (OSError, FleetError) as error:
         raise FleetError(f"{words}; and it could not be put back as it was: {error}; run again to mend that") from error
 
 

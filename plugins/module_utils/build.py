@@ -10,7 +10,7 @@ import os
 import typing as t
 
 from .errors import FleetError
-from .object_file import read_file, sha256
+from .files import read_file, sha256
 from .toolchain import Built, Compiler, Source
 
 

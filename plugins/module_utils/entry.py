@@ -33,17 +33,16 @@ def require_root(what: str) -> None:
 
 
 @contextlib.contextmanager
-def errors_to_user(module: AnsibleModule, result: t.Optional[t.Dict[str, t.Any]] = None) -> t.Iterator[None]:
-    """Turn what went wrong into a message; `result` is returned beside it."""
-    result = {} if result is None else result
+def errors_to_user(module: AnsibleModule) -> t.Iterator[None]:
+    """Turn what went wrong into a message."""
     try:
         yield
     except FleetError as error:
-        module.fail_json(msg=str(error), **result)
+        module.fail_json(msg=str(error))
     except BpfError as error:
         remedy = "; run as root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN" if error.errno == 1 else ""
-        module.fail_json(msg=f"the kernel refused {error.action}: {error.strerror}{remedy}", **result)
+        module.fail_json(msg=f"the kernel refused {error.action}: {error.strerror}{remedy}")
     except ValueError as error:  # a NUL, or what is no Unicode, in an option that becomes a path or a name
-        module.fail_json(msg=f"an option has a value that cannot be used: {error}", **result)
+        module.fail_json(msg=f"an option has a value that cannot be used: {error}")
     except OSError as error:
-        module.fail_json(msg=f"cannot use {error.filename}: {error.strerror}", **result)
+        module.fail_json(msg=f"cannot use {error.filename}: {error.strerror}")

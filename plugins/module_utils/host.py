@@ -14,7 +14,7 @@ import typing as t
 
 from . import nic, pins
 from .libbpf import BPF_F_XDP_HAS_FRAGS, BpfError, Fd, Libbpf
-from .observe import Hook, all_interfaces, hooks, mtu_of
+from .observe import Hook, all_interfaces, hooks, mtu_of, pinned_links
 from .plan import PLAIN_MTU
 from .toolchain import ELSEWHERE, Run, which
 
@@ -125,11 +125,11 @@ def _in_new_namespace(ask: t.Callable[[], t.Any]) -> t.Optional[bool]:
 
 def interfaces(lib: t.Optional[Libbpf], root: str) -> t.Dict[str, t.Any]:
     """All interfaces of this network namespace, with the XDP programs in place and whose they are."""
-    links = None
+    links, ours = None, {}
     if lib:
         with contextlib.suppress(BpfError):
             links = list(lib.links())
-    ours = _our_links(lib, root) if lib else {}
+            ours = pinned_links(lib, [place for name in pins.names(root) for place in pins.places(root, name)])
     found = {}
     for interface, ifindex in all_interfaces().items():
         programs = None
@@ -155,18 +155,8 @@ def interfaces(lib: t.Optional[Libbpf], root: str) -> t.Dict[str, t.Any]:
     return found
 
 
-def _our_links(lib: Libbpf, root: str) -> t.Dict[int, pins.Place]:
-    """Where our links are pinned, by id."""
-    ours = {}
-    for name in pins.names(root):
-        for place in pins.places(root, name):
-            with contextlib.suppress(BpfError), lib.get(place.link) as fd:
-                ours[lib.link_info(fd).id] = place
-    return ours
-
-
 def _owner(hook: Hook, ours: t.Mapping[int, pins.Place]) -> t.Dict[str, t.Optional[str]]:
-    place = next((ours[link] for link in hook.link_ids if link in ours), None)
+    place = hook.pinned_by(ours)
     return {"owner": "ebpf.fleet" if place else "another", "pin_path": place.folder if place else None}
 
 

@@ -5,29 +5,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import typing as t
 
 from .apply import Image
 from .elf import Elf, read_elf
 from .errors import FleetError
+from .files import sha256
 from .libbpf import BpfError, Libbpf
 from .plan import ObjectFacts
-
-
-def read_file(path: str) -> t.Optional[bytes]:
-    """None where there is no such file."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise FleetError(f"cannot read {path}: {error.strerror}") from error
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 class Inspected(t.NamedTuple):

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
+import struct
 import time
 import typing as t
 
@@ -31,6 +33,10 @@ class Hook(t.NamedTuple):
     @property
     def link_id(self) -> t.Optional[int]:
         return self.link_ids[0] if len(self.link_ids) == 1 else None
+
+    def pinned_by(self, links: t.Mapping[int, Place]) -> t.Optional[Place]:
+        """Which of the places in pinned_links() holds it."""
+        return next((links[number] for number in self.link_ids if number in links), None)
 
     def __str__(self) -> str:
         how = f"by link {' or '.join(map(str, self.link_ids))}" if self.link_ids else "by netlink"
@@ -100,9 +106,6 @@ def all_interfaces() -> t.Dict[str, int]:
 
 def mtu_of(name: str) -> int:
     """In bytes, 0 if there is no such interface. ioctl SIOCGIFMTU, netdevice(7)."""
-    import fcntl
-    import struct
-
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:
             answer = fcntl.ioctl(any_socket, 0x8921, struct.pack("16si12x", name.encode(), 0))
@@ -208,11 +211,12 @@ def _name_ours(lib: Libbpf, place: Place, others: t.Tuple[Hook, ...]) -> t.Tuple
     """Say which of them are held by a link of ours, pinned for another interface."""
     if not others:
         return others
-    pinned = {}
-    for each in places(place.root, place.name):
-        link = _pinned(lib, each.link, "link", lib.link_info)
-        if link and each != place:
-            pinned[link.id] = each.interface
-    return tuple(
-        hook._replace(pinned_as=next((pinned[x] for x in hook.link_ids if x in pinned), None)) for hook in others
-    )
+    ours = pinned_links(lib, [each for each in places(place.root, place.name) if each != place])
+    owners = [hook.pinned_by(ours) for hook in others]
+    return tuple(hook._replace(pinned_as=owner and owner.interface) for hook, owner in zip(others, owners))
+
+
+def pinned_links(lib: Libbpf, where: t.Iterable[Place]) -> t.Dict[int, Place]:
+    """The links that are pinned at these places, by id."""
+    found = ((_pinned(lib, place.link, "link", lib.link_info), place) for place in where)
+    return {link.id: place for link, place in found if link}

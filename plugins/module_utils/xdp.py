@@ -12,14 +12,14 @@ import typing as t
 from . import pins
 from .apply import Applier, Image
 from .errors import FleetError
+from .files import ReplacedFile
 from .libbpf import Libbpf
 from .observe import Seen, observe
-from .plan import FRAGS_TWIN, Plan, Wanted, describe, plan
-from .written_file import ReplacedFile
+from .plan import FRAGS_TWIN, PLAIN_MTU, Plan, Wanted, describe, plan
 
 
 class Request(t.NamedTuple):
-    """What to do. `places` None: all interfaces that the name is on."""
+    """What to do. `interfaces` None: all interfaces that the name is on."""
 
     wanted: Wanted
     root: str
@@ -106,14 +106,12 @@ def _apply(
             for each in plans:
                 _try(applier.prepare, each, errors, request.keep_going)
             if file:
-                file.write()
+                applier.replace(file)
             for each in plans:
                 if each.seen.interface not in errors:
                     _try(applier.commit, each, errors, request.keep_going)
         except BaseException as error:
             try:
-                if file:
-                    file.put_back()
                 applier.take_back()
             except FleetError as second:
                 raise FleetError(f"{error}; {second}") from error
@@ -157,7 +155,7 @@ def _attachment(wanted: Wanted, planned: Plan, after: t.Optional[Seen]) -> t.Dic
 
 def _needs_frags(wanted: Wanted, seen: t.Iterable[Seen]) -> bool:
     twins = any(p.name.endswith(FRAGS_TWIN) for p in wanted.object.programs)
-    return twins and any(each.mtu > 1500 for each in seen)
+    return twins and any(each.mtu > PLAIN_MTU for each in seen)
 
 
 def kernel_has(symbol: str) -> bool:

@@ -221,8 +221,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import build, entry, toolchain
 from ..module_utils.errors import FleetError
-from ..module_utils.object_file import Inspected, inspect, sha256
-from ..module_utils.written_file import write_file
+from ..module_utils.files import sha256, write_file
+from ..module_utils.object_file import Inspected, inspect
 
 
 def main() -> None:

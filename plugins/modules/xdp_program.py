@@ -217,11 +217,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils import entry, pins
 from ..module_utils.apply import Image
 from ..module_utils.errors import FleetError
-from ..module_utils.object_file import inspect, read_file, sha256
+from ..module_utils.files import ReplacedFile, read_file, sha256
+from ..module_utils.object_file import inspect
 from ..module_utils.observe import find_interface
 from ..module_utils.plan import ObjectFacts, Wanted
 from ..module_utils.safe_path import check_safe
-from ..module_utils.written_file import ReplacedFile
 from ..module_utils.xdp import Outcome, Request, change
 
 if t.TYPE_CHECKING:
@@ -271,9 +271,8 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
                 "interfaces is an empty list; name at least one, or leave it out to mean all that name is on"
             )
     lib = entry.require_libbpf()
-    image, facts = Image(), ObjectFacts("", None)
-    if options["state"] in ("attached", "loaded"):
-        image, facts = find_object(module, lib)
+    image = find_object(module, lib) if options["state"] in ("attached", "loaded") else Image()
+    facts = image.facts
     name = options["name"] or options["program"]
     if not name and facts.programs:
         name = facts.xdp_program(None)
@@ -312,8 +311,8 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     return result
 
 
-def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[Image, ObjectFacts]:
-    """The object, from the task or from the target; an empty image where check mode has to do without."""
+def find_object(module: AnsibleModule, lib: Libbpf) -> Image:
+    """The object, from the task or from the target; without content where check mode has to do without."""
     path, wanted, given = module.params["object"], module.params["checksum"], module.params["content"]
     if not os.path.isabs(path) or os.path.isdir(path):
         raise FleetError(f"object {path} is not the absolute path of a file")
@@ -328,7 +327,7 @@ def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[Image, ObjectFact
         found = read_file(path)
         if found is None:
             if module.check_mode:
-                return Image(), ObjectFacts(path, wanted)
+                return Image(ObjectFacts(path, wanted))
             raise FleetError(
                 f"there is no object {path} on this host; build it with ebpf.fleet.bpf_object, or copy it there"
             )
@@ -337,10 +336,9 @@ def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[Image, ObjectFact
         message = f"{path} has the checksum {sha256(content)}, not {wanted}"
         if module.check_mode and given is None:
             module.warn(f"{message} yet: this foretells the run after an earlier task has put that object there")
-            return Image(), ObjectFacts(path, wanted.lower())
+            return Image(ObjectFacts(path, wanted.lower()))
         raise FleetError(f"{message}: refused, and nothing was changed")
-    image = inspect(lib, path, content).image
-    return image, image.facts
+    return inspect(lib, path, content).image
 
 
 def result_of(outcome: Outcome) -> t.Dict[str, t.Any]:

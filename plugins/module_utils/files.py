@@ -1,17 +1,33 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files of the target, written whole or not at all."""
+"""Files of the target, read whole, and written whole or not at all."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
+import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from .errors import FleetError
-from .object_file import read_file
+
+
+def read_file(path: str) -> t.Optional[bytes]:
+    """None where there is no such file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FleetError(f"cannot read {path}: {error.strerror}") from error
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def write_file(module: AnsibleModule, path: str, content: bytes, mode: int) -> None:
