@@ -14,6 +14,7 @@ import ctypes
 import errno
 import mmap
 import os
+import struct
 import typing as t
 
 SONAME = "libbpf.so.1"
@@ -22,7 +23,6 @@ BPF_PROG_TYPE_XDP = 6
 BPF_MAP_TYPE_PROG_ARRAY = 3
 BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4
 BPF_MAP_TYPE_RINGBUF = 27
-BPF_LINK_TYPE_XDP = 6
 BPF_XDP = 37
 
 BPF_F_REPLACE = 1 << 2
@@ -39,6 +39,11 @@ PROGRAM_TYPES = (
     " cgroup_sock_addr lwt_seg6local lirc_mode2 sk_reuseport flow_dissector cgroup_sysctl"
     " raw_tracepoint_writable cgroup_sockopt tracing struct_ops ext lsm sk_lookup syscall"
     " netfilter"
+).split()
+
+LINK_TYPES = (
+    "unspec raw_tracepoint tracing cgroup iter netns xdp perf_event kprobe_multi struct_ops netfilter"
+    " tcx uprobe_multi netkit sockmap"
 ).split()
 
 MAP_TYPES = (
@@ -67,7 +72,12 @@ class BpfError(OSError):
 
 
 class ProgramInfo(t.NamedTuple):
-    """A program in the kernel. load_time is in ns since boot; `name` has 15 characters at most."""
+    """A program in the kernel, as struct bpf_prog_info has it.
+
+    load_time is in ns since boot; `name` has 15 characters at most; uid is the loader's; btf_id is 0 without
+    BTF; run_time_ns and run_cnt count while kernel.bpf_stats_enabled is set. ifindex is that of the network
+    card it is offloaded to, else 0. Sizes in bytes; jited is 0 while the kernel interprets the program.
+    """
 
     id: int
     type: str
@@ -75,6 +85,46 @@ class ProgramInfo(t.NamedTuple):
     tag: str
     load_time: int
     map_ids: t.Tuple[int, ...]
+    gpl: bool = False
+    uid: int = 0
+    ifindex: int = 0
+    btf_id: int = 0
+    bytes_xlated: int = 0
+    bytes_jited: int = 0
+    run_time_ns: int = 0
+    run_cnt: int = 0
+
+
+class LineInfo(t.NamedTuple):
+    """The source line that starts at an instruction: struct bpf_line_info. `text` is an offset into BTF's strings."""
+
+    instruction: int
+    text: int
+
+
+class FunctionInfo(t.NamedTuple):
+    """The function that starts at an instruction: struct bpf_func_info. `type_id` is that of its BTF."""
+
+    instruction: int
+    type_id: int
+
+
+class ProgramCode(t.NamedTuple):
+    """What the kernel gives out of a program's code; empty where it withholds it.
+
+    xlated has 8 bytes an instruction. The native code of all functions is one after the other in jited:
+    `jited_lengths` tells them apart, `jited_addresses` where each lies in the kernel. jited_lines are the
+    addresses that `lines` came to, one each. btf is the program's own type information, as it was loaded.
+    """
+
+    xlated: bytes
+    jited: bytes
+    jited_addresses: t.Tuple[int, ...]
+    jited_lengths: t.Tuple[int, ...]
+    functions: t.Tuple[FunctionInfo, ...]
+    lines: t.Tuple[LineInfo, ...]
+    jited_lines: t.Tuple[int, ...]
+    btf: bytes
 
 
 class MapShape(t.NamedTuple):
@@ -103,7 +153,7 @@ class LinkInfo(t.NamedTuple):
     """A BPF link. ifindex is that of an XDP link, 0 once its interface is gone or it was detached."""
 
     id: int
-    type: int
+    type: str
     program_id: int
     ifindex: int
 
@@ -140,6 +190,36 @@ class _ProgInfo(ctypes.Structure):
         ("nr_map_ids", ctypes.c_uint32),
         ("map_ids", ctypes.c_uint64),
         ("name", ctypes.c_char * 16),
+        ("ifindex", ctypes.c_uint32),
+        ("gpl_compatible", ctypes.c_uint32, 1),
+        ("netns_dev", ctypes.c_uint64),
+        ("netns_ino", ctypes.c_uint64),
+        ("nr_jited_ksyms", ctypes.c_uint32),
+        ("nr_jited_func_lens", ctypes.c_uint32),
+        ("jited_ksyms", ctypes.c_uint64),
+        ("jited_func_lens", ctypes.c_uint64),
+        ("btf_id", ctypes.c_uint32),
+        ("func_info_rec_size", ctypes.c_uint32),
+        ("func_info", ctypes.c_uint64),
+        ("nr_func_info", ctypes.c_uint32),
+        ("nr_line_info", ctypes.c_uint32),
+        ("line_info", ctypes.c_uint64),
+        ("jited_line_info", ctypes.c_uint64),
+        ("nr_jited_line_info", ctypes.c_uint32),
+        ("line_info_rec_size", ctypes.c_uint32),
+        ("jited_line_info_rec_size", ctypes.c_uint32),
+        ("nr_prog_tags", ctypes.c_uint32),
+        ("prog_tags", ctypes.c_uint64),
+        ("run_time_ns", ctypes.c_uint64),
+        ("run_cnt", ctypes.c_uint64),
+    ]
+
+
+class _BtfInfo(ctypes.Structure):
+    _fields_ = [
+        ("btf", ctypes.c_uint64),
+        ("btf_size", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
     ]
 
 
@@ -283,6 +363,7 @@ _FUNCTIONS: t.Dict[str, t.Tuple[t.Any, t.Tuple[t.Any, ...], bool]] = {
     "bpf_prog_get_fd_by_id": (_INT, (_U32,), True),
     "bpf_map_get_fd_by_id": (_INT, (_U32,), True),
     "bpf_link_get_fd_by_id": (_INT, (_U32,), True),
+    "bpf_btf_get_fd_by_id": (_INT, (_U32,), True),
     "bpf_link_get_next_id": (_INT, (_U32, _POINTER), True),
     "bpf_prog_get_next_id": (_INT, (_U32, _POINTER), True),
     "bpf_link_create": (_INT, (_INT, _INT, _INT, _POINTER), True),
@@ -517,6 +598,15 @@ class Libbpf:
                 if error.errno not in (errno.ENOENT, errno.EAGAIN):
                     raise
 
+    def programs(self) -> t.Iterator[Fd]:
+        """All programs of the kernel, each open, but those that go away meanwhile."""
+        for number in self._ids("prog"):
+            try:
+                yield self.program_by_id(number)
+            except BpfError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+
     def _info(self, fd: int, info: ctypes.Structure) -> None:
         size = ctypes.c_uint32(ctypes.sizeof(info))
         self.c.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size))
@@ -534,7 +624,63 @@ class Libbpf:
             tag=bytes(info.tag).hex(),
             load_time=info.load_time,
             map_ids=tuple(maps),
+            gpl=bool(info.gpl_compatible),
+            uid=info.created_by_uid,
+            ifindex=info.ifindex,
+            btf_id=info.btf_id,
+            bytes_xlated=info.xlated_prog_len,
+            bytes_jited=info.jited_prog_len,
+            run_time_ns=info.run_time_ns,
+            run_cnt=info.run_cnt,
         )
+
+    def program_code(self, fd: int) -> ProgramCode:
+        """The code of a program, translated and native, and what it takes to read it."""
+        sizes = _ProgInfo()
+        self._info(fd, sizes)
+        info = _ProgInfo(func_info_rec_size=8, line_info_rec_size=16, jited_line_info_rec_size=8)
+        room = {}
+        for pointer, count, unit in (
+            ("xlated_prog_insns", "xlated_prog_len", 1),
+            ("jited_prog_insns", "jited_prog_len", 1),
+            ("jited_ksyms", "nr_jited_ksyms", 8),
+            ("jited_func_lens", "nr_jited_func_lens", 4),
+            ("func_info", "nr_func_info", 8),
+            ("line_info", "nr_line_info", 16),
+            ("jited_line_info", "nr_jited_line_info", 8),
+        ):
+            number = getattr(sizes, count)
+            room[pointer] = ctypes.create_string_buffer(number * unit)
+            setattr(info, count, number)
+            setattr(info, pointer, ctypes.addressof(room[pointer]) if number else 0)
+        self._info(fd, info)
+        # A pointer that the kernel has set to 0 says that it withholds what would have been there.
+        found = {pointer: each.raw if getattr(info, pointer) else b"" for pointer, each in room.items()}
+        return ProgramCode(
+            xlated=found["xlated_prog_insns"],
+            jited=found["jited_prog_insns"],
+            jited_addresses=tuple(number for (number,) in struct.iter_unpack("=Q", found["jited_ksyms"])),
+            jited_lengths=tuple(number for (number,) in struct.iter_unpack("=I", found["jited_func_lens"])),
+            functions=tuple(FunctionInfo(*each) for each in struct.iter_unpack("=II", found["func_info"])),
+            lines=tuple(LineInfo(*each) for each in struct.iter_unpack("=I4xI4x", found["line_info"])),
+            jited_lines=tuple(number for (number,) in struct.iter_unpack("=Q", found["jited_line_info"])),
+            btf=self._btf(info.btf_id) if info.btf_id else b"",
+        )
+
+    def _btf(self, number: int) -> bytes:
+        """Type information by id; a program holds its own, so it is there as long as the program is open."""
+        with Fd(self.c.bpf_btf_get_fd_by_id(number)) as fd:
+            sizes = _BtfInfo()
+            self._info(fd, sizes)
+            data = ctypes.create_string_buffer(sizes.btf_size)
+            self._info(fd, _BtfInfo(btf=ctypes.addressof(data), btf_size=sizes.btf_size))
+        return data.raw
+
+    @staticmethod
+    def locked_memory(fd: int) -> int:
+        """Bytes of kernel memory that a program or map is charged with; 0 where fdinfo does not tell."""
+        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as lines:
+            return next((int(line.split()[1]) for line in lines if line.startswith("memlock:")), 0)
 
     def map_info(self, fd: int) -> MapInfo:
         info = _MapInfo()
@@ -554,8 +700,8 @@ class Libbpf:
     def link_info(self, fd: int) -> LinkInfo:
         info = _LinkInfo()
         self._info(fd, info)
-        xdp = info.type == BPF_LINK_TYPE_XDP
-        return LinkInfo(info.id, info.type, info.prog_id, info.ifindex if xdp else 0)
+        kind = _named(LINK_TYPES, info.type)
+        return LinkInfo(info.id, kind, info.prog_id, info.ifindex if kind == "xdp" else 0)
 
     # XDP
 

@@ -14,7 +14,7 @@ import struct
 import time
 import typing as t
 
-from .libbpf import BPF_LINK_TYPE_XDP, BpfError, Libbpf, LinkInfo, MapInfo, ProgramInfo
+from .libbpf import BpfError, Libbpf, LinkInfo, MapInfo, ProgramInfo
 from .pins import NEW, Place, Record, places, read_record
 
 
@@ -127,7 +127,7 @@ def hooks(lib: Libbpf, ifindex: int, links: t.Optional[t.Sequence[LinkInfo]] = N
             raise
         if links is None:
             links = list(lib.links())
-        on_it = (x for x in links if x.type == BPF_LINK_TYPE_XDP and (x.ifindex, x.program_id) == (ifindex, number))
+        on_it = (x for x in links if x.type == "xdp" and (x.ifindex, x.program_id) == (ifindex, number))
         found.append(Hook(mode, program, tuple(link.id for link in on_it)))
     return tuple(found)
 

@@ -237,11 +237,25 @@ class Record(t.NamedTuple):
 
 def read_record(place: Place) -> t.Optional[Record]:
     """None where there is none, or none that can be read: then the object counts as unknown."""
+    return _read_record(place.record)
+
+
+def _read_record(path: str) -> t.Optional[Record]:
     try:
-        with open(place.record, encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             return Record(**json.load(file))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def records() -> t.Iterator[Record]:
+    """Those of all names and interfaces of this host, in all its network namespaces."""
+    for root in _scan(RECORDS):
+        for name in _scan(root.path):
+            for entry in _scan(name.path):
+                found = _read_record(entry.path)
+                if found:
+                    yield found
 
 
 def write_record(place: Place, record: t.Optional[Record]) -> None:

@@ -195,6 +195,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import counters, entry, pins
+from ..module_utils.clock import boot_id, iso, loaded_at
 from ..module_utils.errors import FleetError
 from ..module_utils.observe import Seen, find_interface, observe_settled
 from ..module_utils.trace import trace
@@ -290,20 +291,6 @@ def totals(readings: t.Iterable[t.Optional[counters.Reading]]) -> t.Dict[str, t.
         "packets": sum(reading.packets for reading in found) if found else None,
         "bytes": sum(reading.bytes for reading in found) if found else None,
     }
-
-
-def loaded_at(since_boot: int) -> str:
-    """From ns since boot, as the kernel tells it, to the time of day."""
-    return iso(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot / 1e9)
-
-
-def iso(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(round(seconds)))
-
-
-def boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
 
 
 if __name__ == "__main__":

@@ -71,23 +71,32 @@ class Host:
         found: t.Dict[str, t.Any] = json.loads(sh("ip", "-json", "-n", self.name, "link", "show", "dev", interface))[0]
         return found.get("xdp")
 
-    def module(
-        self, module: str, check: bool = False, env: t.Optional[t.Dict[str, str]] = None, **options: t.Any
-    ) -> t.Dict[str, t.Any]:
-        """Run a module as Ansible does, in a Python of its own; returns its result, failed or not."""
-        process = self.start(module, check, env, **options)
+    def index(self, interface: str) -> int:
+        return int(json.loads(sh("ip", "-json", "-n", self.name, "link", "show", "dev", interface))[0]["ifindex"])
+
+    def module(self, module: str, **how_and_options: t.Any) -> t.Dict[str, t.Any]:
+        """Run a module as start() does; returns its result, failed or not."""
+        process = self.start(module, **how_and_options)
         out, err = process.communicate(timeout=60)
         assert "Traceback" not in err + out, err + out
         return t.cast("dict[str, t.Any]", json.loads(out))
 
     def start(
-        self, module: str, check: bool = False, env: t.Optional[t.Dict[str, str]] = None, **options: t.Any
+        self,
+        module: str,
+        check: bool = False,
+        env: t.Optional[t.Dict[str, str]] = None,
+        netns: t.Optional[str] = None,
+        wrap: t.Sequence[str] = (),
+        **options: t.Any,
     ) -> subprocess.Popen[str]:
+        """Run a module as Ansible does, in a Python of its own; `wrap` is a command that runs another."""
         arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}
         process = subprocess.Popen(
             [
                 "nsenter",
-                f"--net=/run/netns/{self.name}",
+                f"--net=/run/netns/{netns or self.name}",
+                *wrap,
                 *(sys.executable, "-W", "ignore", "-m"),
                 f"ansible_collections.ebpf.fleet.plugins.modules.{module}",
             ],

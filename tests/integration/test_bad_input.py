@@ -208,6 +208,7 @@ def test_not_root(host: Host, compiled: Compiled) -> None:
     out = as_nobody("xdp_program", object="/x.bpf.o", interfaces=["eth0"])
     assert "needs root and this ran as uid 65534; set become: true" in out
     assert "needs root" in as_nobody("xdp_counter_facts")
+    assert "looking at BPF programs needs root" in as_nobody("bpf_program_info")
     assert "This ran without cap_bpf" in as_nobody("bpf_facts")
 
 

@@ -64,7 +64,7 @@ def deployed(**changes: t.Any) -> Seen:
     program = ProgramInfo(41, "xdp", "packet_count", "5bb1", 0, (7, 8))
     counters = MapInfo(7, "counters", COUNTERS)
     return bare(
-        link=LinkInfo(3, 6, 41, 2),
+        link=LinkInfo(3, "xdp", 41, 2),
         mode="native",
         pinned=program,
         running=program,
@@ -101,8 +101,8 @@ def test_from_nothing() -> None:
         ({"pinned": None}, ["pin the running program again"]),
         ({"maps": {}}, ["pin the map counters again"]),
         ({"link": None, "mode": None}, ["attach by link, mode auto"]),
-        ({"link": LinkInfo(3, 6, 41, 0), "mode": None}, ["remove the dead link", "attach by link, mode auto"]),
-        ({"link": LinkInfo(3, 6, 41, 9), "mode": None}, ["detach", "attach by link, mode auto"]),
+        ({"link": LinkInfo(3, "xdp", 41, 0), "mode": None}, ["remove the dead link", "attach by link, mode auto"]),
+        ({"link": LinkInfo(3, "xdp", 41, 9), "mode": None}, ["detach", "attach by link, mode auto"]),
         ({"leftovers": ("/x/program%new",)}, ["remove /x/program%new"]),
         ({"record": None}, RELOADED),
         ({"record": Record("", "old", "packet_count", "auto", 41)}, RELOADED),
@@ -214,7 +214,8 @@ def test_no_interface() -> None:
     with pytest.raises(FleetError, match="there is no interface eth0 on this host"):
         planning.plan(wanted(), bare(ifindex=0))
     assert (
-        steps(wanted("absent"), deployed(ifindex=0, mode=None, link=LinkInfo(3, 6, 41, 0)))[0] == "remove the dead link"
+        steps(wanted("absent"), deployed(ifindex=0, mode=None, link=LinkInfo(3, "xdp", 41, 0)))[0]
+        == "remove the dead link"
     )
 
 

@@ -1,0 +1,109 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""BPF type information: names, source lines and signatures of functions. Documentation/bpf/btf.rst in the kernel."""
+
+from __future__ import annotations
+
+import struct
+import typing as t
+
+_HEADER = struct.Struct("=HBBIIIII")
+_TYPE = struct.Struct("=III")
+_PAIR = struct.Struct("=II")
+_ARRAY = struct.Struct("=III")
+
+_KINDS = (
+    "void int ptr array struct union enum fwd typedef volatile const restrict func func_proto var datasec float"
+    " decl_tag type_tag enum64"
+).split()
+# Bytes that follow struct btf_type: once, or for each of its members.
+_ONCE = {"int": 4, "array": 12, "var": 4, "decl_tag": 4}
+_EACH = {"struct": 12, "union": 12, "enum": 8, "func_proto": 8, "datasec": 12, "enum64": 12}
+
+
+class _Type(t.NamedTuple):
+    name: str
+    kind: str
+    flag: bool
+    target: int  # or, for types that have one, the size
+    members: int
+    rest: int  # where in the data what follows struct btf_type begins
+
+
+def read_btf(data: bytes) -> t.Optional[Btf]:
+    """None where there is none, or one of a kind that is newer than this file."""
+    try:
+        return Btf(data) if data else None
+    except ValueError:
+        return None
+
+
+class Btf:
+    """Raises ValueError where the data is no BTF that this can read."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        try:
+            magic, _version, _flags, header, type_offset, type_size, string_offset, string_size = _HEADER.unpack_from(
+                data
+            )
+        except struct.error as error:
+            raise ValueError(f"this is no BTF: {error}") from error
+        if magic != 0xEB9F:
+            raise ValueError(f"this is no BTF: it begins with 0x{magic:04x}")
+        self._strings = data[header + string_offset : header + string_offset + string_size]
+        self._types = [_Type("", "void", False, 0, 0, 0)]
+        at, end = header + type_offset, header + type_offset + type_size
+        while at < end:
+            name, info, target = _TYPE.unpack_from(data, at)
+            number, members = info >> 24 & 0x1F, info & 0xFFFF
+            if number >= len(_KINDS):
+                raise ValueError(f"BTF has a kind of type, {number}, that is newer than this")
+            kind = _KINDS[number]
+            rest = at + _TYPE.size
+            self._types.append(_Type(self.string(name), kind, bool(info >> 31), target, members, rest))
+            at = rest + _ONCE.get(kind, 0) + _EACH.get(kind, 0) * members
+
+    def string(self, offset: int) -> str:
+        end = self._strings.find(b"\0", offset)
+        return self._strings[offset : end if end >= 0 else None].decode(errors="replace")
+
+    def function(self, number: int) -> str:
+        """The name of a function by its type's number."""
+        return self._types[number].name
+
+    def signature(self, number: int) -> str:
+        """A function as bpftool writes it above its code: `int packet_count(struct xdp_md * ctx)`."""
+        return self._written(number).rstrip()
+
+    def _written(self, number: int, depth: int = 0) -> str:
+        each = self._types[number]
+        if depth > 32:  # no type of a program's function is nested that deep: this data goes in a circle
+            raise ValueError("BTF has a type that contains itself")
+        if each.kind in ("struct", "union", "enum", "enum64"):
+            return f"{each.kind.replace('64', '')} {each.name} "
+        if each.kind == "fwd":
+            return f"{'union' if each.flag else 'struct'} {each.name} "
+        if each.kind in ("volatile", "const", "restrict"):
+            return f"{each.kind} {self._written(each.target, depth + 1)}"
+        if each.kind == "type_tag":
+            return self._written(each.target, depth + 1)
+        if each.kind == "ptr":
+            return f"{self._written(each.target, depth + 1)}* "
+        if each.kind == "array":
+            element, _index, count = _ARRAY.unpack_from(self._data, each.rest)
+            return f"{self._written(element, depth + 1)}[{count}]"
+        if each.kind == "func":
+            return self._prototype(self._types[each.target], each.name, depth + 1)
+        if each.kind == "func_proto":
+            return self._prototype(each, "", depth + 1)
+        return f"{each.name or each.kind} "
+
+    def _prototype(self, prototype: _Type, name: str, depth: int) -> str:
+        arguments = []
+        for at in range(prototype.rest, prototype.rest + _PAIR.size * prototype.members, _PAIR.size):
+            argument, number = _PAIR.unpack_from(self._data, at)
+            written = self._written(number, depth) + self.string(argument) if number else "..."
+            arguments.append(written.rstrip())
+        return f"{self._written(prototype.target, depth)}{name}({', '.join(arguments)})"
