@@ -9,7 +9,6 @@ has it, so that calls name true addresses.
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import struct
@@ -20,7 +19,7 @@ from .btf import read_btf
 from .errors import FleetError
 from .kernel_symbols import KernelSymbols
 from .libbpf import ProgramCode
-from .toolchain import Run, which
+from .toolchain import Run, find_llvm_objdump, which
 
 REMEDY = "install the package llvm or binutils there"
 
@@ -70,10 +69,8 @@ class Disassembler(t.NamedTuple):
 
 
 def find_disassembler() -> t.Optional[Disassembler]:
-    """llvm-objdump, also one with a version in its name, as Debian's clang brings it; else binutils' objdump."""
-    versioned = glob.glob("/usr/bin/llvm-objdump-[0-9]*") + glob.glob("/usr/lib*/llvm*/bin/llvm-objdump")
-    newest_first = sorted(versioned, key=lambda path: [int(each) for each in re.findall(r"\d+", path)], reverse=True)
-    path = next(filter(None, map(which, ["llvm-objdump", *newest_first])), None)
+    """llvm-objdump, else binutils' objdump."""
+    path = find_llvm_objdump()
     if path:
         return Disassembler(path, llvm=True)
     path = which("objdump")

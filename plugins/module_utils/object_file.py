@@ -20,6 +20,24 @@ class Inspected(t.NamedTuple):
     elf: Elf
     has_btf: bool
 
+    def facts(self) -> t.Dict[str, t.Any]:
+        """As the modules return them. Sizes in bytes."""
+        found = self.image.facts
+        return {
+            "checksum": found.checksum,
+            "file_type": self.elf.file_type,
+            "license": self.elf.license,
+            "has_btf": self.has_btf,
+            "programs": [
+                {"name": program.name, "section": program.section, "instructions": program.instructions}
+                for program in found.programs
+            ],
+            "maps": [
+                {key: value for key, value in {"name": each.name, **each.shape._asdict()}.items() if key != "flags"}
+                for each in found.maps
+            ],
+        }
+
 
 def inspect(lib: Libbpf, path: str, content: bytes) -> Inspected:
     """Raises FleetError where `content`, read from `path`, is no BPF object that libbpf can open."""

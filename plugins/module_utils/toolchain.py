@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import typing as t
@@ -146,11 +147,16 @@ def _remedy(words: str) -> str:
     return f"\nThe header {missing.group(1)} is in the package {package}; {ELSEWHERE}" if missing and package else ""
 
 
-def disassemble(run: Run, compiler: Compiler, path: str) -> t.List[str]:
-    """llvm-objdump -S, by the one beside clang, or on the PATH. Finds the source in the folder of the object."""
-    tool = which(os.path.join(os.path.dirname(compiler.path), "llvm-objdump")) or which("llvm-objdump")
-    if not tool:
-        raise FleetError("llvm-objdump is not on this host: install the package llvm, or leave out disassemble")
+def find_llvm_objdump(beside: t.Optional[str] = None) -> t.Optional[str]:
+    """That in the folder of `beside`, or on the PATH, or one with a version in its name, as Debian's clang brings."""
+    versioned = glob.glob("/usr/bin/llvm-objdump-[0-9]*") + glob.glob("/usr/lib*/llvm*/bin/llvm-objdump")
+    newest_first = sorted(versioned, key=lambda path: [int(each) for each in re.findall(r"\d+", path)], reverse=True)
+    first = [os.path.join(os.path.dirname(beside), "llvm-objdump")] if beside else []
+    return next(filter(None, map(which, [*first, "llvm-objdump", *newest_first])), None)
+
+
+def disassemble(run: Run, tool: str, path: str) -> t.List[str]:
+    """llvm-objdump -S of an object file; the source is found in its folder."""
     code, out, err = run([tool, "-S", os.path.basename(path)], cwd=os.path.dirname(path), errors="replace")
     if code:
         raise FleetError(f"{tool} -S {path} failed: {(err or out).strip()}")

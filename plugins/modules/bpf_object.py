@@ -222,7 +222,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils import build, entry, toolchain
 from ..module_utils.errors import FleetError
 from ..module_utils.files import sha256, write_file
-from ..module_utils.object_file import Inspected, inspect
+from ..module_utils.object_file import inspect
 
 
 def main() -> None:
@@ -296,7 +296,7 @@ def run(module: AnsibleModule, folder: str) -> t.Dict[str, t.Any]:
         "source_checksum": sha256(plan.source.content),
         "compiler": record.version,
         "reasons": list(plan.reasons),
-        **object_facts(inspected),
+        **inspected.facts(),
         "diff": {
             "before": describe(seen.record, seen.object, seen.source),
             "after": describe(record, content, plan.source.content),
@@ -309,24 +309,6 @@ def run(module: AnsibleModule, folder: str) -> t.Dict[str, t.Any]:
     attributes = module.load_file_common_arguments(options, path=dest)
     result["changed"] = module.set_fs_attributes_if_different(attributes, result["changed"], diff=result["diff"])
     return result
-
-
-def object_facts(inspected: Inspected) -> t.Dict[str, t.Any]:
-    facts = inspected.image.facts
-    return {
-        "checksum": facts.checksum,
-        "file_type": inspected.elf.file_type,
-        "license": inspected.elf.license,
-        "has_btf": inspected.has_btf,
-        "programs": [
-            {"name": program.name, "section": program.section, "instructions": program.instructions}
-            for program in facts.programs
-        ],
-        "maps": [
-            {key: value for key, value in {"name": each.name, **each.shape._asdict()}.items() if key != "flags"}
-            for each in facts.maps
-        ],
-    }
 
 
 def describe(
@@ -344,11 +326,14 @@ def describe(
 def disassembly(
     module: AnsibleModule, wanted: build.Wanted, source: toolchain.Source, folder: str, content: bytes
 ) -> t.List[str]:
+    tool = toolchain.find_llvm_objdump(wanted.compiler.path)
+    if not tool:
+        raise FleetError("llvm-objdump is not on this host: install the package llvm, or leave out disassemble")
     path = os.path.join(folder, os.path.basename(wanted.dest))
     for name, data in ((path, content), (os.path.join(folder, os.path.basename(source.path)), source.content)):
         with open(name, "wb") as file:
             file.write(data)
-    return toolchain.disassemble(module.run_command, wanted.compiler, path)
+    return toolchain.disassemble(module.run_command, tool, path)
 
 
 if __name__ == "__main__":

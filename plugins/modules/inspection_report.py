@@ -1,0 +1,197 @@
+#!/usr/bin/python
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: inspection_report
+short_description: Write down what hosts run, and tell where they differ
+version_added: 0.2.0
+author:
+  - ebpf.fleet contributors (@ebpf-fleet)
+description:
+  - Writes what other modules have collected of a fleet into a folder, as text and as JSON. Delegate it to the
+    controller. The playbook C(ebpf.fleet.inspect) does all of it.
+  - The text has no ids and no addresses, which are another on every host. It is the same where two hosts run the
+    same, so C(diff -r DEST/HOST1 DEST/HOST2) shows where they do not. The JSON is what was collected, as it was.
+  - A host's folder has C(programs.txt), C(object.txt) and C(counters.txt), and for each interface
+    C(INTERFACE/xlated.txt) and C(INTERFACE/jited.txt). The JSON lies beside it, as C(HOST.json). What differs in the
+    fleet is in C(differences.txt) and C(differences.json).
+extends_documentation_fragment:
+  - ebpf.fleet.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+options:
+  dest:
+    description:
+      - The folder, an absolute path. Files of an earlier inspection of the same hosts are replaced, or removed if
+        nothing would be in them any more. Everything else in it is left alone.
+    type: path
+    required: true
+  bpf:
+    description: By host, RV(ebpf.fleet.bpf_facts#module:ansible_facts.bpf).
+    type: dict
+    required: true
+  counters:
+    description: By host, RV(ebpf.fleet.xdp_counter_facts#module:ansible_facts.xdp_counter).
+    type: dict
+    required: true
+  programs:
+    description: By host, the result of M(ebpf.fleet.bpf_program_info) for the programs of O(counters).
+    type: dict
+    required: true
+  objects:
+    description: By host, the result of M(ebpf.fleet.bpf_object_info) for the objects of O(programs).
+    type: dict
+    required: true
+seealso:
+  - module: ebpf.fleet.bpf_program_info
+"""
+
+EXAMPLES = r"""
+- name: Write it down
+  ebpf.fleet.inspection_report:
+    dest: /var/tmp/inspection
+    bpf: "{{ dict(names | zip(names | map('extract', hostvars, ['ansible_facts', 'bpf']))) }}"
+    counters: "{{ dict(names | zip(names | map('extract', hostvars, ['ansible_facts', 'xdp_counter']))) }}"
+    programs: "{{ dict(names | zip(names | map('extract', hostvars, 'inspected_programs'))) }}"
+    objects: "{{ dict(names | zip(names | map('extract', hostvars, 'inspected_objects'))) }}"
+  vars:
+    names: "{{ ansible_play_hosts }}"
+  delegate_to: localhost
+  run_once: true
+"""
+
+RETURN = r"""
+differences:
+  description: What differs, one sentence each. What most have comes last in it.
+  returned: always
+  type: list
+  elements: str
+  sample:
+    - "tag of packet_count: f5531e9d0f447db1 on web3 eth0, but 644ee9a75611c6d0 on web1 eth0, web2 eth0"
+files:
+  description: The files that were written or removed.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import glob
+import json
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import entry
+from ..module_utils.errors import FleetError
+from ..module_utils.files import read_file, write_file
+from ..module_utils.inspection import Host, differences, texts
+
+
+def main() -> None:
+    collected = {"type": "dict", "required": True}
+    module = AnsibleModule(
+        argument_spec={
+            "dest": {"type": "path", "required": True},
+            "bpf": collected,
+            "counters": collected,
+            "programs": collected,
+            "objects": collected,
+        },
+        supports_check_mode=True,
+    )
+    with entry.errors_to_user(module):
+        module.exit_json(**run(module))
+
+
+def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
+    """The result of the module. Raises FleetError."""
+    dest = module.params["dest"]
+    if not os.path.isabs(dest):
+        raise FleetError(f"dest {dest} is not an absolute path")
+    hosts = collected_hosts(module.params)
+    found = differences(hosts)
+    wanted = {
+        "differences.txt": "".join(f"{each}\n" for each in found),
+        "differences.json": to_json([each._asdict() for each in found]),
+    }
+    for host in hosts:
+        wanted[f"{folder(host)}.json"] = to_json(host._asdict())
+        wanted.update({f"{folder(host)}/{path}": text for path, text in texts(host).items()})
+    changes: t.List[t.Tuple[str, str, t.Optional[str]]] = []
+    for path, text in sorted(wanted.items()):
+        before = read_file(f"{dest}/{path}")
+        if before != text.encode():
+            changes.append((path, (before or b"").decode(errors="replace"), text))
+    for host in hosts:
+        for path in glob.glob(f"{glob.escape(dest)}/{glob.escape(folder(host))}/*/*ted.txt"):
+            relative = os.path.relpath(path, dest)
+            if relative not in wanted and os.path.basename(path) in ("xlated.txt", "jited.txt"):
+                changes.append((relative, (read_file(path) or b"").decode(errors="replace"), None))
+    if not module.check_mode:
+        for path, _before, after in changes:
+            put(module, f"{dest}/{path}", after)
+    return {
+        "changed": bool(changes),
+        "differences": [str(each) for each in found],
+        "files": [path for path, _before, _after in changes],
+        "diff": [
+            {"before": before, "after": after or "", "before_header": path, "after_header": path}
+            for path, before, after in changes
+            if path.endswith(".txt")
+        ],
+    }
+
+
+def collected_hosts(options: t.Mapping[str, t.Any]) -> t.List[Host]:
+    """Raises FleetError where what was collected is not that of the modules."""
+    hosts = []
+    for name in sorted(options["bpf"]):
+        try:
+            programs = options["programs"][name]
+            host = Host(
+                name,
+                options["bpf"][name],
+                options["counters"][name],
+                programs["programs"],
+                programs.get("disassembler"),
+                options["objects"][name]["objects"],
+            )
+            texts(host)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise FleetError(
+                f"what was collected of {name} is incomplete ({error}): give the facts and results of the modules that"
+                " the documentation of bpf, counters, programs and objects names"
+            ) from error
+        hosts.append(host)
+    return hosts
+
+
+def folder(host: Host) -> str:
+    """A host's name as a folder's."""
+    name = host.name.replace("/", "%2F")
+    return name if name.strip(".") else name.replace(".", "%2E")
+
+
+def put(module: AnsibleModule, path: str, text: t.Optional[str]) -> None:
+    if text is not None:
+        write_file(module, path, text.encode(), 0o644)
+        return
+    os.unlink(path)
+    if not os.listdir(os.path.dirname(path)):
+        os.rmdir(os.path.dirname(path))
+
+
+def to_json(value: t.Any) -> str:
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    main()

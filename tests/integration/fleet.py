@@ -1,0 +1,77 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several hosts with their inventory, and Ansible's commands on them as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import typing as t
+
+from conftest import COLLECTIONS, Host
+
+BIN = pathlib.Path(sys.executable).parent
+
+
+class Fleet:
+    """Two hosts and their inventory, and the commands of Ansible on them."""
+
+    def __init__(self, folder: pathlib.Path, names: t.Sequence[str]) -> None:
+        self.folder = folder
+        self.collections = COLLECTIONS
+        self.hosts: t.List[Host] = []
+        try:
+            for name in names:
+                self.hosts.append(Host(f"ebpf-test-{os.getpid()}-{name}"))
+        except BaseException:
+            self.close()
+            raise
+        inventory = {
+            "fleet": {
+                "vars": {
+                    "ansible_connection": "ebpf.fleet.netns",
+                    "ansible_python_interpreter": sys.executable,
+                    "xdp_counter_directory": f"{folder}/{{{{ inventory_hostname }}}}",
+                    "xdp_counter_controller_directory": f"{folder}/controller",
+                    "xdp_counter_interfaces": ["eth0", "eth0.10"],
+                },
+                "hosts": {host.name.split("-")[-1]: {"ansible_host": host.name} for host in self.hosts},
+            }
+        }
+        self.inventory = folder / "inventory.json"
+        self.inventory.write_text(json.dumps(inventory))
+
+    def run(self, *command: t.Any, fails: bool = False) -> str:
+        env = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_PIPELINING": "true",
+            "ANSIBLE_FORCE_COLOR": "0",
+            "PWD": str(self.folder),  # as a shell has it
+        }
+        words = [str(BIN / command[0]), "-i", str(self.inventory), *map(str, command[1:])]
+        done = subprocess.run(words, env=env, capture_output=True, text=True, check=False, cwd=self.folder)
+        text = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, text
+        assert "Traceback" not in text
+        assert fails or "WARNING" not in text, text
+        return text
+
+    def play(self, name: str, *more: t.Any, fails: bool = False) -> str:
+        return self.run("ansible-playbook", f"ebpf.fleet.{name}", *more, fails=fails)
+
+    def close(self) -> None:
+        for host in self.hosts:
+            host.close()
+
+
+def recap(text: str) -> t.List[t.Tuple[str, int, int]]:
+    """Host, changed, failed of each line of the recap."""
+    found = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=0\s+failed=(\d+)", text, re.M)
+    return [(host, int(changed), int(failed)) for host, changed, failed in found]
