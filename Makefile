@@ -12,6 +12,9 @@ demo: setup-demo
 
 test: lint sanity unit integration molecule
 
+# What takes longer than a `make test` should, and `make test` itself: what CI runs.
+test-all: test docs-check
+
 setup-demo setup-test setup-molecule: setup-%:
 	@tools/setup.sh $*
 
@@ -20,7 +23,7 @@ lint: setup-test
 	ruff format --check .
 	ruff check .
 	mypy $(collection)/plugins
-	mypy tests demo
+	mypy tests demo docs/walkthrough
 	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/integration/bpf/*.c
 	shellcheck demo/*.sh tools/*.sh molecule/shared/*.sh .ci/run
 	ansible-lint --offline
@@ -43,9 +46,16 @@ integration: setup-test
 molecule: setup-molecule
 	$(SUDO) tools/molecule.sh $(SCENARIOS)
 
+# Run all commands of docs/walkthrough.md on the demo's fleet, and put what they print into it; or compare it with that.
+docs: setup-test
+	$(SUDO) "$$(command -v cog)" -r -P -I docs/walkthrough docs/walkthrough.md
+
+docs-check: setup-test
+	$(SUDO) "$$(command -v python)" docs/walkthrough/check.py
+
 clean:
 	$(SUDO) demo/fleet.sh down
 	rm -rf build
 	$(MAKE) -C files/bpf clean
 
-.PHONY: demo test setup-demo setup-test setup-molecule lint sanity unit integration molecule clean
+.PHONY: demo test test-all docs docs-check setup-demo setup-test setup-molecule lint sanity unit integration molecule clean

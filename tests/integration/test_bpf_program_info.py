@@ -20,6 +20,11 @@ from ansible_collections.ebpf.fleet.plugins.module_utils import native
 from conftest import PINS, Host, bpftool, sh
 
 Compiled = t.Callable[..., str]
+SYSCTLS = {
+    "bpf_jit_harden": "net/core/bpf_jit_harden",
+    "bpf_stats_enabled": "kernel/bpf_stats_enabled",
+    "kptr_restrict": "kernel/kptr_restrict",
+}
 
 
 @pytest.fixture
@@ -46,8 +51,8 @@ def attach(host: Host, compiled: Compiled, **options: t.Any) -> t.List[t.Dict[st
 
 @contextlib.contextmanager
 def sysctl(**values: int) -> t.Iterator[None]:
-    """Set kernel.kptr_restrict and the like, by their last part, for a while."""
-    files = [next(pathlib.Path("/proc/sys").glob(f"*/**/{name}")) for name in values]
+    """Set some of SYSCTLS for a while."""
+    files = [pathlib.Path("/proc/sys", SYSCTLS[name]) for name in values]
     before = [file.read_text() for file in files]
     try:
         for file, value in zip(files, values.values()):

@@ -1,0 +1,133 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What docs/walkthrough.md is made with: commands that are run on the demo's fleet, and their output as Markdown.
+
+`make docs` runs it within cog (-P), which puts what is printed in the place of the old output.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import itertools
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import threading
+import typing as t
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+WORK = pathlib.Path("/run/walkthrough")
+BY_HAND = "edge1"
+PIN = pathlib.Path("/sys/fs/bpf/packet_count")
+MOUNTS = {"bpf": "/sys/fs/bpf", "tracefs": "/sys/kernel/tracing"}
+ENVIRONMENT = {
+    **os.environ,
+    "ANSIBLE_CONFIG": str(ROOT / "demo/ansible.cfg"),
+    "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build/collections"),
+    "ANSIBLE_NOCOLOR": "1",
+    "ANSIBLE_FORKS": "1",  # so that hosts come in order
+    "LC_ALL": "C.UTF-8",
+    "PWD": str(WORK),
+    "PATH": f"{ROOT}/build/venv/bin:{os.environ['PATH']}:/usr/sbin:/sbin",
+}
+
+
+def sh(*command: t.Any) -> str:
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"docs: {command} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def begin() -> None:
+    """The demo's fleet, and a folder with the walkthrough's program."""
+    if os.geteuid():
+        sys.exit("docs: the walkthrough loads BPF programs; run it as root (`make docs` uses sudo).")
+    lock = open("/run/lock/ebpf-demo.lock", "w")  # noqa: SIM115 (held until this process ends)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("docs: a demo is running on this machine; wait for it to end.")
+    if PIN.exists():
+        sys.exit(f"docs: somebody has pinned {PIN} on this machine; the walkthrough pins its program there by hand.")
+    for kind, folder in MOUNTS.items():
+        if f" {folder} {kind} " not in pathlib.Path("/proc/mounts").read_text():
+            sh("mount", "-t", kind, kind, folder)
+    atexit.register(_end, lock)
+    pathlib.Path("/sys/kernel/tracing/trace").write_text("")  # what others have printed is not of this document
+    sh(ROOT / "demo/fleet.sh", "up")
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir()
+    shutil.copy(ROOT / "tests/integration/bpf/walkthrough.bpf.c", WORK / "packet_count.bpf.c")
+    (WORK / "Makefile").symlink_to(ROOT / "files/bpf/Makefile")
+    for name in ("inventory.yml", "play.yml"):
+        folder = "demo" if name == "inventory.yml" else "docs/walkthrough"
+        shutil.copy(ROOT / folder / name, WORK)
+
+
+def _end(lock: t.TextIO) -> None:
+    PIN.unlink(missing_ok=True)
+    sh(ROOT / "demo/fleet.sh", "down")
+    shutil.rmtree(WORK, ignore_errors=True)
+    os.unlink(lock.name)
+
+
+def made_with() -> None:
+    """The tools whose output the document shows."""
+    compiler = sh("clang", "--version").splitlines()[0]
+    tool = sh("bpftool", "version").splitlines()[0]
+    ansible = subprocess.run(["ansible", "--version"], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    kernel = f"Linux {platform.release()} {platform.machine()}"
+    print(f"Made with {compiler}; {tool}; {ansible.stdout.splitlines()[0]}; {kernel}.")
+
+
+def by_hand(command: str, packets: int = 0, code: t.Optional[int] = 0) -> None:
+    """Run as root on the host edge1; while it runs, so many packets come in on its eth0. code None: it may fail."""
+    words = ["nsenter", f"--net=/run/netns/ebpf-demo-{BY_HAND}", "sh", "-c", command]
+    _show(f"{BY_HAND}# {command}", words, ["p1"] * packets, code)
+
+
+def ours(command: str, ports: str = "") -> None:
+    """Run on the controller; until it ends, packets come in at these ports of the hub, ten a second."""
+    _show(f"$ {command}", ["sh", "-c", command], itertools.cycle(ports.split()) if ports else [], 0)
+
+
+def _show(prompt: str, words: t.List[str], ports: t.Iterable[str], code: t.Optional[int]) -> None:
+    process = subprocess.Popen(
+        words, env=ENVIRONMENT, cwd=WORK, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    ended = threading.Event()
+
+    def traffic() -> None:
+        for port in ports:
+            if ended.wait(0.1):
+                return
+            send(port, 1)
+
+    sending = threading.Thread(target=traffic)
+    sending.start()
+    said, _nothing = process.communicate()
+    ended.set()
+    sending.join()
+    if code not in (None, process.returncode):
+        sys.exit(f"docs: {prompt} ended with {process.returncode}:\n{said}")
+    _block("console", f"{prompt}\n{said.replace(f'{ROOT}/', '')}")
+
+
+def send(port: str, packets: int) -> None:
+    """Traffic of 64 bytes from the demo's hub."""
+    sh("nsenter", "--net=/run/netns/ebpf-demo-hub", sys.executable, ROOT / "demo/send.py", port, packets, 64)
+
+
+def show(path: str, language: str) -> None:
+    """A file of this repository."""
+    _block(language, (ROOT / path).read_text())
+
+
+def _block(language: str, text: str) -> None:
+    lines = "\n".join(line.rstrip() for line in text.rstrip().splitlines())
+    print(f"\n```{language}\n{lines}\n```")
