@@ -14,7 +14,8 @@ import typing as t
 from . import plan as planning
 from .errors import FleetError
 from .files import ReplacedFile
-from .libbpf import BpfError, Libbpf, Object
+from .libbpf import BpfError, Libbpf, links
+from .libbpf.objects import Object, open_object
 from .observe import Seen
 from .pins import NEW, Record, make_folder, write_record
 
@@ -98,7 +99,7 @@ class Applier:
     def _load(self, plan: planning.Plan, step: planning.Load) -> Object:
         facts, seen = self.image.facts, plan.seen
         try:
-            loaded = self._held.enter_context(self.lib.open(self.image.content, facts.name))
+            loaded = self._held.enter_context(open_object(self.lib, self.image.content, facts.name))
             reuse = {
                 facts.shared_maps[pin].name: self._held.enter_context(self.lib.map_by_id(number))
                 for pin, number in step.reuse.items()
@@ -152,7 +153,7 @@ class Applier:
         hook = step.hook
         program = self._held.enter_context(self.lib.program_by_id(hook.program.id))
         try:
-            self.lib.netlink_replace(seen.ifindex, -1, program, hook.mode)
+            links.netlink_replace(self.lib, seen.ifindex, -1, program, hook.mode)
         except BpfError as error:
             if error.errno != errno.EBUSY:  # EBUSY: it is held by a link
                 raise
@@ -162,23 +163,23 @@ class Applier:
                     f" which; detach it by hand with `bpftool link detach id ID`"
                 ) from error
             with self.lib.link_by_id(hook.link_id) as link:
-                self.lib.link_detach(link)
+                links.detach(self.lib, link)
             self._detached_anothers_link = True
-        self._undo.callback(self.lib.netlink_replace, seen.ifindex, program, -1, hook.mode)
+        self._undo.callback(links.netlink_replace, self.lib, seen.ifindex, program, -1, hook.mode)
 
     def _do_Swap(self, seen: Seen, step: planning.Swap) -> None:
         hold = self._held.enter_context
         link = hold(self.lib.get(seen.place.link))
         old = hold(self.lib.program_by_id(self.lib.link_info(link).program_id))
         new = hold(self.lib.get(seen.place.program))
-        self.lib.link_update(link, new, old)
-        self._undo.callback(self.lib.link_update, link, old, new)
+        links.update(self.lib, link, new, old)
+        self._undo.callback(links.update, self.lib, link, old, new)
 
     def _do_Detach(self, seen: Seen, step: planning.Detach) -> None:
         """Detach first: after an unpin alone the kernel frees the hook in its own time."""
         old = self._held.enter_context(self.lib.program_by_id(step.program_id))
         with self.lib.get(seen.place.link) as link:
-            self.lib.link_detach(link)
+            links.detach(self.lib, link)
         if seen.mode:
             self._undo.callback(self._link, seen, old, seen.mode)
         os.unlink(seen.place.link)
@@ -206,14 +207,14 @@ class Applier:
     def _attach(self, seen: Seen, program: int, mode: str) -> None:
         link = self._link(seen, program, mode)
         self._undo.callback(_remove, seen.place.link)
-        self._undo.callback(self.lib.link_detach, link)
+        self._undo.callback(links.detach, self.lib, link)
 
     def _link(self, seen: Seen, program: int, mode: str) -> int:
         """Make a link and pin it; returns its fd, which is held until the end."""
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                link = self._held.enter_context(self.lib.link_create(program, seen.ifindex, mode))
+                link = self._held.enter_context(links.create(self.lib, program, seen.ifindex, mode))
                 break
             except BpfError as error:
                 # A link that was just unpinned leaves the hook a moment later.

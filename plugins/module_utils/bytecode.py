@@ -15,7 +15,7 @@ import typing as t
 
 from .btf import read_btf
 from .kernel_symbols import KernelSymbols
-from .libbpf import ProgramCode
+from .libbpf.code import ProgramCode
 
 _SIZE = 8
 _LD, _LDX, _ST, _STX, _ALU, _JMP, _JMP32, _ALU64 = range(8)

@@ -21,10 +21,14 @@ def require_libbpf() -> Libbpf:
     try:
         return Libbpf()
     except LibbpfMissing as error:
-        raise FleetError(
-            f"libbpf.so.1 (libbpf 1.0 or later) cannot be used on this host: {error};"
-            f" install the package that holds it: {PACKAGES}"
-        ) from error
+        raise FleetError(_missing(error)) from error
+
+
+def _missing(error: LibbpfMissing) -> str:
+    return (
+        f"libbpf.so.1 (libbpf 1.0 or later) cannot be used on this host: {error};"
+        f" install the package that holds it: {PACKAGES}"
+    )
 
 
 def require_root(what: str) -> None:
@@ -39,6 +43,8 @@ def errors_to_user(module: AnsibleModule) -> t.Iterator[None]:
         yield
     except FleetError as error:
         module.fail_json(msg=str(error))
+    except LibbpfMissing as error:  # one without a call that not every module needs
+        module.fail_json(msg=_missing(error))
     except BpfError as error:
         remedy = "; run as root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN" if error.errno == 1 else ""
         module.fail_json(msg=f"the kernel refused {error.action}: {error.strerror}{remedy}")

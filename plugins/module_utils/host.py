@@ -13,7 +13,7 @@ import struct
 import typing as t
 
 from . import nic, pins
-from .libbpf import BPF_F_XDP_HAS_FRAGS, BpfError, Fd, Libbpf
+from .libbpf import BpfError, Fd, Libbpf, links, testing
 from .observe import Hook, all_interfaces, hooks, mtu_of, pinned_links
 from .plan import PLAIN_MTU
 from .toolchain import ELSEWHERE, Run, which
@@ -21,7 +21,6 @@ from .toolchain import ELSEWHERE, Run, which
 # linux/capability.h, those that loading, attaching, pinning and tracing may ask for
 CAPABILITIES = {"cap_net_admin": 12, "cap_sys_admin": 21, "cap_sys_resource": 24, "cap_perfmon": 38, "cap_bpf": 39}
 
-BPF_F_TEST_XDP_LIVE_FRAMES = 1 << 1
 CLONE_NEWNET = 0x40000000
 LOOPBACK = 1
 
@@ -90,11 +89,12 @@ def features(lib: t.Optional[Libbpf]) -> t.Dict[str, t.Optional[bool]]:
     }
     if not lib:
         return found
-    with contextlib.suppress(BpfError), lib.load_instructions(XDP_PASS) as passes:
-        found["xdp_link"] = _in_new_namespace(lambda: lib.link_create(passes, LOOPBACK, "generic"))
-        found["frags"] = _agrees(lambda: lib.load_instructions(XDP_PASS, BPF_F_XDP_HAS_FRAGS))
-        with lib.load_instructions(XDP_DROP) as drops:
-            found["live_frames"] = _agrees(lambda: lib.test_run(drops, bytes(64), 1, BPF_F_TEST_XDP_LIVE_FRAMES))
+    with contextlib.suppress(BpfError), testing.load_instructions(lib, XDP_PASS) as passes:
+        found["xdp_link"] = _in_new_namespace(lambda: links.create(lib, passes, LOOPBACK, "generic"))
+        found["frags"] = _agrees(lambda: testing.load_instructions(lib, XDP_PASS, testing.BPF_F_XDP_HAS_FRAGS))
+        with testing.load_instructions(lib, XDP_DROP) as drops:
+            live = testing.BPF_F_TEST_XDP_LIVE_FRAMES
+            found["live_frames"] = _agrees(lambda: testing.test_run(lib, drops, bytes(64), 1, live))
     return found
 
 

@@ -18,7 +18,7 @@ import typing as t
 from .btf import read_btf
 from .errors import FleetError
 from .kernel_symbols import KernelSymbols
-from .libbpf import ProgramCode
+from .libbpf.code import ProgramCode
 from .toolchain import Run, find_llvm_objdump, which
 
 REMEDY = "install the package llvm or binutils there"

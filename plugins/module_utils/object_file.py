@@ -12,6 +12,7 @@ from .elf import Elf, read_elf
 from .errors import FleetError
 from .files import sha256
 from .libbpf import BpfError, Libbpf
+from .libbpf.objects import open_object
 from .plan import ObjectFacts
 
 
@@ -44,7 +45,7 @@ def inspect(lib: Libbpf, path: str, content: bytes) -> Inspected:
     elf = read_elf(content, path)
     try:
         facts = ObjectFacts(path, sha256(content))
-        with lib.open(content, facts.name) as opened:
+        with open_object(lib, content, facts.name) as opened:
             facts = facts._replace(programs=opened.programs, maps=opened.maps)
             return Inspected(Image(facts, content), elf, opened.has_btf)
     except BpfError as error:

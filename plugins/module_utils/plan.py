@@ -9,7 +9,8 @@ import os
 import typing as t
 
 from .errors import FleetError
-from .libbpf import LinkInfo, MapInfo, MapShape, ObjectMap, ObjectProgram
+from .libbpf import LinkInfo, MapInfo, MapShape
+from .libbpf.objects import ObjectMap, ObjectProgram
 from .observe import Hook, Seen
 from .pins import NEW, map_pin, unescape
 

@@ -13,7 +13,8 @@ import typing as t
 from . import bytecode, native
 from .errors import FleetError
 from .kernel_symbols import KernelSymbols
-from .libbpf import ProgramCode, ProgramInfo
+from .libbpf import ProgramInfo
+from .libbpf.code import ProgramCode
 from .toolchain import Run
 
 

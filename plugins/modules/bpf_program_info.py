@@ -236,11 +236,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils import entry, pins
 from ..module_utils.clock import loaded_at
 from ..module_utils.errors import FleetError
+from ..module_utils.libbpf.code import ProgramCode, program_code
 from ..module_utils.program_dump import Dump, dump
 from ..module_utils.programs import Surroundings, full_name, surroundings, what_is_pinned
 
 if t.TYPE_CHECKING:
-    from ..module_utils.libbpf import Libbpf, ProgramCode, ProgramInfo
+    from ..module_utils.libbpf import Libbpf, ProgramInfo
 
 
 class Found(t.NamedTuple):
@@ -306,7 +307,7 @@ def find(module: AnsibleModule, lib: Libbpf) -> t.Iterator[Found]:
             name = full_name(lib, fd, info)
             if options["name"] is not None and not {name, info.name} & set(options["name"]):
                 continue
-            yield Found(info, name, lib.locked_memory(fd), lib.program_code(fd) if options["dump"] else None)
+            yield Found(info, name, lib.locked_memory(fd), program_code(lib, fd) if options["dump"] else None)
 
 
 def pinned_programs(module: AnsibleModule, lib: Libbpf, path: str) -> t.List[int]:

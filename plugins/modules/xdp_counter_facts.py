@@ -198,7 +198,6 @@ from ..module_utils import counters, entry, pins
 from ..module_utils.clock import boot_id, iso, loaded_at
 from ..module_utils.errors import FleetError
 from ..module_utils.observe import Seen, find_interface, observe_settled
-from ..module_utils.trace import trace
 
 if t.TYPE_CHECKING:
     from ..module_utils.libbpf import Libbpf
@@ -233,9 +232,11 @@ def facts(module: AnsibleModule) -> t.Dict[str, t.Any]:
     first = {each.interface: counters.read(lib, each) for each in seen}
     start = time.monotonic()
     tracing = options["trace_seconds"] > 0 and not module.check_mode
-    traced = (
-        trace(lib, seen, options["trace_seconds"], options["trace_lines"], options["trace_every"]) if tracing else None
-    )
+    traced = None
+    if tracing:
+        from ..module_utils.trace import trace  # here: a target compiles what it imports, and seldom needs this
+
+        traced = trace(lib, seen, options["trace_seconds"], options["trace_lines"], options["trace_every"])
     time.sleep(max(0.0, start + options["interval"] - time.monotonic()))
     again = options["interval"] > 0 or tracing
     last = {each.interface: counters.read(lib, each) for each in seen} if again else first

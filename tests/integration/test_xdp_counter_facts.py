@@ -15,6 +15,7 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.testing import test_run as run_program
 from conftest import Host, bpftool
 
 Compiled = t.Callable[..., str]
@@ -80,7 +81,7 @@ def test_ten_million_packets_on_two_cpus_at_once(deployed: Host) -> None:
     def run(cpu: int) -> None:
         os.sched_setaffinity(threading.get_native_id(), {cpu})
         with lib.get(deployed.pin("eth0", "program")) as program:
-            lib.test_run(program, bytes(64), each)
+            run_program(lib, program, bytes(64), each)
 
     threads = [threading.Thread(target=run, args=(cpu,)) for cpu in cpus]
     for thread in threads:

@@ -281,9 +281,11 @@ def attach_by_netlink(host: Host, object_file: str, interface: str = "eth0", kin
 def attach_by_link(host: Host, object_file: str, path: str, interface: str = "eth0") -> int:
     """What another owner would do: a link of his own, pinned elsewhere."""
     code = (
-        "import sys; from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf; import socket\n"
-        "lib = Libbpf(); o = lib.open(open(sys.argv[1], 'rb').read(), 'foreign'); o.load({'packet_count'}, {})\n"
-        "link = lib.link_create(o.program_fd('packet_count'), socket.if_nametoindex(sys.argv[3]), 'native')\n"
+        "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf, links\n"
+        "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import open_object\n"
+        "import socket, sys\n"
+        "lib = Libbpf(); o = open_object(lib, open(sys.argv[1], 'rb').read(), 'other'); o.load({'packet_count'}, {})\n"
+        "link = links.create(lib, o.program_fd('packet_count'), socket.if_nametoindex(sys.argv[3]), 'native')\n"
         "lib.pin(link.number, sys.argv[2]); print(lib.program_info(o.program_fd('packet_count')).id)"
     )
     return int(host.enter("env", f"PYTHONPATH={COLLECTIONS}", sys.executable, "-c", code, object_file, path, interface))
@@ -501,12 +503,14 @@ def test_the_object_file_is_put_back_if_an_interface_fails(host: Host, compiled:
 def test_other_links_come_and_go_meanwhile(host: Host, compiled: Compiled, attached: t.Dict[str, t.Any]) -> None:
     """The kernel says EAGAIN of a link that is just being made."""
     code = (
-        "import sys; from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf; import socket\n"
-        "lib = Libbpf(); o = lib.open(open(sys.argv[1], 'rb').read(), 'x'); o.load({'packet_count'}, {})\n"
+        "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf, links\n"
+        "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import open_object\n"
+        "import socket, sys\n"
+        "lib = Libbpf(); o = open_object(lib, open(sys.argv[1], 'rb').read(), 'x'); o.load({'packet_count'}, {})\n"
         "fd = o.program_fd('packet_count'); index = socket.if_nametoindex('busy0')\n"
         "while True:\n"
         "    try:\n"
-        "        with lib.link_create(fd, index, 'generic'): pass\n"
+        "        with links.create(lib, fd, index, 'generic'): pass\n"
         "    except OSError: pass"
     )
     host.plug("busy0")

@@ -13,10 +13,9 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import (
     LinkInfo,
     MapInfo,
     MapShape,
-    ObjectMap,
-    ObjectProgram,
     ProgramInfo,
 )
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import ObjectMap, ObjectProgram
 from ansible_collections.ebpf.fleet.plugins.module_utils.observe import Hook, Seen
 from ansible_collections.ebpf.fleet.plugins.module_utils.pins import Place, Record
 

@@ -13,7 +13,8 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.btf import Btf, read_bt
 from ansible_collections.ebpf.fleet.plugins.module_utils.bytecode import translated
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
 from ansible_collections.ebpf.fleet.plugins.module_utils.kernel_symbols import KernelSymbols
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import ProgramCode, ProgramInfo
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import ProgramInfo
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.code import ProgramCode
 
 EXIT = struct.pack("=BBhi", 0x95, 0, 0, 0)
 CODE = ProgramCode(EXIT, b"\xc3", (0xFFFFFFFFC0001000,), (1,), (), (), (), b"")

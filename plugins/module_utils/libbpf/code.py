@@ -1,0 +1,100 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The code of programs in the kernel, and what it takes to read it. bpf.h, struct bpf_prog_info."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import typing as t
+
+from . import INT, U32, Fd, Functions, Libbpf, ProgInfo
+
+_FUNCTIONS: Functions = {
+    "bpf_btf_get_fd_by_id": (INT, (U32,), True),
+}
+
+
+class LineInfo(t.NamedTuple):
+    """The source line that starts at an instruction: struct bpf_line_info. `text` is an offset into BTF's strings."""
+
+    instruction: int
+    text: int
+
+
+class FunctionInfo(t.NamedTuple):
+    """The function that starts at an instruction: struct bpf_func_info. `type_id` is that of its BTF."""
+
+    instruction: int
+    type_id: int
+
+
+class ProgramCode(t.NamedTuple):
+    """What the kernel gives out of a program's code; empty where it withholds it.
+
+    xlated has 8 bytes an instruction. The native code of all functions is one after the other in jited:
+    `jited_lengths` tells them apart, `jited_addresses` where each lies in the kernel. jited_lines are the
+    addresses that `lines` came to, one each. btf is the program's own type information, as it was loaded.
+    """
+
+    xlated: bytes
+    jited: bytes
+    jited_addresses: t.Tuple[int, ...]
+    jited_lengths: t.Tuple[int, ...]
+    functions: t.Tuple[FunctionInfo, ...]
+    lines: t.Tuple[LineInfo, ...]
+    jited_lines: t.Tuple[int, ...]
+    btf: bytes
+
+
+class _BtfInfo(ctypes.Structure):
+    _fields_ = [
+        ("btf", ctypes.c_uint64),
+        ("btf_size", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+    ]
+
+
+def program_code(lib: Libbpf, fd: int) -> ProgramCode:
+    """The code of a program, translated and native, and what it takes to read it."""
+    sizes = ProgInfo()
+    lib.read_info(fd, sizes)
+    info = ProgInfo(func_info_rec_size=8, line_info_rec_size=16, jited_line_info_rec_size=8)
+    room = {}
+    for pointer, count, unit in (
+        ("xlated_prog_insns", "xlated_prog_len", 1),
+        ("jited_prog_insns", "jited_prog_len", 1),
+        ("jited_ksyms", "nr_jited_ksyms", 8),
+        ("jited_func_lens", "nr_jited_func_lens", 4),
+        ("func_info", "nr_func_info", 8),
+        ("line_info", "nr_line_info", 16),
+        ("jited_line_info", "nr_jited_line_info", 8),
+    ):
+        number = getattr(sizes, count)
+        room[pointer] = ctypes.create_string_buffer(number * unit)
+        setattr(info, count, number)
+        setattr(info, pointer, ctypes.addressof(room[pointer]) if number else 0)
+    lib.read_info(fd, info)
+    # A pointer that the kernel has set to 0 says that it withholds what would have been there.
+    found = {pointer: each.raw if getattr(info, pointer) else b"" for pointer, each in room.items()}
+    return ProgramCode(
+        xlated=found["xlated_prog_insns"],
+        jited=found["jited_prog_insns"],
+        jited_addresses=tuple(number for (number,) in struct.iter_unpack("=Q", found["jited_ksyms"])),
+        jited_lengths=tuple(number for (number,) in struct.iter_unpack("=I", found["jited_func_lens"])),
+        functions=tuple(FunctionInfo(*each) for each in struct.iter_unpack("=II", found["func_info"])),
+        lines=tuple(LineInfo(*each) for each in struct.iter_unpack("=I4xI4x", found["line_info"])),
+        jited_lines=tuple(number for (number,) in struct.iter_unpack("=Q", found["jited_line_info"])),
+        btf=_btf(lib, info.btf_id) if info.btf_id else b"",
+    )
+
+
+def _btf(lib: Libbpf, number: int) -> bytes:
+    """Type information by id; a program holds its own, so it is there as long as the program is open."""
+    with Fd(lib.declare(_FUNCTIONS).bpf_btf_get_fd_by_id(number)) as fd:
+        sizes = _BtfInfo()
+        lib.read_info(fd, sizes)
+        data = ctypes.create_string_buffer(sizes.btf_size)
+        lib.read_info(fd, _BtfInfo(btf=ctypes.addressof(data), btf_size=sizes.btf_size))
+    return data.raw

@@ -1,0 +1,195 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Object files: opened, asked what they hold, and loaded. libbpf.h."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import typing as t
+
+from . import HANDLE, INT, MAP_TYPES, POINTER, TEXT, U32, BpfError, Functions, Libbpf, MapShape, named
+
+BPF_PROG_TYPE_XDP = 6
+LOG_SIZE = 16 * 1024 * 1024  # the verifier's own maximum; pages that it does not fill cost nothing
+
+_FUNCTIONS: Functions = {
+    "bpf_object__open_mem": (HANDLE, (POINTER, ctypes.c_size_t, POINTER), True),
+    "bpf_object__load": (INT, (HANDLE,), True),
+    "bpf_object__close": (None, (HANDLE,), False),
+    "bpf_object__btf_fd": (INT, (HANDLE,), False),
+    "bpf_object__btf": (HANDLE, (HANDLE,), False),
+    "bpf_object__next_program": (HANDLE, (HANDLE, HANDLE), False),
+    "bpf_object__next_map": (HANDLE, (HANDLE, HANDLE), False),
+    "bpf_program__name": (TEXT, (HANDLE,), False),
+    "bpf_program__section_name": (TEXT, (HANDLE,), False),
+    "bpf_program__insn_cnt": (ctypes.c_size_t, (HANDLE,), False),
+    "bpf_program__type": (INT, (HANDLE,), False),
+    "bpf_program__autoload": (ctypes.c_bool, (HANDLE,), False),
+    "bpf_program__set_autoload": (INT, (HANDLE, ctypes.c_bool), True),
+    "bpf_program__set_ifindex": (None, (HANDLE, U32), False),
+    "bpf_program__fd": (INT, (HANDLE,), True),
+    "bpf_map__name": (TEXT, (HANDLE,), False),
+    "bpf_map__type": (INT, (HANDLE,), False),
+    "bpf_map__key_size": (U32, (HANDLE,), False),
+    "bpf_map__value_size": (U32, (HANDLE,), False),
+    "bpf_map__max_entries": (U32, (HANDLE,), False),
+    "bpf_map__map_flags": (U32, (HANDLE,), False),
+    "bpf_map__is_internal": (ctypes.c_bool, (HANDLE,), False),
+    "bpf_map__set_ifindex": (INT, (HANDLE, U32), True),
+    "bpf_map__set_pin_path": (INT, (HANDLE, TEXT), True),
+    "bpf_map__reuse_fd": (INT, (HANDLE, INT), True),
+    "bpf_map__fd": (INT, (HANDLE,), True),
+}
+
+
+class ObjectProgram(t.NamedTuple):
+    """A program in an object file; `autoload` is false for a section marked with '?'."""
+
+    name: str
+    section: str
+    instructions: int
+    xdp: bool
+    autoload: bool
+
+
+class ObjectMap(t.NamedTuple):
+    """A map in an object file; `internal` are those of global data (.bss, .data, .rodata)."""
+
+    name: str
+    shape: MapShape
+    internal: bool
+
+
+class _OpenOpts(ctypes.Structure):
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("object_name", ctypes.c_char_p),
+        ("relaxed_maps", ctypes.c_bool),
+        ("pin_root_path", ctypes.c_char_p),
+        ("pad", ctypes.c_uint32),
+        ("kconfig", ctypes.c_char_p),
+        ("btf_custom_path", ctypes.c_char_p),
+        ("kernel_log_buf", ctypes.c_void_p),
+        ("kernel_log_size", ctypes.c_size_t),
+        ("kernel_log_level", ctypes.c_uint32),
+    ]
+
+
+class Object:
+    """An object file that libbpf has opened; closed with its context."""
+
+    def __init__(self, lib: Libbpf, handle: t.Any, keep: t.Any, log: t.Any) -> None:
+        self._lib = lib
+        self._c = lib.c
+        self._handle = handle
+        self._keep = keep  # libbpf reads the ELF image until the object is closed
+        self._log = log
+
+    def __enter__(self) -> Object:
+        return self
+
+    def __exit__(self, *exception: t.Any) -> None:
+        self._c.bpf_object__close(self._handle)
+
+    def _each(self, kind: str) -> t.Iterator[t.Any]:
+        following = getattr(self._c, f"bpf_object__next_{kind}")
+        handle = following(self._handle, None)
+        while handle:
+            yield handle
+            handle = following(self._handle, handle)
+
+    def _find(self, kind: str, name: str) -> t.Any:
+        read_name = getattr(self._c, "bpf_program__name" if kind == "program" else "bpf_map__name")
+        return next(handle for handle in self._each(kind) if read_name(handle).decode(errors="replace") == name)
+
+    @property
+    def has_btf(self) -> bool:
+        return bool(self._c.bpf_object__btf(self._handle))
+
+    @property
+    def programs(self) -> t.Tuple[ObjectProgram, ...]:
+        c = self._c
+        return tuple(
+            ObjectProgram(
+                name=c.bpf_program__name(p).decode(errors="replace"),
+                section=c.bpf_program__section_name(p).decode(errors="replace"),
+                instructions=c.bpf_program__insn_cnt(p),
+                xdp=c.bpf_program__type(p) == BPF_PROG_TYPE_XDP,
+                autoload=c.bpf_program__autoload(p),
+            )
+            for p in self._each("program")
+        )
+
+    @property
+    def maps(self) -> t.Tuple[ObjectMap, ...]:
+        c = self._c
+        return tuple(
+            ObjectMap(
+                name=c.bpf_map__name(m).decode(errors="replace"),
+                shape=MapShape(
+                    type=named(MAP_TYPES, c.bpf_map__type(m)),
+                    key_size=c.bpf_map__key_size(m),
+                    value_size=c.bpf_map__value_size(m),
+                    max_entries=c.bpf_map__max_entries(m),
+                    flags=c.bpf_map__map_flags(m),
+                ),
+                internal=c.bpf_map__is_internal(m),
+            )
+            for m in self._each("map")
+        )
+
+    def load(self, programs: t.Container[str], reuse: t.Mapping[str, int], ifindex: int = 0) -> None:
+        """Load `programs` and no others; `reuse` gives fds of maps to take instead of new ones.
+
+        ifindex is that of the interface to offload to, else 0. Raises BpfError with the log.
+        """
+        c = self._c
+        for program in self._each("program"):
+            c.bpf_program__set_autoload(program, c.bpf_program__name(program).decode(errors="replace") in programs)
+            if ifindex:
+                c.bpf_program__set_ifindex(program, ifindex)
+        for bpf_map in self._each("map"):
+            # Pins are ours to make; an object that names its own would share maps across interfaces.
+            c.bpf_map__set_pin_path(bpf_map, None)
+            fd = reuse.get(c.bpf_map__name(bpf_map).decode(errors="replace"))
+            if fd is not None:
+                c.bpf_map__reuse_fd(bpf_map, fd)
+            elif ifindex:
+                c.bpf_map__set_ifindex(bpf_map, ifindex)
+        self._lib.messages.clear()
+        try:
+            c.bpf_object__load(self._handle)
+        except BpfError as error:
+            verifier = ctypes.string_at(self._log).decode(errors="replace")
+            error.log = verifier.strip() or self._lib.said()
+            raise
+
+    def program_fd(self, name: str) -> int:
+        """The fd of a loaded program, which the object owns."""
+        return t.cast(int, self._c.bpf_program__fd(self._find("program", name)))
+
+    def map_fd(self, name: str) -> int:
+        """The fd of a map of a loaded object, which the object owns."""
+        return t.cast(int, self._c.bpf_map__fd(self._find("map", name)))
+
+
+def open_object(lib: Libbpf, image: bytes, name: str) -> Object:
+    """Open an ELF image; `name` takes the place of its file name. Loads nothing."""
+    log = (ctypes.c_char * LOG_SIZE).from_buffer(mmap.mmap(-1, LOG_SIZE))
+    options = _OpenOpts(
+        object_name=name.encode(),
+        kernel_log_buf=ctypes.addressof(log),
+        kernel_log_size=len(log),
+    )
+    options.sz = ctypes.sizeof(options)
+    buffer = ctypes.create_string_buffer(image, len(image))
+    c = lib.declare(_FUNCTIONS)
+    lib.messages.clear()
+    try:
+        handle = c.bpf_object__open_mem(buffer, len(image), ctypes.byref(options))
+    except BpfError as error:
+        error.log = lib.said()
+        raise
+    return Object(lib, handle, buffer, log)
