@@ -15,7 +15,7 @@ test: lint sanity unit integration molecule
 # What takes longer than a `make test` should, and `make test` itself: what CI runs.
 test-all: test docs-check
 
-setup-demo setup-test setup-molecule: setup-%:
+setup-demo setup-test setup-molecule setup-bench: setup-%:
 	@tools/setup.sh $*
 
 # Style, types and documentation.
@@ -24,7 +24,7 @@ lint: setup-test
 	ruff check .
 	mypy $(collection)/plugins
 	mypy tests demo docs/walkthrough
-	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/integration/bpf/*.c
+	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/*/bpf/*.c
 	shellcheck demo/*.sh tools/*.sh molecule/shared/*.sh .ci/run
 	ansible-lint --offline
 	cd $(collection) && antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
@@ -46,6 +46,11 @@ integration: setup-test
 molecule: setup-molecule
 	$(SUDO) tools/molecule.sh $(SCENARIOS)
 
+# Tables of figures, their bars, and tests/bench/results.json. MODE=full: larger fleets and more rounds, 15 minutes.
+bench: setup-bench
+	$(SUDO) env PYTHONPATH=build/collections:tests/integration:tests/bench "$$(command -v python)" tests/bench/bench.py \
+		$(if $(filter full,$(MODE)),--full) $(SECTIONS)
+
 # Run all commands of docs/walkthrough.md on the demo's fleet, and put what they print into it; or compare it with that.
 docs: setup-test
 	$(SUDO) "$$(command -v cog)" -r -P -I docs/walkthrough docs/walkthrough.md
@@ -58,4 +63,4 @@ clean:
 	rm -rf build
 	$(MAKE) -C files/bpf clean
 
-.PHONY: demo test test-all docs docs-check setup-demo setup-test setup-molecule lint sanity unit integration molecule clean
+.PHONY: demo test test-all bench docs docs-check setup-demo setup-test setup-molecule setup-bench lint sanity unit integration molecule clean

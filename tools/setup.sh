@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh demo|test|molecule: install what the demo, the tests or the scenarios need: system packages, a virtual environment in
+# setup.sh demo|test|molecule|bench: install what these need: system packages, a virtual environment in
 # build/venv, and build/collections, where Ansible finds this checkout as ebpf.fleet.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -29,6 +29,11 @@ if command -v apt-get >/dev/null; then
 		test) packages+=(llvm bpftool iputils-ping file) ;;
 		molecule) packages+=(iputils-ping mmdebstrap openssh-client podman runc) ;;
 	esac
+	if [ "$what" = bench ]; then
+		packages+=(bpftool openssh-client)
+		# Where systemd runs, the package would start a server for all the world; the benchmark then goes without SSH.
+		[ -d /run/systemd/system ] || packages+=(openssh-server)
+	fi
 	missing=()
 	for package in "${packages[@]}"; do
 		dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
@@ -42,6 +47,7 @@ elif command -v dnf >/dev/null; then
 	packages=(clang libbpf-devel iproute util-linux python3)
 	case $what in
 		test) packages+=(llvm bpftool iputils file) ;;
+		bench) packages+=(bpftool openssh-clients) ;;
 		molecule) fail "the scenarios make their images with Debian's mmdebstrap; run them on Debian or Ubuntu." ;;
 	esac
 	rpm -q "${packages[@]}" >/dev/null || quietly "${sudo[@]}" dnf install -y "${packages[@]}"

@@ -14,6 +14,7 @@ import typing as t
 from . import plan as planning
 from .errors import FleetError
 from .files import ReplacedFile
+from .image import Image
 from .libbpf import BpfError, Libbpf, links
 from .libbpf.objects import Object, open_object
 from .observe import Seen
@@ -21,13 +22,6 @@ from .pins import NEW, Record, make_folder, write_record
 
 BUSY_SECONDS = 2.0
 BUSY_ERRORS = (errno.EBUSY, errno.EEXIST)
-
-
-class Image(t.NamedTuple):
-    """An object file as it was read and checked: what is loaded is what has this checksum."""
-
-    facts: planning.ObjectFacts = planning.ObjectFacts("", None)
-    content: bytes = b""
 
 
 class Applier:

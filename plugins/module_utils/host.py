@@ -14,8 +14,7 @@ import typing as t
 
 from . import nic, pins
 from .libbpf import BpfError, Fd, Libbpf, links, testing
-from .observe import Hook, all_interfaces, hooks, mtu_of, pinned_links
-from .plan import PLAIN_MTU
+from .observe import PLAIN_MTU, Hook, all_interfaces, hooks, mtu_of, pinned_links
 from .toolchain import ELSEWHERE, Run, which
 
 # linux/capability.h, those that loading, attaching, pinning and tracing may ask for

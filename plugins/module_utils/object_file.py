@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import typing as t
 
-from .apply import Image
 from .elf import Elf, read_elf
 from .errors import FleetError
 from .files import sha256
+from .image import Image, ObjectFacts
 from .libbpf import BpfError, Libbpf
 from .libbpf.objects import open_object
-from .plan import ObjectFacts
 
 
 class Inspected(t.NamedTuple):

@@ -17,6 +17,8 @@ import typing as t
 from .libbpf import BpfError, Libbpf, LinkInfo, MapInfo, ProgramInfo
 from .pins import NEW, Place, Record, places, read_record
 
+PLAIN_MTU = 1500  # what a single buffer holds with every driver
+
 
 class Hook(t.NamedTuple):
     """A program in place on an interface. No link_ids: it was attached by netlink.

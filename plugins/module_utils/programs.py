@@ -10,9 +10,7 @@ import os
 import typing as t
 
 from . import pins
-from .btf import read_btf
 from .libbpf import BpfError, Libbpf, LinkInfo, ProgramInfo
-from .libbpf.code import program_code
 from .observe import all_interfaces, hooks
 
 Pins = t.Dict[t.Tuple[str, int], t.List[str]]  # paths by kind ('prog', 'link') and id
@@ -103,6 +101,9 @@ def full_name(lib: Libbpf, fd: int, program: ProgramInfo) -> str:
     """The kernel keeps 15 characters of a name; the program's own type information has the whole."""
     if len(program.name) < 15 or not program.btf_id:
         return program.name
+    from .btf import read_btf  # here: a target compiles what it imports, and few names are that long
+    from .libbpf.code import program_code
+
     code = program_code(lib, fd)
     btf = read_btf(code.btf)
     whole = btf.function(code.functions[0].type_id) if btf and code.functions else ""

@@ -10,12 +10,12 @@ import resource
 import typing as t
 
 from . import pins
-from .apply import Applier, Image
 from .errors import FleetError
 from .files import ReplacedFile
+from .image import Image
 from .libbpf import Libbpf
-from .observe import Seen, observe
-from .plan import FRAGS_TWIN, PLAIN_MTU, Plan, Wanted, describe, plan
+from .observe import PLAIN_MTU, Seen, observe
+from .plan import FRAGS_TWIN, Plan, Wanted, describe, plan
 
 
 class Request(t.NamedTuple):
@@ -101,6 +101,10 @@ def _apply(
     file: t.Optional[ReplacedFile],
 ) -> t.Dict[str, str]:
     errors: t.Dict[str, str] = {}
+    if not any(each.steps for each in plans) and not (file and file.differs):
+        return errors
+    from .apply import Applier  # here: a target compiles what it imports, and mostly nothing is to be done
+
     with Applier(lib, request.wanted.name, image, warn) as applier:
         try:
             for each in plans:

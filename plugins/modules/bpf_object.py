@@ -211,6 +211,7 @@ disassembly:
 """
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -219,7 +220,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import build, entry, toolchain
+from ..module_utils import build, entry, pins, toolchain
 from ..module_utils.errors import FleetError
 from ..module_utils.files import sha256, write_file
 from ..module_utils.object_file import inspect
@@ -255,12 +256,29 @@ def main() -> None:
 def run(module: AnsibleModule, folder: str) -> t.Dict[str, t.Any]:
     """The result of the module. Raises FleetError."""
     options = module.params
-    src, dest, text = options["src"], options["dest"], options["content"]
+    src, dest = options["src"], options["dest"]
     for path in (src, dest):
         if not os.path.isabs(path) or os.path.isdir(path):
             raise FleetError(f"{path} is not the absolute path of a file; give one for src and for dest")
     if os.path.realpath(src) == os.path.realpath(dest):
         raise FleetError(f"src and dest are both {dest}: the object would take the place of its source")
+    if module.check_mode:
+        return build_object(module, folder)
+    # One at a time: of several hosts whose object the controller builds, the first compiles it, and the others find it.
+    made = not os.path.isdir(os.path.dirname(dest))
+    os.makedirs(os.path.dirname(dest), exist_ok=True)
+    try:
+        with pins.lock(os.path.dirname(dest)):
+            return build_object(module, folder)
+    finally:
+        if made:
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(dest))
+
+
+def build_object(module: AnsibleModule, folder: str) -> t.Dict[str, t.Any]:
+    options = module.params
+    src, dest, text = options["src"], options["dest"], options["content"]
     lib = entry.require_libbpf()
     wanted = build.Wanted(
         src=src,

@@ -236,12 +236,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils import entry, pins
 from ..module_utils.clock import loaded_at
 from ..module_utils.errors import FleetError
-from ..module_utils.libbpf.code import ProgramCode, program_code
-from ..module_utils.program_dump import Dump, dump
 from ..module_utils.programs import Surroundings, full_name, surroundings, what_is_pinned
 
 if t.TYPE_CHECKING:
     from ..module_utils.libbpf import Libbpf, ProgramInfo
+    from ..module_utils.libbpf.code import ProgramCode
 
 
 class Found(t.NamedTuple):
@@ -282,6 +281,8 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         program["object"] = objects.get(program["id"])
     wanted = module.params["dump"]
     if wanted:
+        from ..module_utils.program_dump import Dump, dump  # here: a target compiles what it imports
+
         dumps = [Dump(each.info, each.code) for each in found if each.code]
         tool, dumped = dump(module.run_command, dumps, wanted)
         for program, more in zip(result["programs"], dumped):
@@ -294,6 +295,8 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
 def find(module: AnsibleModule, lib: Libbpf) -> t.Iterator[Found]:
     """The programs that were asked for. Each is read through one fd, so that it cannot vanish in between."""
     options = module.params
+    if options["dump"]:
+        from ..module_utils.libbpf.code import program_code
     ids = None if options["id"] is None else set(options["id"])
     if options["pinned"] is not None:
         ids = {number for path in options["pinned"] for number in pinned_programs(module, lib, path)}

@@ -215,12 +215,12 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import entry, pins
-from ..module_utils.apply import Image
 from ..module_utils.errors import FleetError
 from ..module_utils.files import ReplacedFile, read_file, sha256
+from ..module_utils.image import Image, ObjectFacts
 from ..module_utils.object_file import inspect
 from ..module_utils.observe import find_interface
-from ..module_utils.plan import ObjectFacts, Wanted
+from ..module_utils.plan import Wanted
 from ..module_utils.safe_path import check_safe
 from ..module_utils.xdp import Outcome, Request, change
 

@@ -9,6 +9,7 @@ import typing as t
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils import plan as planning
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
+from ansible_collections.ebpf.fleet.plugins.module_utils.image import ObjectFacts
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import (
     LinkInfo,
     MapInfo,
@@ -26,8 +27,8 @@ PLAIN = ObjectProgram("packet_count", "xdp", 47, True, True)
 TWIN = ObjectProgram("packet_count_frags", "xdp.frags", 46, True, False)
 
 
-def an_object(checksum: str = "new", **changes: t.Any) -> planning.ObjectFacts:
-    facts = planning.ObjectFacts(
+def an_object(checksum: str = "new", **changes: t.Any) -> ObjectFacts:
+    facts = ObjectFacts(
         "/lib/packet_count.bpf.o",
         checksum,
         (PLAIN, TWIN),
@@ -235,14 +236,14 @@ def test_detached_keeps_program_and_maps() -> None:
 
 
 def test_object_that_is_still_to_come() -> None:
-    pending = planning.ObjectFacts("/lib/x.bpf.o", None)
+    pending = ObjectFacts("/lib/x.bpf.o", None)
     assert steps(wanted(object=pending), bare()) == [
         "load packet_count",
         "attach by link, mode auto",
         "write the record",
     ]
     assert steps(wanted(object=pending), deployed())[-2:] == ["swap the program in the link", "write the record"]
-    assert steps(wanted(object=planning.ObjectFacts("/lib/x.bpf.o", "new")), deployed()) == []
+    assert steps(wanted(object=ObjectFacts("/lib/x.bpf.o", "new")), deployed()) == []
 
 
 def test_choosing_the_program() -> None:

@@ -9,9 +9,8 @@ import ctypes
 import mmap
 import typing as t
 
-from . import HANDLE, INT, MAP_TYPES, POINTER, TEXT, U32, BpfError, Functions, Libbpf, MapShape, named
+from . import HANDLE, INT, MAP_TYPES, POINTER, PROGRAM_TYPES, TEXT, U32, BpfError, Functions, Libbpf, MapShape, named
 
-BPF_PROG_TYPE_XDP = 6
 LOG_SIZE = 16 * 1024 * 1024  # the verifier's own maximum; pages that it does not fill cost nothing
 
 _FUNCTIONS: Functions = {
@@ -116,7 +115,7 @@ class Object:
                 name=c.bpf_program__name(p).decode(errors="replace"),
                 section=c.bpf_program__section_name(p).decode(errors="replace"),
                 instructions=c.bpf_program__insn_cnt(p),
-                xdp=c.bpf_program__type(p) == BPF_PROG_TYPE_XDP,
+                xdp=c.bpf_program__type(p) == PROGRAM_TYPES.index("xdp"),
                 autoload=c.bpf_program__autoload(p),
             )
             for p in self._each("program")

@@ -8,9 +8,8 @@ from __future__ import annotations
 import ctypes
 import typing as t
 
-from . import INT, POINTER, TEXT, Fd, Functions, Libbpf
+from . import INT, POINTER, PROGRAM_TYPES, TEXT, Fd, Functions, Libbpf
 from .links import BPF_XDP
-from .objects import BPF_PROG_TYPE_XDP
 
 BPF_F_XDP_HAS_FRAGS = 1 << 5
 BPF_F_TEST_XDP_LIVE_FRAMES = 1 << 1
@@ -58,7 +57,7 @@ def load_instructions(lib: Libbpf, instructions: bytes, flags: int = 0) -> Fd:
     code = ctypes.create_string_buffer(instructions, len(instructions))
     return Fd(
         lib.declare(_FUNCTIONS).bpf_prog_load(
-            BPF_PROG_TYPE_XDP,
+            PROGRAM_TYPES.index("xdp"),
             b"ebpf_fleet_ask",
             b"GPL",
             code,

@@ -1,0 +1,85 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""bench.py [--full] [SECTION...]: measure, print the tables, and write results.json. `make bench` runs it.
+
+Exit code 1 if a row of exactness misses its bar; the others depend on the machine, and say so by their figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import typing as t
+
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf
+from fleets import control_plane
+from modules import module_times
+from packets import cost, exactness
+from report import Row, table
+from traffic import traffic
+
+RESULTS = pathlib.Path(__file__).with_name("results.json")
+
+
+def sections(lib: Libbpf, folder: pathlib.Path, full: bool) -> t.Dict[str, t.Callable[[], t.List[Row]]]:
+    return {
+        "cost": lambda: cost(lib, folder, rounds=61 if full else 21),
+        "exactness": lambda: exactness(lib, folder, packets=20_000_000 if full else 4_000_000),
+        "traffic": lambda: traffic(lib, folder, seconds=6 if full else 3, upgrades=50),
+        "modules": lambda: module_times(folder, rounds=15 if full else 7),
+        "fleets": lambda: control_plane(folder, (10, 50, 200) if full else (10,)),
+    }
+
+
+def machine() -> t.Dict[str, str]:
+    with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
+    clang = subprocess.run(["clang", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    return {
+        "cpu": f"{os.cpu_count()} of {model or platform.machine()}",
+        "kernel": platform.release(),
+        "clang": clang,
+        "python": platform.python_version(),
+        "ansible-core": __import__("ansible").__version__,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="all fleets and more rounds: up to 15 minutes")
+    parser.add_argument("section", nargs="*", help="only these: cost, exactness, traffic, modules, fleets")
+    options = parser.parse_args()
+    if os.geteuid():
+        sys.exit("bench: it loads BPF programs; run it as root (`make bench` uses sudo).")
+    rows: t.List[Row] = []
+    started = time.monotonic()
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="ebpf-bench", dir="/run"))
+    try:
+        for name, measure in sections(Libbpf(), folder, options.full).items():
+            if not options.section or name in options.section:
+                print(f"bench: {name} …", file=sys.stderr, flush=True)
+                rows += measure()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    about = machine()
+    print(table(rows))
+    took = f"{'full' if options.full else 'short'} run of {time.monotonic() - started:.0f} s"
+    print(f"\n{took} on {', '.join(about.values())}")
+    results = {"machine": about, "full": options.full, "rows": [row._asdict() for row in rows]}
+    RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    missed = [row for row in rows if row.met is False]
+    if missed:
+        print(f"{len(missed)} bars missed: {'; '.join(row.name for row in missed)}")
+    return 1 if any(row.exact for row in missed) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

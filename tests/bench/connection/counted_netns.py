@@ -1,0 +1,56 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ebpf.fleet.netns, with a note of each command that it runs and of the bytes that go to the host with it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: counted_netns
+author: ebpf.fleet contributors (@ebpf-fleet)
+short_description: The connection netns, counted
+description:
+  - Appends a line to the file that the environment variable C(BENCH_COUNTS) names.
+options:
+  netns:
+    description: Name of the network namespace.
+    type: str
+    default: inventory_hostname
+    vars:
+      - name: inventory_hostname
+      - name: ansible_host
+  become_success_timeout:
+    description: Seconds to wait for become to succeed.
+    type: int
+    default: 10
+  become_strip_preamble:
+    description: Strip what become prints before the command's own output.
+    type: bool
+    default: true
+extends_documentation_fragment:
+  - connection_pipelining
+"""
+
+import os
+import typing as t
+
+from ansible_collections.ebpf.fleet.plugins.connection.netns import Connection as Netns
+
+
+class Connection(Netns):
+    """Counts, and does what netns does."""
+
+    transport = "counted_netns"
+
+    def exec_command(
+        self, cmd: str, in_data: t.Optional[bytes] = None, sudoable: bool = True
+    ) -> t.Tuple[int, bytes, bytes]:
+        self._count(len(cmd) + len(in_data or b""))
+        return super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
+
+    def put_file(self, in_path: str, out_path: str) -> None:
+        self._count(os.path.getsize(in_path))
+        super().put_file(in_path, out_path)
+
+    def _count(self, size: int) -> None:
+        with open(os.environ["BENCH_COUNTS"], "a", encoding="ascii") as file:
+            file.write(f"{size}\n")

@@ -1,0 +1,107 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each module takes in the target's Python, beyond Python and Ansible's own start."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import typing as t
+
+from conftest import ROOT, Host
+from packets import compiled
+from report import Row, at_most, of_rounds
+
+MODULES = "time of each module in the target (CPU time; its sources compiled anew, as in each task)"
+COMMAND = "make bench"
+
+# As a target runs it: sources without bytecode. Ansible's own start is what its ping takes.
+PROBE = """
+import io, json, sys, time
+def clock(): return time.process_time() * 1000
+begin = clock()
+import ansible.module_utils.basic as basic
+import importlib
+started = clock()
+module = importlib.import_module(sys.argv[1])
+imported = clock()
+basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = sys.argv[2].encode(), "legacy"
+sys.stdout = io.StringIO()
+try:
+    module.main()
+except SystemExit as end:
+    failed = end.code
+said, sys.stdout = sys.stdout.getvalue(), sys.__stdout__
+assert not failed, said
+print(json.dumps([started - begin, imported - started, clock() - imported]))
+"""
+
+
+def module_times(folder: pathlib.Path, rounds: int) -> t.List[Row]:
+    host = Host(f"ebpf-bench-{os.getpid()}")
+    try:
+        return _module_times(host, folder, rounds)
+    finally:
+        host.close()
+
+
+def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
+    cold = folder / "cold"
+    shutil.copytree(
+        ROOT / "plugins", cold / "ansible_collections/ebpf/fleet/plugins", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    path = folder / "modules.o"
+    path.write_bytes(compiled(folder, "packet_count"))
+    shutil.copy(ROOT / "files/bpf/packet_count.bpf.c", folder)
+    given = {"object": str(path), "interfaces": ["eth0"], "name": "bench", "allow_unsafe_paths": True}
+    host.ok("xdp_program", **given)
+    source = {"src": str(folder / "packet_count.bpf.c"), "dest": str(folder / "built.o")}
+    host.ok("bpf_object", **source)
+    tasks: t.Dict[str, t.Tuple[str, t.Dict[str, t.Any]]] = {
+        "ping": ("ansible.modules.ping", {}),
+        "xdp_counter_facts": (_module("xdp_counter_facts"), {"name": "bench"}),
+        "xdp_program, unchanged": (_module("xdp_program"), given),
+        "bpf_object, unchanged": (_module("bpf_object"), source),
+        "bpf_program_info": (_module("bpf_program_info"), {}),
+        "bpf_facts": (_module("bpf_facts"), {}),
+    }
+    times: t.Dict[str, t.List[t.List[float]]] = {name: [] for name in tasks}
+    for _round in range(rounds):
+        for name, (module, options) in tasks.items():
+            times[name].append(_run(host, cold, module, options))
+    rows = [
+        of_rounds(
+            MODULES, "Python's and Ansible's own start (ping)", [sum(each) for each in times["ping"]], "ms", COMMAND
+        )
+    ]
+    for name in list(tasks)[1:]:
+        imports = [each[1] - own[1] for each, own in zip(times[name], times["ping"])]
+        work = [each[2] - own[2] for each, own in zip(times[name], times["ping"])]
+        both = [one + two for one, two in zip(imports, work)]
+        rows.append(of_rounds(MODULES, f"{name}: imports", imports, "ms", COMMAND))
+        rows.append(of_rounds(MODULES, f"{name}: kernel work", work, "ms", COMMAND))
+        rows.append(at_most(of_rounds(MODULES, f"{name}: both", both, "ms", COMMAND), 30))
+    return rows
+
+
+def _module(name: str) -> str:
+    return f"ansible_collections.ebpf.fleet.plugins.modules.{name}"
+
+
+def _run(host: Host, cold: pathlib.Path, module: str, options: t.Dict[str, t.Any]) -> t.List[float]:
+    """ms of CPU time: start, imports, main()."""
+    words = ["nsenter", f"--net=/run/netns/{host.name}", sys.executable, "-B", "-W", "ignore", "-c", PROBE]
+    done = subprocess.run(
+        [*words, module, json.dumps({"ANSIBLE_MODULE_ARGS": options})],
+        env={**os.environ, "PYTHONPATH": str(cold)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"bench: {module} failed: {done.stdout}{done.stderr}")
+    return t.cast("list[float]", json.loads(done.stdout))
