@@ -226,7 +226,7 @@ def _compiled_once(fleet: Fleet) -> t.List[Row]:
         "in all",
         COMMAND,
     )
-    return [row._replace(bar="exactly 1", met=row.value == 1)]
+    return [row._replace(goal="exactly 1", met=row.value == 1)]
 
 
 def _over_ssh(fleet: Fleet) -> t.List[Row]:

@@ -115,11 +115,11 @@ def cost(lib: Libbpf, folder: pathlib.Path, rounds: int) -> t.List[Row]:
     rows += [of_rounds(COST, f"{p.label}, above empty", above(p.label), "ns", COMMAND) for p in PROGRAMS[1:]]
     by_name = {row.name: number for number, row in enumerate(rows)}
 
-    def bar(name: str, change: t.Callable[[Row], Row]) -> None:
+    def hold(name: str, change: t.Callable[[Row], Row]) -> None:
         rows[by_name[f"{name}, above empty"]] = change(rows[by_name[f"{name}, above empty"]])
 
-    bar("ours", lambda row: at_most(row, 1.0))
-    bar("ours with frags", lambda row: at_most(row, 2.0))
+    hold("ours", lambda row: at_most(row, 1.0))
+    hold("ours with frags", lambda row: at_most(row, 2.0))
     # Not slower: by no more than an empty program is slower than itself.
     itself = of_rounds(COST, "", above("empty once more"), "ns", COMMAND)
     noise = max(abs(itself.low or 0), abs(itself.high or 0))
@@ -143,7 +143,7 @@ def exactness(lib: Libbpf, folder: pathlib.Path, packets: int) -> t.List[Row]:
             ratio = counted(lib, each) / sent
             row = Row(EXACT, f"{each.program.label}, of {sent:,}", ratio, "of 1", COMMAND)
             if each.program.label.startswith("ours"):
-                row = row._replace(bar="exactly 1", met=ratio == 1, exact=True)
+                row = row._replace(goal="exactly 1", met=ratio == 1, exact=True)
             rows.append(row)
     return rows
 

@@ -9,7 +9,7 @@ import typing as t
 
 
 class Row(t.NamedTuple):
-    """One line. `value` is the median of the rounds, `low` and `high` their quartiles; `bar` is in words.
+    """One line. `value` is the median of the rounds, `low` and `high` their quartiles; `goal` is its bar in words.
 
     met is None where there is no bar; `exact` marks rows that decide the exit code.
     """
@@ -21,7 +21,7 @@ class Row(t.NamedTuple):
     command: str
     low: t.Optional[float] = None
     high: t.Optional[float] = None
-    bar: str = ""
+    goal: str = ""
     met: t.Optional[bool] = None
     exact: bool = False
 
@@ -35,11 +35,11 @@ def of_rounds(section: str, name: str, rounds: t.Sequence[float], unit: str, com
 
 
 def at_most(row: Row, limit: float, words: str = "") -> Row:
-    return row._replace(bar=words or f"at most {limit:g}", met=row.value <= limit)
+    return row._replace(goal=words or f"at most {limit:g}", met=row.value <= limit)
 
 
 def at_least(row: Row, limit: float, words: str = "") -> Row:
-    return row._replace(bar=words or f"at least {limit:g}", met=row.value >= limit)
+    return row._replace(goal=words or f"at least {limit:g}", met=row.value >= limit)
 
 
 def table(rows: t.Sequence[Row]) -> str:
@@ -55,7 +55,7 @@ def table(rows: t.Sequence[Row]) -> str:
 def _line(row: Row) -> str:
     spread = "" if row.low is None or row.high is None else f"{_number(row.low)} to {_number(row.high)}"
     verdict = {None: "", True: "met", False: "MISSED"}[row.met]
-    return f"{row.name:58} {_number(row.value):>12} {row.unit:14} {spread:22} {row.bar:34} {verdict}".rstrip()
+    return f"{row.name:58} {_number(row.value):>12} {row.unit:14} {spread:22} {row.goal:34} {verdict}".rstrip()
 
 
 def _number(value: float) -> str:

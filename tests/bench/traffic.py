@@ -143,7 +143,7 @@ def _traffic(host: Host, folder: pathlib.Path, seconds: float, upgrades: int) ->
     ratio = counts / delivered
     rows.append(
         Row(TRAFFIC, f"ours: counted over sent, of {delivered:,}", ratio, "of 1", COMMAND)._replace(
-            bar="exactly 1", met=ratio == 1, exact=True
+            goal="exactly 1", met=ratio == 1, exact=True
         )
     )
 
@@ -159,13 +159,13 @@ def _traffic(host: Host, folder: pathlib.Path, seconds: float, upgrades: int) ->
     ratio = host.counts(name="bench")[0] / sent.delivered
     what = f"ours, {swaps} upgrades meanwhile: counted over sent, of {sent.delivered:,}"
     rows.append(
-        Row(TRAFFIC, what, ratio, "of 1", COMMAND, bar="exactly 1, all swapped", exact=True)._replace(
+        Row(TRAFFIC, what, ratio, "of 1", COMMAND, goal="exactly 1, all swapped", exact=True)._replace(
             met=ratio == 1 and swaps == upgrades
         )
     )
     lost = sent.delivered - (after["packets"] - before["packets"])
     rows.append(
-        Row(TRAFFIC, "… and dropped by us", float(lost), "packets", COMMAND, bar="0", met=lost == 0, exact=True)
+        Row(TRAFFIC, "… and dropped by us", float(lost), "packets", COMMAND, goal="0", met=lost == 0, exact=True)
     )
     host.ok("xdp_program", name="bench", state="absent")
     return rows
