@@ -25,6 +25,7 @@ lint: setup-test
 	mypy $(collection)/plugins
 	mypy tests demo docs/walkthrough
 	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/*/bpf/*.c
+	cog --check -P -I tests/bench README.md
 	shellcheck demo/*.sh tools/*.sh molecule/shared/*.sh .ci/run
 	ansible-lint --offline
 	cd $(collection) && antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
@@ -51,6 +52,10 @@ bench: setup-bench
 	$(SUDO) env PYTHONPATH=build/collections:tests/integration:tests/bench "$$(command -v python)" tests/bench/bench.py \
 		$(if $(filter full,$(MODE)),--full) $(SECTIONS)
 
+# The README's table from tests/bench/results.json.
+figures: setup-test
+	cog -r -P -I tests/bench README.md
+
 # Run all commands of docs/walkthrough.md on the demo's fleet, and put what they print into it; or compare it with that.
 docs: setup-test
 	$(SUDO) "$$(command -v cog)" -r -P -I docs/walkthrough docs/walkthrough.md
@@ -63,4 +68,4 @@ clean:
 	rm -rf build
 	$(MAKE) -C files/bpf clean
 
-.PHONY: demo test test-all bench docs docs-check setup-demo setup-test setup-molecule setup-bench lint sanity unit integration molecule clean
+.PHONY: demo test test-all bench figures docs docs-check setup-demo setup-test setup-molecule setup-bench lint sanity unit integration molecule clean

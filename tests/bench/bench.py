@@ -31,7 +31,7 @@ RESULTS = pathlib.Path(__file__).with_name("results.json")
 
 def sections(lib: Libbpf, folder: pathlib.Path, full: bool) -> t.Dict[str, t.Callable[[], t.List[Row]]]:
     return {
-        "cost": lambda: cost(lib, folder, rounds=61 if full else 21),
+        "cost": lambda: cost(lib, folder, rounds=41 if full else 21),
         "exactness": lambda: exactness(lib, folder, packets=20_000_000 if full else 4_000_000),
         "traffic": lambda: traffic(lib, folder, seconds=6 if full else 3, upgrades=50),
         "modules": lambda: module_times(folder, rounds=15 if full else 7),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import typing as t
 
@@ -62,3 +63,19 @@ def _number(value: float) -> str:
     if value == int(value) and abs(value) >= 1000:
         return f"{int(value):,}"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def in_readme(path: str = "tests/bench/results.json") -> None:
+    """Print the rows that have a bar, of the run that results.json is of, as Markdown. cog puts it into the README."""
+    with open(path, encoding="utf-8") as file:
+        results = json.load(file)
+    rows = [Row(**row) for row in results["rows"]]
+    print("\n| | figure | bar | |\n|---|---:|---|---|")
+    for section in dict.fromkeys(row.section for row in rows if row.goal):
+        print(f"| **{section}** | | | |")
+        for row in rows:
+            if row.goal and row.section == section:
+                figure = f"{_number(row.value)} {row.unit}".replace(" of 1", "").replace("in all", "").strip()
+                print(f"| {row.name} | {figure} | {row.goal} | {'met' if row.met else '**missed**'} |")
+    about = ", ".join(results["machine"].values())
+    print(f"\n`make bench{' MODE=full' if results['full'] else ''}` on {about}.")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import shutil
@@ -181,3 +182,15 @@ def test_nothing_reaches_a_shell(host: Host, task: t.Dict[str, t.Any], tmp_path:
     host.module("bpf_object", defines={"A": evil}, cflags=[evil], include_dirs=[evil], **task)
     host.module("bpf_object", clang=evil, **task)
     assert not (tmp_path / "evil").exists()
+
+
+def test_several_at_once_compile_once(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
+    """As the hosts of a fleet do, whose object the controller builds."""
+    log, clang = tmp_path / "log", tmp_path / "clang"
+    clang.write_text(f'#!/bin/sh\ncase " $* " in *" -o "*) echo x >>{log} ;; esac\nexec clang "$@"\n')
+    clang.chmod(0o755)
+    processes = [host.start("bpf_object", clang=str(clang), **task) for _number in range(5)]
+    results = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+    assert [result["changed"] for result in results].count(True) == 1
+    assert len({result["checksum"] for result in results}) == 1
+    assert log.read_text().split() == ["x"]
