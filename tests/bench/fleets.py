@@ -142,7 +142,8 @@ def control_plane(folder: pathlib.Path, sizes: t.Sequence[int]) -> t.List[Row]:
         finally:
             fleet.close()
     if {50, 200} <= set(sizes):
-        for name, by_size in costs.items():
+        for name in (name for name, by_size in costs.items() if {50, 200} <= set(by_size)):
+            by_size = costs[name]
             row = Row(
                 FLEET.format("50 and 200"),
                 f"{name}: cost of a host, 200 over 50",
