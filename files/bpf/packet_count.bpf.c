@@ -23,33 +23,40 @@ struct trace {
 
 struct trace trace SEC(".data.trace");
 
-static __always_inline void print(struct xdp_md *ctx, __u64 packets)
-{
-	__u32 every = trace.every;
-
-	if (bpf_ktime_get_ns() > trace.until) {
-		trace.every = 0;
-		return;
-	}
-	if (every && packets % every == 0)
-		bpf_printk("packet_count %08x ifindex %d packets %llu", trace.tag,
-			   ctx->ingress_ifindex, packets);
-}
-
-static __always_inline int count(struct xdp_md *ctx, __u64 bytes)
+static __always_inline __u64 add(__u64 bytes)
 {
 	__u32 key = 0;
 	struct counter *counter = bpf_map_lookup_elem(&counters, &key);
 
 	if (!counter)
-		return XDP_PASS;
+		return 0;
 
 	/* Each CPU has a counter of its own and XDP runs in its softirq: no atomics. */
-	counter->packets++;
 	counter->bytes += bytes;
+	return ++counter->packets;
+}
 
+/* A function of its own, so that packets which nobody looks at do not save registers for it. */
+static __noinline int count_and_print(struct xdp_md *ctx, __u64 bytes)
+{
+	__u64 packets = add(bytes);
+	__u32 every = trace.every;
+
+	if (bpf_ktime_get_ns() > trace.until) {
+		trace.every = 0;
+		return XDP_PASS;
+	}
+	if (every && packets % every == 0)
+		bpf_printk("packet_count %08x ifindex %d packets %llu", trace.tag,
+			   ctx->ingress_ifindex, packets);
+	return XDP_PASS;
+}
+
+static __always_inline int count(struct xdp_md *ctx, __u64 bytes)
+{
 	if (__builtin_expect(trace.every, 0))
-		print(ctx, counter->packets);
+		return count_and_print(ctx, bytes);
+	add(bytes);
 	return XDP_PASS;
 }
 
