@@ -48,7 +48,7 @@ def errors_to_user(module: AnsibleModule) -> t.Iterator[None]:
     except BpfError as error:
         remedy = "; run as root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN" if error.errno == 1 else ""
         module.fail_json(msg=f"the kernel refused {error.action}: {error.strerror}{remedy}")
-    except ValueError as error:  # a NUL, or what is no Unicode, in an option that becomes a path or a name
+    except (ValueError, OverflowError) as error:  # a NUL in what becomes a path, a number that no C type holds
         module.fail_json(msg=f"an option has a value that cannot be used: {error}")
     except OSError as error:
         module.fail_json(msg=f"cannot use {error.filename}: {error.strerror}")

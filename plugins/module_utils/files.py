@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import tempfile
+import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -16,11 +17,13 @@ from .errors import FleetError
 
 
 def read_file(path: str) -> t.Optional[bytes]:
-    """None where there is no such file."""
+    """None where there is no such file. Raises FleetError where it is none that ends, as a pipe or a device."""
     try:
-        with open(path, "rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise FleetError(f"{path} is not a regular file")
             return file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise FleetError(f"cannot read {path}: {error.strerror}") from error
@@ -31,18 +34,36 @@ def sha256(content: bytes) -> str:
 
 
 def write_file(module: AnsibleModule, path: str, content: bytes, mode: int) -> None:
-    """Put `content` at `path`, with folders that are missing above it, keeping its owner and SELinux context."""
+    """Put `content` at `path`, with folders that are missing above it, keeping its mode, owner and SELinux context.
+
+    It is written beside it first, under one name: what a run leaves that is killed meanwhile, the next one replaces.
+    """
+    new = unfinished(path)
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        fd, new = tempfile.mkstemp(dir=module.tmpdir)
-        with open(fd, "wb") as file:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new)
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
             file.write(content)
-        exists = os.path.exists(path)
-        module.atomic_move(new, path)
-        if not exists:
-            os.chmod(path, mode)
+            with contextlib.suppress(FileNotFoundError):
+                before = os.stat(path)
+                mode = stat.S_IMODE(before.st_mode)
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        if module.selinux_enabled():
+            known = os.path.exists(path)
+            context = module.selinux_context(path) if known else module.selinux_default_context(path)
+            module.set_context_if_different(new, context, False)
+        os.rename(new, path)
     except OSError as error:
         raise FleetError(f"cannot write {path}: {error.strerror}") from error
+
+
+def unfinished(path: str) -> str:
+    """Where a file is written before it takes its place."""
+    return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
 
 
 class ReplacedFile:

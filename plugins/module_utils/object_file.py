@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import typing as t
 
 from .elf import Elf, read_elf
@@ -13,6 +15,7 @@ from .files import sha256
 from .image import Image, ObjectFacts
 from .libbpf import BpfError, Libbpf
 from .libbpf.objects import open_object
+from .pins import records
 
 
 class Inspected(t.NamedTuple):
@@ -42,8 +45,10 @@ class Inspected(t.NamedTuple):
 def inspect(lib: Libbpf, path: str, content: bytes) -> Inspected:
     """Raises FleetError where `content`, read from `path`, is no BPF object that libbpf can open."""
     elf = read_elf(content, path)
+    facts = ObjectFacts(path, sha256(content))
+    if not any(record.checksum == facts.checksum for record in records()):  # else it was loaded here before
+        _try_in_a_child(lib, path, content)
     try:
-        facts = ObjectFacts(path, sha256(content))
         with open_object(lib, content, facts.name) as opened:
             facts = facts._replace(programs=opened.programs, maps=opened.maps)
             return Inspected(Image(facts, content), elf, opened.has_btf)
@@ -52,3 +57,20 @@ def inspect(lib: Libbpf, path: str, content: bytes) -> Inspected:
         raise FleetError(
             f"{path} cannot be opened as a BPF object: libbpf says: {words}; build or copy it again"
         ) from error
+
+
+def _try_in_a_child(lib: Libbpf, path: str, content: bytes) -> None:
+    """Open it in another process: an object can be damaged so that libbpf (1.1, for one) crashes on it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with open_object(lib, content, "trial") as opened:
+                _everything = opened.programs, opened.maps, opened.has_btf
+        finally:
+            os._exit(0)  # what libbpf does not like, it will say again
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        raise FleetError(
+            f"{path} is damaged: libbpf {lib.version} crashes when it opens it"
+            f" ({signal.Signals(os.WTERMSIG(status)).name}); build or copy it again"
+        )

@@ -12,7 +12,7 @@ import typing as t
 from .errors import FleetError
 
 
-def check_safe(path: str) -> None:
+def check_safe(path: str, purpose: str = "to load") -> None:
     """Raises FleetError where another than root, or than who runs this, could change what is at path.
 
     That is who can write to it, or to a folder above it, or above what a link on the way points to.
@@ -21,7 +21,7 @@ def check_safe(path: str) -> None:
     for each in dict.fromkeys([*_upwards(os.path.abspath(path)), *_upwards(os.path.realpath(path))]):
         try:
             found = os.lstat(each)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
         if stat.S_ISLNK(found.st_mode):
@@ -30,7 +30,7 @@ def check_safe(path: str) -> None:
             writable = 0  # sticky, as /tmp is: others cannot replace what is root's in it
         if found.st_uid not in trusted or writable:
             raise FleetError(
-                f"{path} is not safe to load: {each} (owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o})"
+                f"{path} is not safe {purpose}: {each} (owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o})"
                 f" can be written by others than root; mend that with chown and chmod,"
                 f" or set allow_unsafe_paths: true"
             )

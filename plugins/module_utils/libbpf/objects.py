@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import typing as t
 
@@ -100,8 +101,12 @@ class Object:
             handle = following(self._handle, handle)
 
     def _find(self, kind: str, name: str) -> t.Any:
+        """Raises BpfError where there is none: libbpf leaves a damaged object's program out once it is loaded."""
         read_name = getattr(self._c, "bpf_program__name" if kind == "program" else "bpf_map__name")
-        return next(handle for handle in self._each(kind) if read_name(handle).decode(errors="replace") == name)
+        for handle in self._each(kind):
+            if read_name(handle).decode(errors="replace") == name:
+                return handle
+        raise BpfError(errno.ENOENT, f"finding the {kind} {name}")
 
     @property
     def has_btf(self) -> bool:
