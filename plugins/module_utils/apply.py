@@ -28,13 +28,18 @@ class Applier:
     """Applies plans, all of them loaded before the first one changes anything.
 
     A context manager: it holds the old programs and links until it ends, so that they can be put back.
+    With `provisional`, new links are pinned only by keep(): until then nobody but this process holds them.
     """
 
-    def __init__(self, lib: Libbpf, name: str, image: Image, warn: t.Callable[[str], None]) -> None:
+    def __init__(
+        self, lib: Libbpf, name: str, image: Image, warn: t.Callable[[str], None], provisional: bool = False
+    ) -> None:
         self.lib = lib
         self.name = name
         self.image = image
         self.warn = warn
+        self.provisional = provisional
+        self._unpinned: t.List[t.Tuple[int, str]] = []
         self._held = contextlib.ExitStack()
         self._undo = contextlib.ExitStack()
         self._objects: t.Dict[str, Object] = {}
@@ -84,9 +89,14 @@ class Applier:
             words += "; the other's program was put back, but attached by netlink, as its link cannot be made again"
         return words
 
-    def take_back(self) -> None:
+    def take_back(self, why: str = "an interface failed, and all were to be put back") -> None:
         """Undo all that was committed, the last first. Raises FleetError if that cannot be done."""
-        _close(self._undo, "an interface failed, and all were to be put back")
+        _close(self._undo, why)
+
+    def keep(self) -> None:
+        """Pin the links that were made provisionally. Raises OSError, with none of them lost."""
+        for link, path in self._unpinned:
+            self._replace_pin(link, path)
 
     # The steps
 
@@ -175,7 +185,7 @@ class Applier:
         with self.lib.get(seen.place.link) as link:
             links.detach(self.lib, link)
         if seen.mode:
-            self._undo.callback(self._link, seen, old, seen.mode)
+            self._undo.callback(self._attach_again, seen, old, seen.mode)
         os.unlink(seen.place.link)
 
     def _do_DropLink(self, seen: Seen, step: planning.DropLink) -> None:
@@ -202,21 +212,26 @@ class Applier:
         link = self._link(seen, program, mode)
         self._undo.callback(_remove, seen.place.link)
         self._undo.callback(links.detach, self.lib, link)
+        if self.provisional:
+            self._unpinned.append((link, seen.place.link))
+            self._undo.callback(self._unpinned.remove, (link, seen.place.link))
+        else:
+            self._replace_pin(link, seen.place.link)
+
+    def _attach_again(self, seen: Seen, program: int, mode: str) -> None:
+        self._replace_pin(self._link(seen, program, mode), seen.place.link)
 
     def _link(self, seen: Seen, program: int, mode: str) -> int:
-        """Make a link and pin it; returns its fd, which is held until the end."""
+        """Make a link; returns its fd, which is held until the end."""
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                link = self._held.enter_context(links.create(self.lib, program, seen.ifindex, mode))
-                break
+                return self._held.enter_context(links.create(self.lib, program, seen.ifindex, mode))
             except BpfError as error:
                 # A link that was just unpinned leaves the hook a moment later.
                 if error.errno not in BUSY_ERRORS or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
-        self._replace_pin(link, seen.place.link)
-        return link
 
     def _do_Unpin(self, seen: Seen, step: planning.Unpin) -> None:
         if not step.path.endswith(NEW):

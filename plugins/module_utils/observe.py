@@ -53,8 +53,8 @@ class Seen(t.NamedTuple):
 
     `link` is the pinned one, alive or dead; `mode` the mode in force, None if it is not attached;
     `running` the program in a live link, else the pinned one; `held` the maps of that program by id;
-    `maps` the pinned ones by pin; `leftovers` paths that are no pins of ours (any more); `others` what is
-    in place and not by our link; `traces` whether a record or an empty folder is left.
+    `maps` the pinned ones by pin; `leftovers` paths that are no pins of ours (any more); `hooks` all that is
+    in place, `others` what is not by our link; `traces` whether a record or an empty folder is left.
     """
 
     place: Place
@@ -70,6 +70,7 @@ class Seen(t.NamedTuple):
     record: t.Optional[Record]
     others: t.Tuple[Hook, ...]
     traces: bool = False
+    hooks: t.Tuple[Hook, ...] = ()
 
     @property
     def interface(self) -> str:
@@ -206,6 +207,7 @@ def observe(lib: Libbpf, place: Place) -> Seen:
         record=read_record(place),
         others=_name_ours(lib, place, others),
         traces=place.has_traces(paths),
+        hooks=here,
     )
 
 

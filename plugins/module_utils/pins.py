@@ -18,8 +18,9 @@ from .errors import FleetError
 
 BPFFS = "/sys/fs/bpf"
 RECORDS = "/run/ebpf_fleet"
+PROVISIONAL = f"{RECORDS}/provisional"  # a socket for each change that is not confirmed yet
 NEW = "%new"  # ends the name of a pin that is about to take its place; no escaped name can
-LOCK_SECONDS = 60
+LOCK_SECONDS = 120  # longer than a provisional change lasts, if it is not asked to last longer
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -117,9 +118,7 @@ class Place(t.NamedTuple):
 
     def remove_folders(self) -> None:
         """Remove what is empty, upwards to the root."""
-        for folder in (f"{self.folder}/maps", self.folder, f"{self.root}/{self.name}", self.root):
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
+        remove_empty(f"{self.folder}/maps", self.folder, f"{self.root}/{self.name}", self.root)
 
     def owns(self, path: str) -> bool:
         """Whether a path below the folder has one of our names, and not one that somebody else has put there."""
@@ -147,6 +146,13 @@ def make_folder(path: str) -> None:
         os.makedirs(path, exist_ok=True)
     finally:
         os.umask(umask)
+
+
+def remove_empty(*folders: str) -> None:
+    """Remove those of them, in this order, that are empty."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
 
 
 def names(root: str) -> t.List[str]:
@@ -265,9 +271,7 @@ def write_record(place: Place, record: t.Optional[Record]) -> None:
         for path in (place.record, place.record + NEW):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-        for each in (folder, os.path.dirname(folder), RECORDS):
-            with contextlib.suppress(OSError):
-                os.rmdir(each)
+        remove_empty(folder, os.path.dirname(folder), RECORDS)
         return
     make_folder(folder)
     new = place.record + NEW

@@ -133,6 +133,11 @@ class Plan(t.NamedTuple):
     warnings: t.Tuple[str, ...] = ()
 
 
+def changes_what_runs(planned: Plan) -> bool:
+    """Whether another program, or none, runs on the interface afterwards."""
+    return any(isinstance(step, (Evict, Attach, Swap, Detach)) for step in planned.steps)
+
+
 def describe(seen: Seen) -> t.Dict[str, t.Any]:
     """The state of one interface for a diff: nothing in it that only a real run could know."""
     words: t.Dict[str, t.Any] = {"state": "absent"}
@@ -217,7 +222,7 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     held = _held_maps(seen, shapes)
     if current and source.programs and not all(pin in held or pin in seen.maps for pin in shapes):
         current = False  # a map is lost which the program itself does not use (another that it calls may): load again
-    steps: t.List[Step] = [Unpin(path) for path in seen.leftovers]
+    steps: t.List[Step] = [Unpin(path) for path in seen.leftovers if not path.endswith(NEW)]
     mode = wanted.mode
 
     if not current:
@@ -254,6 +259,8 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
 
     if source.programs:
         steps += [Unpin(place.map(pin)) for pin in sorted(seen.maps) if pin not in shapes]
+    # Last: the pin of a link, half made by a run that was killed, may be all that holds it until it is adopted.
+    steps += [Unpin(path) for path in seen.leftovers if path.endswith(NEW)]
     if not current or (known and known.mode != mode):
         steps.append(Note(program, mode, known.program_id if known and current else 0))
     if not steps:

@@ -11,13 +11,14 @@ instance filters. Any other program's lines cannot be told apart, so all that th
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
-import signal
 import struct
 import time
 import typing as t
 
+from .background import fork_into_background
 from .errors import FleetError
 from .libbpf import Fd, Libbpf
 from .observe import Seen
@@ -145,13 +146,7 @@ class _Guard:
 
     def __enter__(self) -> None:
         done, self._alive = os.pipe()
-        self._child = os.fork()
-        if self._child == 0:
-            try:
-                os.close(self._alive)
-                self._guard(done)
-            finally:
-                os._exit(1)
+        self._child = fork_into_background(lambda: self._guard(done))
         os.close(done)
         try:
             with lock(f"{TRACEFS}/instances"):
@@ -173,17 +168,12 @@ class _Guard:
             raise FleetError(f"the tracefs instance {self.instance} could not be removed: is somebody else reading it?")
 
     def _guard(self, done: int) -> None:
-        os.setsid()  # a signal to the parent's process group is not for us
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(nothing, fd)  # or whoever waits for the parent's output would wait for ours
+        os.close(self._alive)
         os.read(done, 1)
         for switch in self.switches:
             self.lib.update(switch, b"\0" * 4, bytes(_SWITCH.size))
-        if _remove(self.instance):
-            os._exit(0)
+        if not _remove(self.instance):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), self.instance)
 
 
 def _remove(instance: str, seconds: float = 2.0) -> bool:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import typing as t
 
@@ -15,26 +16,37 @@ from .files import ReplacedFile
 from .image import Image
 from .libbpf import Libbpf
 from .observe import PLAIN_MTU, Seen, observe
-from .plan import FRAGS_TWIN, Plan, Wanted, describe, plan
+from .plan import FRAGS_TWIN, Plan, Wanted, changes_what_runs, describe, plan
+
+if t.TYPE_CHECKING:
+    from .apply import Applier
 
 
 class Request(t.NamedTuple):
-    """What to do. `interfaces` None: all interfaces that the name is on."""
+    """What to do. `interfaces` None: all interfaces that the name is on.
+
+    rollback_after: seconds in which a change of what runs on an interface must be confirmed, 0: it need not be.
+    """
 
     wanted: Wanted
     root: str
     interfaces: t.Optional[t.Sequence[str]]
     keep_going: bool
     check: bool
+    rollback_after: int = 0
 
 
 class Outcome(t.NamedTuple):
-    """What was done, or in check mode would be. `errors` by interface, when the others were done all the same."""
+    """What was done, or in check mode would be. `errors` by interface, when the others were done all the same.
+
+    `token` of a provisional change, to confirm it with.
+    """
 
     plans: t.Tuple[Plan, ...]
     attachments: t.List[t.Dict[str, t.Any]]
     errors: t.Dict[str, str]
     mounts: bool
+    token: t.Optional[str] = None
 
 
 def change(
@@ -52,25 +64,44 @@ def change(
             with pins.lock():
                 if not pins.is_mounted(request.root):  # another run has done it meanwhile
                     pins.mount("bpf", pins.BPFFS)
-    with contextlib.nullcontext() if request.check else pins.lock():
+    token = None
+    after: t.Dict[str, Seen] = {}
+    # Another run's change may be provisional for as long as ours would be.
+    patience = pins.LOCK_SECONDS + request.rollback_after
+    with contextlib.nullcontext() if request.check else pins.lock(seconds=patience):
         plans, errors = _plans(lib, request)
         if not request.check:
-            errors.update(_apply(lib, request, image, plans, warn, file))
-            after = {p.seen.interface: observe(lib, p.seen.place) for p in plans}
-        else:
-            after = {}
+            if os.path.isdir(pins.PROVISIONAL):
+                from .provisional import sweep
+
+                sweep()
+            token = _apply(lib, request, image, plans, errors, warn, file)
+            if request.wanted.state == "absent":  # folders that a run which was killed has left empty
+                pins.remove_empty(f"{request.root}/{request.wanted.name}", request.root)
+            after = {} if token else _look(lib, plans)
     for each in plans:
         for warning in each.warnings:
             warn(warning)
+    done = tuple(p for p in plans if p.seen.interface not in errors)
+    return Outcome(done, _attachments(request, plans, after, errors), errors, needs_mount, token)
+
+
+def _look(lib: Libbpf, plans: t.Iterable[Plan]) -> t.Dict[str, Seen]:
+    return {each.seen.interface: observe(lib, each.seen.place) for each in plans}
+
+
+def _attachments(
+    request: Request, plans: t.Sequence[Plan], after: t.Mapping[str, Seen], errors: t.Mapping[str, str]
+) -> t.List[t.Dict[str, t.Any]]:
     attachments = [_attachment(request.wanted, p, after.get(p.seen.interface)) for p in plans]
+    planned = {p.seen.interface for p in plans}
     attachments += [
-        {"interface": name, "state": "failed", "error": error} for name, error in errors.items() if name not in after
+        {"interface": name, "state": "failed", "error": error} for name, error in errors.items() if name not in planned
     ]
     for attachment in attachments:
         if attachment["interface"] in errors:
             attachment["error"] = errors[attachment["interface"]]
-    done = tuple(p for p in plans if p.seen.interface not in errors)
-    return Outcome(done, attachments, errors, needs_mount)
+    return attachments
 
 
 def _plans(lib: Libbpf, request: Request) -> t.Tuple[t.List[Plan], t.Dict[str, str]]:
@@ -97,15 +128,17 @@ def _apply(
     request: Request,
     image: Image,
     plans: t.Sequence[Plan],
+    errors: t.Dict[str, str],
     warn: t.Callable[[str], None],
     file: t.Optional[ReplacedFile],
-) -> t.Dict[str, str]:
-    errors: t.Dict[str, str] = {}
+) -> t.Optional[str]:
+    """Do what is planned, and add to `errors`. Returns the token of a change that is still to be confirmed."""
     if not any(each.steps for each in plans) and not (file and file.differs):
-        return errors
+        return None
     from .apply import Applier  # here: a target compiles what it imports, and mostly nothing is to be done
 
-    with Applier(lib, request.wanted.name, image, warn) as applier:
+    provisional = request.rollback_after > 0
+    with Applier(lib, request.wanted.name, image, warn, provisional) as applier:
         try:
             for each in plans:
                 _try(applier.prepare, each, errors, request.keep_going)
@@ -114,13 +147,25 @@ def _apply(
             for each in plans:
                 if each.seen.interface not in errors:
                     _try(applier.commit, each, errors, request.keep_going)
+            if provisional and any(changes_what_runs(each) for each in plans if each.seen.interface not in errors):
+                return _hold(lib, request, applier, plans, errors)
+            return None
         except BaseException as error:
             try:
                 applier.take_back()
             except FleetError as second:
                 raise FleetError(f"{error}; {second}") from error
             raise
-    return errors
+
+
+def _hold(lib: Libbpf, request: Request, applier: Applier, plans: t.Sequence[Plan], errors: t.Mapping[str, str]) -> str:
+    from .provisional import hold
+
+    def keep() -> t.Dict[str, t.Any]:
+        applier.keep()
+        return {"attachments": _attachments(request, plans, _look(lib, plans), errors)}
+
+    return hold(request.rollback_after, keep, lambda: applier.take_back("the change was not confirmed"))
 
 
 def _try(do: t.Callable[[Plan], None], planned: Plan, errors: t.Dict[str, str], keep_going: bool) -> None:

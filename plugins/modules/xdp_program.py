@@ -110,12 +110,26 @@ options:
     type: str
     choices: [stop, continue]
     default: stop
+  rollback_after:
+    description:
+      - Seconds in which a change of what runs on an interface must be confirmed, or the host takes it back by itself.
+        V(0) makes changes at once for good.
+      - The task confirms it. It gives up its connection, comes back over a new one, and so shows that the host can
+        still be reached. Where that fails, the task fails too, and says what runs on the interfaces.
+      - A new program is held by a small process on the host until then. If that process ends, the kernel takes the
+        program off. An upgrade puts the old program back into the link, and the counts go on.
+      - At most 3600. It plays no part in check mode, nor where nothing changes that runs on an interface. A task with
+        C(async) cannot use it.
+    type: int
+    default: 0
   allow_unsafe_paths:
     description:
-      - Accept an object file that others than root can write to, or that lies in a folder that they can write to.
+      - Accept an object file, or a O(pin_root), that others than root can write to, or that lies in a folder that they
+        can write to.
     type: bool
     default: false
 seealso:
+  - module: ebpf.fleet.xdp_confirm
   - module: ebpf.fleet.bpf_object
   - module: ebpf.fleet.xdp_counter_facts
 """
@@ -132,6 +146,12 @@ EXAMPLES = r"""
   ebpf.fleet.xdp_program:
     name: packet_count
     state: detached
+
+- name: Drop packets by a program that nobody has tried yet, and take it off again should the host be out of reach by it
+  ebpf.fleet.xdp_program:
+    object: /usr/local/lib/bpf/filters.bpf.o
+    interfaces: [eth0]
+    rollback_after: 60
 
 - name: Leave no trace of it
   ebpf.fleet.xdp_program:
@@ -206,6 +226,23 @@ steps:
     - "eth0: load packet_count"
     - "eth0: attach by link, mode auto"
     - "eth0: write the record"
+provisional:
+  description:
+    - What M(ebpf.fleet.xdp_confirm) needs to confirm the change. The task does that by itself, and leaves this out.
+  returned: if the module was run without its action plugin, O(rollback_after) is above 0, and the change awaits it
+  type: dict
+  contains:
+    token:
+      description: Names the change.
+      type: str
+    before:
+      description: What ran on each interface before it, one sentence each.
+      type: dict
+confirmed:
+  description:
+    - Whether the host was reached over a new connection and the change made to last. If not, it was taken back.
+  returned: if O(rollback_after) is above 0, and the change had to be confirmed
+  type: bool
 """
 
 import base64
@@ -227,6 +264,8 @@ from ..module_utils.xdp import Outcome, Request, change
 if t.TYPE_CHECKING:
     from ..module_utils.libbpf import Libbpf
 
+LONGEST_ROLLBACK = 3600
+
 
 def main() -> None:
     module = AnsibleModule(
@@ -242,6 +281,7 @@ def main() -> None:
             "on_conflict": {"choices": ["fail", "replace"], "default": "fail"},
             "maps": {"choices": ["keep", "reset"], "default": "keep"},
             "on_error": {"choices": ["stop", "continue"], "default": "stop"},
+            "rollback_after": {"type": "int", "default": 0},
             "allow_unsafe_paths": {"type": "bool", "default": False},
             "pin_root": {"type": "path", "default": "/sys/fs/bpf/ebpf_fleet"},
         },
@@ -263,6 +303,8 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     options = module.params
     entry.require_root("loading and attaching BPF programs")
     interfaces = options["interfaces"]
+    if options["state"] in ("attached", "loaded") and (interfaces is None or options["object"] is None):
+        raise FleetError(f"state {options['state']} needs object and interfaces, and one of them is null")
     if interfaces is not None:
         interfaces = [find_interface(pins.check_interface_name(name))[0] for name in interfaces]
         interfaces = list(dict.fromkeys(interfaces))
@@ -270,6 +312,11 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
             raise FleetError(
                 "interfaces is an empty list; name at least one, or leave it out to mean all that name is on"
             )
+    if not 0 <= options["rollback_after"] <= LONGEST_ROLLBACK:
+        raise FleetError(f"rollback_after is {options['rollback_after']}: give a number of seconds from 0 to 3600")
+    pins.is_mounted(options["pin_root"])  # or can be
+    if not options["allow_unsafe_paths"]:
+        check_safe(options["pin_root"], "to pin in")
     lib = entry.require_libbpf()
     image = find_object(module, lib) if options["state"] in ("attached", "loaded") else Image()
     facts = image.facts
@@ -296,6 +343,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         interfaces=interfaces,
         keep_going=options["on_error"] == "continue",
         check=module.check_mode,
+        rollback_after=options["rollback_after"],
     )
     file = None
     if options["content"] is not None and image.content:
@@ -345,7 +393,7 @@ def result_of(outcome: Outcome) -> t.Dict[str, t.Any]:
     steps = ["mount bpffs on /sys/fs/bpf"] if outcome.mounts else []
     steps += [f"{plan.seen.interface}: {step}" for plan in outcome.plans for step in plan.steps]
     changed = [plan for plan in outcome.plans if plan.steps]
-    return {
+    result = {
         "changed": bool(steps),
         "attachments": outcome.attachments,
         "steps": steps,
@@ -356,6 +404,10 @@ def result_of(outcome: Outcome) -> t.Dict[str, t.Any]:
             },
         },
     }
+    if outcome.token:
+        before = {plan.seen.interface: list(map(str, plan.seen.hooks)) for plan in changed}
+        result["provisional"] = {"token": outcome.token, "before": before}
+    return result
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -65,6 +66,17 @@ class Host:
 
     def send(self, interface: str, packets: int, size: int = 64) -> None:
         self.enter(sys.executable, ROOT / "demo/send.py", f"p-{interface}", packets, size, netns=self.hub)
+
+    @contextlib.contextmanager
+    def traffic(self, interface: str) -> t.Iterator[None]:
+        """Packets to the interface, thousands a second, while the context lasts and no longer than a minute."""
+        words = ["nsenter", f"--net=/run/netns/{self.hub}", "timeout", "60", sys.executable, str(ROOT / "demo/send.py")]
+        sending = subprocess.Popen([*words, f"p-{interface}", "10000000", "64"], stdout=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            sending.terminate()
+            sending.wait()
 
     def xdp(self, interface: str) -> t.Optional[t.Dict[str, t.Any]]:
         """What `ip link` says of XDP: {mode: 1 native | 2 generic | 3 offload | 4 several, prog: {id, …}}."""

@@ -45,8 +45,8 @@ class Fleet:
         self.inventory = folder / "inventory.json"
         self.inventory.write_text(json.dumps(inventory))
 
-    def run(self, *command: t.Any, fails: bool = False) -> str:
-        env = {
+    def run(self, *command: t.Any, fails: bool = False, env: t.Optional[t.Mapping[str, str]] = None) -> str:
+        every = {
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
             "ANSIBLE_NOCOLOR": "1",
@@ -54,9 +54,10 @@ class Fleet:
             "ANSIBLE_PIPELINING": "true",
             "ANSIBLE_FORCE_COLOR": "0",
             "PWD": str(self.folder),  # as a shell has it
+            **(env or {}),
         }
         words = [str(BIN / command[0]), "-i", str(self.inventory), *map(str, command[1:])]
-        done = subprocess.run(words, env=env, capture_output=True, text=True, check=False, cwd=self.folder)
+        done = subprocess.run(words, env=every, capture_output=True, text=True, check=False, cwd=self.folder)
         text = done.stdout + done.stderr
         assert (done.returncode != 0) == fails, text
         assert "Traceback" not in text

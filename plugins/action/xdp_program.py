@@ -1,0 +1,118 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""xdp_program on the controller: runs the module, and confirms a provisional change over a new connection."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible.plugins.connection import ConnectionBase
+
+Result = t.Dict[str, t.Any]
+
+GRACE_SECONDS = 60  # beyond rollback_after, for a host that has taken a change back to be within reach again
+RETRY_SECONDS = 1
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+    _supports_async = True
+
+    def run(self, tmp: t.Optional[str] = None, task_vars: t.Optional[Result] = None) -> Result:
+        result: Result = super().run(tmp, task_vars)
+        wrap_async = self._task.async_val and not self._connection.has_native_async
+        seconds = self._rollback_after()
+        if seconds and wrap_async:
+            raise AnsibleActionFail("rollback_after needs somebody who confirms: leave out async, or rollback_after")
+        try:
+            result.update(self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
+        except AnsibleConnectionFailure as error:
+            if not seconds:
+                raise
+            return {**result, **self._lost(seconds, error, task_vars)}
+        provisional = result.pop("provisional", None)
+        if provisional:
+            self._settle(result, provisional, seconds, task_vars)
+        return result
+
+    def _rollback_after(self) -> int:
+        try:
+            return 0 if self._task.check_mode else int(self._task.args.get("rollback_after") or 0)
+        except (TypeError, ValueError):  # the module says what is wrong with it
+            return 0
+
+    def _settle(self, result: Result, provisional: Result, seconds: int, task_vars: t.Optional[Result]) -> None:
+        """Confirm the change. The host may have taken it back before its result came here."""
+        before = provisional["before"]
+        answer = self._confirm(provisional["token"], list(before), seconds, task_vars)
+        result["confirmed"] = "attachments" in answer
+        if result["confirmed"]:
+            result["attachments"] = answer["attachments"]
+            return
+        result.pop("diff", None)
+        now = answer["xdp"]
+        carries = "as before" if now == before else f"and before: {_list(before)}"
+        msg = (
+            f"{', '.join(before)} changed, but the host was not reached over a new connection within {seconds} s"
+            f" (rollback_after), and has taken the change back ({answer['msg']})."
+            f" It is within reach again, and carries, {carries}: {_list(now)}"
+        )
+        if result.get("failed"):
+            msg = f"{result['msg']} {msg}"
+        result.update(failed=True, changed=False, msg=msg, attachments=[], xdp=now)
+
+    def _lost(self, seconds: int, error: AnsibleConnectionFailure, task_vars: t.Optional[Result]) -> Result:
+        """The connection broke before the module's result came: tell what the host is left with."""
+        time.sleep(seconds)  # which change it was, and whether it waits, is not known here
+        names = self._task.args.get("interfaces") or []
+        interfaces = names if isinstance(names, list) else str(names).split(",")
+        answer = self._confirm("0", interfaces, seconds, task_vars)
+        return {
+            "failed": True,
+            "confirmed": False,
+            "xdp": answer["xdp"],
+            "msg": (
+                f"the connection broke while the change was made ({error}). A change that was not confirmed within"
+                f" {seconds} s (rollback_after) has been taken back. The host is within reach again, and carries:"
+                f" {_list(answer['xdp'])}"
+            ),
+        }
+
+    def _confirm(self, token: str, interfaces: t.List[str], seconds: int, task_vars: t.Optional[Result]) -> Result:
+        """The answer of xdp_confirm, over a connection that was made for it.
+
+        Raises AnsibleConnectionFailure where the host stays out of reach even when it must have taken the change back.
+        """
+        deadline = time.monotonic() + seconds + GRACE_SECONDS
+        while True:
+            said = ""
+            try:
+                self._reset_connection()
+                answer: Result = self._execute_module(
+                    "ebpf.fleet.xdp_confirm", {"token": token, "interfaces": interfaces}, task_vars=task_vars
+                )
+                if "xdp" in answer:
+                    return answer
+                said = str(answer.get("msg"))
+            except AnsibleConnectionFailure as error:
+                said = str(error)
+            if time.monotonic() > deadline:
+                raise AnsibleConnectionFailure(
+                    f"the host is out of reach since a change of its XDP programs, though it takes that back by itself"
+                    f" after {seconds} s (rollback_after): {said}"
+                )
+            time.sleep(RETRY_SECONDS)
+
+    def _reset_connection(self) -> None:
+        if type(self._connection).reset is ConnectionBase.reset:  # it has none of its own, and would only warn
+            self._connection.close()
+        else:
+            self._connection.reset()
+
+
+def _list(xdp: t.Mapping[str, t.Sequence[str]]) -> str:
+    return "; ".join(f"{name}: {' and '.join(programs) or 'no XDP program'}" for name, programs in xdp.items())

@@ -1,0 +1,110 @@
+#!/usr/bin/python
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xdp_confirm
+short_description: Make a provisional change of XDP programs last
+version_added: 0.2.0
+author:
+  - ebpf.fleet contributors (@ebpf-fleet)
+description:
+  - Confirms a change that M(ebpf.fleet.xdp_program) has made with O(ebpf.fleet.xdp_program#module:rollback_after). That
+    task does so by itself, over a new connection. This module is what it does it with.
+  - Without a confirmation the host takes the change back when its time is over.
+extends_documentation_fragment:
+  - ebpf.fleet.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Confirms nothing, and does not fail where there is nothing to confirm.
+  diff_mode:
+    support: none
+options:
+  token:
+    description: Names the change, RV(ebpf.fleet.xdp_program#module:provisional.token).
+    type: str
+    required: true
+  interfaces:
+    description: The interfaces to tell of what runs on them.
+    type: list
+    elements: str
+    default: []
+seealso:
+  - module: ebpf.fleet.xdp_program
+"""
+
+EXAMPLES = r"""
+- name: Make it last
+  ebpf.fleet.xdp_confirm:
+    token: 5f0c1d2e3a4b5968
+"""
+
+RETURN = r"""
+attachments:
+  description: As of M(ebpf.fleet.xdp_program), after the confirmation.
+  returned: if the change was confirmed
+  type: list
+  elements: dict
+xdp:
+  description: What runs on each of O(interfaces) now, one sentence each.
+  returned: always
+  type: dict
+  sample:
+    eth0:
+      - XDP program 41 'packet_count' (tag 644ee9a75611c6d0), attached by link 12, native
+"""
+
+import re
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import entry, provisional
+from ..module_utils.errors import FleetError
+from ..module_utils.libbpf import Libbpf
+from ..module_utils.observe import find_interface, hooks
+from ..module_utils.pins import check_interface_name
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "token": {"type": "str", "required": True, "no_log": False},
+            "interfaces": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    with entry.errors_to_user(module):
+        run(module)
+
+
+def run(module: AnsibleModule) -> None:
+    """Ends with the result of the module. Raises FleetError where an option cannot be used."""
+    entry.require_root("confirming a change of XDP programs")
+    interfaces = [find_interface(check_interface_name(name))[0] for name in module.params["interfaces"]]
+    lib = entry.require_libbpf()
+    answer: provisional.Answer = {}
+    if not module.check_mode:
+        token = module.params["token"]
+        if not re.fullmatch("[0-9a-f]{1,64}", token):
+            raise FleetError("token is none that xdp_program has given out: it has hexadecimal digits alone")
+        try:
+            answer = provisional.confirm(token)
+        except FleetError as error:
+            module.fail_json(msg=str(error), xdp=what_runs(lib, interfaces))
+    module.exit_json(changed=False, xdp=what_runs(lib, interfaces), **answer)
+
+
+def what_runs(lib: Libbpf, interfaces: t.Iterable[str]) -> t.Dict[str, t.List[str]]:
+    """A sentence for each program, by interface."""
+    indexes = {name: find_interface(name)[1] for name in interfaces}
+    return {name: [str(hook) for hook in hooks(lib, index)] if index else [] for name, index in indexes.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ebpf.fleet.netns, which is cut when it is reset, and mended CUT_SECONDS later."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: cut_netns
+author: ebpf.fleet contributors (@ebpf-fleet)
+short_description: The connection netns, cut
+description:
+  - Fails for as many seconds as the environment variable C(CUT_SECONDS) says, from the first reset on.
+options:
+  netns:
+    description: Name of the network namespace.
+    type: str
+    default: inventory_hostname
+    vars:
+      - name: inventory_hostname
+      - name: ansible_host
+  become_success_timeout:
+    description: Seconds to wait for become to succeed.
+    type: int
+    default: 10
+  become_strip_preamble:
+    description: Strip what become prints before the command's own output.
+    type: bool
+    default: true
+extends_documentation_fragment:
+  - connection_pipelining
+"""
+
+import os
+import time
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.ebpf.fleet.plugins.connection.netns import Connection as Netns
+
+
+class Connection(Netns):
+    """Fails for a while, and then does what netns does."""
+
+    transport = "cut_netns"
+    _mended: t.Optional[float] = None
+
+    def reset(self) -> None:
+        if self._mended is None:
+            self._mended = time.monotonic() + float(os.environ["CUT_SECONDS"])
+        super().reset()
+
+    def exec_command(
+        self, cmd: str, in_data: t.Optional[bytes] = None, sudoable: bool = True
+    ) -> t.Tuple[int, bytes, bytes]:
+        if self._mended and time.monotonic() < self._mended:
+            raise AnsibleConnectionFailure("cut")
+        return super().exec_command(cmd, in_data=in_data, sudoable=sudoable)

@@ -1,0 +1,272 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""rollback_after: a change lasts only if it is confirmed, and the host is as it was if it is not.
+
+Over SSH on the very interface that it cuts: Molecule's scenario lockout.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import pathlib
+import re
+import signal
+import time
+import typing as t
+
+import pytest
+from conftest import Host, bpftool, sh
+from fleet import Fleet
+
+Compiled = t.Callable[..., str]
+Options = t.Dict[str, t.Any]
+HOLDERS = pathlib.Path("/run/ebpf_fleet/provisional")
+BOTH = ["eth0", "eth0.10"]
+LONG = 60
+CONNECTIONS = pathlib.Path(__file__).parent / "connection"
+
+
+def holders(host: Host) -> t.List[int]:
+    """Process ids of the holders of this host: Python in its network namespace."""
+    inode = os.stat(f"/run/netns/{host.name}").st_ino
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if os.stat(entry / "ns/net").st_ino == inode:
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def over(host: Host, seconds: float = 20) -> None:
+    """Wait until no holder is left."""
+    deadline = time.monotonic() + seconds
+    while holders(host):
+        assert time.monotonic() < deadline, "a holder has not ended"
+        time.sleep(0.05)
+
+
+def confirm(host: Host, result: Options) -> Options:
+    return host.ok("xdp_confirm", token=result["provisional"]["token"], interfaces=BOTH)
+
+
+def deep(host: Host) -> t.Any:
+    """All of a host's state, with what each pin leads to, but not the ids that a new link brings."""
+    files, links = host.state()
+    pins = {}
+    for path in files:
+        if re.search(r"/(program|counters)$", path):
+            kind = "prog" if path.endswith("program") else "map"
+            pins[path] = bpftool(kind, "show", "pinned", path)["id"]
+        elif path.endswith("json"):
+            pins[path] = pathlib.Path(path).read_text()
+    return files, links, pins
+
+
+def test_a_new_attachment_is_held_by_nobody_else_until_it_is_confirmed(host: Host, compiled: Compiled) -> None:
+    options = {"object": compiled("packet_count"), "interfaces": BOTH, "rollback_after": LONG}
+    foretold = host.ok("xdp_program", check=True, **options)
+    assert not holders(host)
+    done = host.ok("xdp_program", **options)
+    assert (done["steps"], done["diff"]) == (foretold["steps"], foretold["diff"])
+    assert done["provisional"]["before"] == {"eth0": [], "eth0.10": []}
+    assert host.xdp("eth0") and not os.path.exists(host.pin("eth0", "link"))
+    assert len(holders(host)) == 1
+    host.send("eth0", 5)
+
+    answer = confirm(host, done)
+    over(host)
+    assert host.counts() == (5, 320)
+    assert not HOLDERS.exists()
+    for attachment in answer["attachments"]:
+        link = bpftool("link", "show", "pinned", host.pin(attachment["interface"], "link"))
+        assert (link["id"], link["prog_id"]) == (attachment["link_id"], attachment["program_id"])
+        assert attachment["state"] == "attached" and attachment["mode"] == "native"
+    assert "XDP program" in answer["xdp"]["eth0"][0]
+    again = host.ok("xdp_program", **options)
+    assert not again["changed"] and "provisional" not in again and not holders(host)
+    late = host.refused("xdp_confirm", token=done["provisional"]["token"])
+    assert "no provisional change" in late and "waits on this host any more" in late
+
+
+@pytest.fixture
+def counting(host: Host, compiled: Compiled) -> Options:
+    """Options of a counter that has counted 10 packets on eth0; to be upgraded to one that drops."""
+    host.ok("xdp_program", object=compiled("counter", VERSION=1), interfaces=BOTH)
+    host.send("eth0", 10)
+    return {"object": compiled("counter", VERSION=0), "interfaces": BOTH, "rollback_after": 1}
+
+
+CHANGES: t.Dict[str, t.Tuple[Options, str]] = {
+    "upgrade": ({}, "swap the program in the link"),
+    "upgrade with new maps": ({"maps": "reset"}, "swap the program in the link"),
+    "another mode": ({"mode": "generic"}, "attach by link, mode generic"),
+    "detached": ({"state": "detached", "name": "packet_count"}, "detach"),
+    "absent": ({"state": "absent", "name": "packet_count"}, "remove the record"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_there_is_back_with_its_counts(host: Host, counting: Options, change: str) -> None:
+    before = deep(host)
+    more, step = CHANGES[change]
+    done = host.ok("xdp_program", **{**counting, **more})
+    assert f"eth0: {step}" in done["steps"] and done["provisional"]
+    assert host.state() != before[:2]
+    over(host)
+    assert deep(host) == before
+    assert not HOLDERS.exists()
+    host.send("eth0", 10)
+    assert host.counts() == (20, 1280)
+    unchanged = {**counting, "object": counting["object"].replace("VERSION0", "VERSION1")}
+    assert not host.ok("xdp_program", **unchanged)["changed"]
+
+
+def test_a_first_attachment_leaves_nothing(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
+    before = host.state()
+    path = tmp_path / "new" / "x.bpf.o"
+    path.parent.mkdir()
+    content = base64.b64encode(pathlib.Path(compiled("packet_count")).read_bytes()).decode()
+    host.ok("xdp_program", object=str(path), content=content, interfaces=BOTH, rollback_after=1)
+    assert path.exists() and host.xdp("eth0.10")
+    over(host)
+    assert host.state() == before
+    assert not list(path.parent.iterdir())
+
+
+def test_the_old_object_file_is_back(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "x.bpf.o"
+    old = pathlib.Path(compiled("counter", VERSION=1)).read_bytes()
+    path.write_bytes(old)
+    path.chmod(0o640)
+    content = base64.b64encode(pathlib.Path(compiled("counter", VERSION=2)).read_bytes()).decode()
+    host.ok("xdp_program", object=str(path), content=content, interfaces=["eth0"], rollback_after=1)
+    assert path.read_bytes() != old
+    over(host)
+    assert path.read_bytes() == old and path.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_anothers_program_is_back(host: Host, compiled: Compiled) -> None:
+    sh("bpftool", "prog", "load", compiled("counter", VERSION=7), f"{host.pins}-foreign")
+    try:
+        host.enter("bpftool", "net", "attach", "xdp", "pinned", f"{host.pins}-foreign", "dev", "eth0")
+        before = host.state()
+        options = {"object": compiled("packet_count"), "interfaces": ["eth0"], "on_conflict": "replace"}
+        done = host.ok("xdp_program", rollback_after=1, **options)
+        assert "by netlink" in done["provisional"]["before"]["eth0"][0]
+        assert host.state() != before
+        over(host)
+        assert host.state() == before
+    finally:
+        os.unlink(f"{host.pins}-foreign")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_kernel_takes_a_new_program_off_when_its_holder_ends(
+    host: Host, compiled: Compiled, number: signal.Signals
+) -> None:
+    before = host.state()
+    options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
+    done = host.ok("xdp_program", rollback_after=LONG, **options)
+    (holder,) = holders(host)
+    os.kill(holder, number)
+    over(host)
+    assert host.xdp("eth0") is None
+    if number == signal.SIGTERM:
+        assert host.state() == before
+    assert "no provisional change" in host.refused("xdp_confirm", token=done["provisional"]["token"])
+    kept = host.ok("xdp_program", **options)
+    assert kept["attachments"][0]["state"] == "attached"
+    host.ok("xdp_program", state="absent", name="packet_count")
+    assert host.state() == before
+    again = host.ok("xdp_program", rollback_after=LONG, **options)
+    assert [each.name for each in HOLDERS.iterdir()] == [again["provisional"]["token"]], "the killed one's is swept"
+    confirm(host, again)
+
+
+def test_the_next_run_waits_until_it_is_settled(host: Host, counting: Options, compiled: Compiled) -> None:
+    host.ok("xdp_program", **counting)
+    host.ok("xdp_program", object=compiled("counter", VERSION=2), interfaces=BOTH)
+    assert not holders(host), "it came when the holder had taken its change back"
+    host.send("eth0", 10)
+    assert host.counts() == (20, 1280)
+
+
+def test_an_interface_that_goes_away_meanwhile(host: Host, compiled: Compiled) -> None:
+    options = {"object": compiled("packet_count"), "interfaces": BOTH}
+    done = host.ok("xdp_program", rollback_after=LONG, **options)
+    host.unplug("eth0.10")
+    states = {each["interface"]: each["state"] for each in confirm(host, done)["attachments"]}
+    assert states == {"eth0": "attached", "eth0.10": "detached"}
+    host.plug("eth0.10")
+    host.ok("xdp_program", **options)
+    assert host.xdp("eth0.10")
+
+
+def test_one_interface_fails_and_the_others_are_confirmed(host: Host, compiled: Compiled) -> None:
+    options = {"object": compiled("packet_count"), "interfaces": ["eth0", "nope0"], "on_error": "continue"}
+    done = host.module("xdp_program", rollback_after=LONG, **options)
+    assert done["failed"] and "1 of 2 interfaces failed" in done["msg"]
+    states = {each["interface"]: each["state"] for each in confirm(host, done)["attachments"]}
+    assert states == {"eth0": "attached", "nope0": "failed"}
+
+
+def test_bad_values(host: Host, compiled: Compiled) -> None:
+    for value in (-1, 3601):
+        message = host.refused("xdp_program", object=compiled("counter"), interfaces=["eth0"], rollback_after=value)
+        assert "give a number of seconds from 0 to 3600" in message
+    for token in ("", "../x", "A" * 16, "0" * 65, "\n"):
+        assert "token is none that xdp_program has given out" in host.refused("xdp_confirm", token=token)
+    assert not host.ok("xdp_confirm", check=True, token="0")["changed"]
+
+
+@pytest.fixture
+def fleet(tmp_path: pathlib.Path) -> t.Iterator[Fleet]:
+    made = Fleet(tmp_path, ("one", "two"))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_one_task_is_all_that_a_user_types(fleet: Fleet, compiled: Compiled) -> None:
+    words = f'{{"object": "{compiled("packet_count")}", "interfaces": ["eth0"], "rollback_after": 30}}'
+    text = fleet.run("ansible", "fleet", "-m", "ebpf.fleet.xdp_program", "-a", words)
+    assert text.count('"confirmed": true') == 2 and "provisional" not in text
+    for host in fleet.hosts:
+        over(host)
+        assert bpftool("link", "show", "pinned", host.pin("eth0", "link"))["prog_id"]
+    again = fleet.run("ansible", "fleet", "-m", "ebpf.fleet.xdp_program", "-a", words)
+    assert again.count('"changed": false') == 2 and "confirmed" not in again
+    refused = fleet.run("ansible", "fleet", "-B", "10", "-m", "ebpf.fleet.xdp_program", "-a", words, fails=True)
+    assert refused.count('"msg": "rollback_after needs somebody who confirms') == 2
+
+
+def test_a_role_that_asks_for_it(fleet: Fleet) -> None:
+    fleet.play("deploy", "-e", "xdp_counter_rollback_after=30")
+    for host in fleet.hosts:
+        over(host)
+        assert host.xdp("eth0") and host.xdp("eth0.10")
+    assert not HOLDERS.exists()
+
+
+def test_a_host_that_is_not_reached_again(fleet: Fleet, compiled: Compiled) -> None:
+    """By a connection that fails when it is made anew, until the change has been taken back."""
+    words = f'{{"object": "{compiled("counter", VERSION=0)}", "interfaces": ["eth0"], "rollback_after": 3}}'
+    text = fleet.run(
+        "ansible",
+        *("fleet", "-e", "ansible_connection=cut_netns", "-m", "ebpf.fleet.xdp_program", "-a", words),
+        fails=True,
+        env={"ANSIBLE_CONNECTION_PLUGINS": str(CONNECTIONS), "CUT_SECONDS": "6"},
+    )
+    said = re.findall(r'"msg": "(.*)"', text)
+    assert len(said) == 2
+    for words in said:
+        assert "was not reached over a new connection within 3 s (rollback_after)" in words
+        assert "and carries, as before: eth0: no XDP program" in words
+    assert text.count('"confirmed": false') == 2
+    for host in fleet.hosts:
+        assert host.xdp("eth0") is None
