@@ -100,11 +100,60 @@ def test_hosts_of_one_fleet_built_in_different_ways(fleet: Fleet, compiled: t.Ca
 
 def test_rolling_stops_at_the_first_batch_that_fails(fleet: Fleet) -> None:
     fleet.hosts[0].unplug("eth0.10")
-    rolling = ["-e", "xdp_counter_serial=1", "-e", "xdp_counter_max_fail_percentage=0"]
-    text = fleet.play("deploy", *rolling, fails=True)
+    text = fleet.play("deploy", "-e", "xdp_counter_serial=1", fails=True)
     assert "there is no interface eth0.10 on this host" in text
     assert fleet.hosts[0].xdp("eth0") is None
     assert fleet.hosts[1].xdp("eth0") is None
+    assert re.search(r"failed +one\"", text) and re.search(r"not yet +two\"", text)
+
+
+def test_rolling_goes_on_to_the_end(fleet: Fleet) -> None:
+    fleet.play("deploy", "--limit", "two", "-e", '{"xdp_counter_cflags": ["-mcpu=v2"]}')
+    text = fleet.play("deploy", "-e", "xdp_counter_serial=1")
+    assert text.count("See that packets are counted and still arrive") == 2
+    one, two = (host.ok("xdp_counter_facts")["ansible_facts"]["xdp_counter"] for host in fleet.hosts)
+    new = one["interfaces"]["eth0"]["tag"]
+    assert two["interfaces"]["eth0"]["tag"] == new
+    assert re.search(rf"{new} +one eth0, one eth0.10\"", text) and re.search(r"not yet +two\"", text)
+    assert re.search(rf"{new} +one eth0, one eth0.10, two eth0, two eth0.10\"", text)
+    unchanged = fleet.play("deploy")
+    assert "See that packets are counted" not in unchanged
+
+
+def test_a_counter_that_drops_stops_the_rolling(fleet: Fleet, compiled: t.Callable[..., str]) -> None:
+    one, two = fleet.hosts
+    build = ["-e", "xdp_counter_build=prebuilt", "-e", f"xdp_counter_object={compiled('counter', VERSION=0)}"]
+    with one.traffic("eth0"):
+        text = fleet.play("deploy", "-e", "xdp_counter_serial=1", *build, fails=True)
+    assert "not one of them arrived behind it" in text
+    assert one.xdp("eth0") and two.xdp("eth0") is None
+
+
+def test_two_controllers_at_once(fleet: Fleet) -> None:
+    fleet.play("deploy")
+    for host in fleet.hosts:
+        host.send("eth0", 100)
+    texts: t.List[str] = []
+    builds = ("v1", "v2")
+
+    def deploy(cpu: str) -> None:
+        how = {
+            "xdp_counter_cflags": [f"-mcpu={cpu}"],
+            "xdp_counter_build": "controller",
+            "xdp_counter_rollback_after": 30,
+        }
+        texts.append(fleet.play("deploy", "-e", json.dumps(how)))
+
+    runs = [threading.Thread(target=deploy, args=(cpu,)) for cpu in builds]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert [recap(text) for text in texts] == [[("one", 1, 0), ("two", 1, 0)]] * 2
+    for host in fleet.hosts:
+        tags = {bpftool("prog", "show", "pinned", host.pin(each, "program"))["tag"] for each in ("eth0", "eth0.10")}
+        assert len(tags) == 1, "one of the two, whole"
+        assert host.counts()[0] == 100
 
 
 def test_no_compiler_says_what_to_do(fleet: Fleet) -> None:

@@ -1,0 +1,151 @@
+#!/usr/bin/python
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xdp_counter_check
+short_description: See that packets are counted and still arrive
+version_added: 0.2.0
+author:
+  - ebpf.fleet contributors (@ebpf-fleet)
+description:
+  - Looks for a while at the counter of each interface, and beside it at what reaches the network stack behind XDP.
+  - Fails where the counter is not attached, where packets arrive that are not counted, and where packets are counted
+    of which none arrives.
+  - An interface on which nothing comes in meanwhile passes, and is named in RV(idle).
+  - The role P(ebpf.fleet.xdp_counter#role) runs it after each change.
+extends_documentation_fragment:
+  - ebpf.fleet.attributes
+  - ebpf.fleet.attributes.pin_root
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Looks, and does not fail.
+  diff_mode:
+    support: none
+options:
+  name:
+    description: The name under which the counter is pinned.
+    type: str
+    default: packet_count
+  interfaces:
+    description: The interfaces. By default all that O(name) is on.
+    type: list
+    elements: str
+  seconds:
+    description: How long to look.
+    type: float
+    default: 1
+seealso:
+  - module: ebpf.fleet.xdp_counter_facts
+"""
+
+EXAMPLES = r"""
+- name: See that packets are counted and still arrive
+  ebpf.fleet.xdp_counter_check:
+    interfaces: [eth0]
+    seconds: 5
+"""
+
+RETURN = r"""
+interfaces:
+  description: By interface, what came while it looked. The stack may merge several packets into one before it arrives.
+  returned: always
+  type: dict
+  sample:
+    eth0:
+      counted: 42
+      arrived: 42
+idle:
+  description: The interfaces on which nothing came.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import contextlib
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import counters, entry, pins
+from ..module_utils.arrivals import Arrivals
+from ..module_utils.errors import FleetError
+from ..module_utils.observe import Seen, find_interface, observe_settled
+
+SETTLE_SECONDS = 0.05  # between counter and stack lies a queue
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "default": "packet_count"},
+            "interfaces": {"type": "list", "elements": "str"},
+            "seconds": {"type": "float", "default": 1},
+            "pin_root": {"type": "path", "default": "/sys/fs/bpf/ebpf_fleet"},
+        },
+        supports_check_mode=True,
+    )
+    with entry.errors_to_user(module):
+        result = run(module)
+        wrong = result.pop("wrong")
+        if wrong and not module.check_mode:
+            module.fail_json(msg="; ".join(wrong), **result)
+        module.exit_json(**result)
+
+
+def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
+    """The result of the module, and what is `wrong`. Raises FleetError."""
+    options = module.params
+    if not 0 <= options["seconds"] < 2**31:
+        raise FleetError(f"seconds is {options['seconds']}; give a number from 0 up")
+    entry.require_root("reading BPF maps")
+    lib = entry.require_libbpf()
+    name = pins.check_name(options["name"])
+    root = pins.root_of_namespace(options["pin_root"])
+    pins.is_mounted(root)
+    if options["interfaces"] is None:
+        places = pins.places(root, name)
+    else:
+        asked = [find_interface(pins.check_interface_name(each))[0] for each in options["interfaces"]]
+        places = [pins.Place(root, name, each) for each in dict.fromkeys(asked)]
+    seen = [observe_settled(lib, place) for place in places]
+    with contextlib.ExitStack() as held:
+        stacks = {each.interface: held.enter_context(Arrivals(each.interface)) for each in seen if each.ifindex}
+        before = {each.interface: counters.read(lib, each) for each in seen}
+        time.sleep(options["seconds"])
+        after = {each.interface: counters.read(lib, each) for each in seen}
+        time.sleep(SETTLE_SECONDS)
+        arrived = {interface: stack.packets() for interface, stack in stacks.items()}
+    found: t.Dict[str, t.Dict[str, t.Optional[int]]] = {}
+    wrong = [] if seen else [f"{name} is on no interface of this host: deploy it with ebpf.fleet.xdp_program"]
+    for each in seen:
+        one, two = before[each.interface], after[each.interface]
+        counted = two.packets - one.packets if one and two else None
+        found[each.interface] = {"counted": counted, "arrived": arrived.get(each.interface)}
+        wrong += verdict(name, each, counted, arrived.get(each.interface))
+    idle = [interface for interface, both in found.items() if not any(both.values())]
+    return {"changed": False, "interfaces": found, "idle": idle, "wrong": wrong}
+
+
+def verdict(name: str, seen: Seen, counted: t.Optional[int], arrived: t.Optional[int]) -> t.Iterator[str]:
+    """What is wrong on an interface, a sentence each. Pure."""
+    if arrived is None:
+        yield f"there is no interface {seen.interface} on this host"
+    elif not seen.attached:
+        yield f"{name} is not attached to {seen.interface}"
+    elif counted is None:
+        yield f"{name} has no counters on {seen.interface}"
+    elif arrived and not counted:
+        yield f"{arrived} packets arrived on {seen.interface}, and {name} has counted none"
+    elif counted and not arrived:
+        yield f"{name} has counted {counted} packets on {seen.interface}, and not one of them arrived behind it"
+
+
+if __name__ == "__main__":
+    main()
