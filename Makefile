@@ -6,6 +6,7 @@ export PATH := $(CURDIR)/build/venv/bin:$(PATH):/usr/sbin:/sbin
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PYTHONDONTWRITEBYTECODE := 1
 collection := build/collections/ansible_collections/ebpf/fleet
+reliability := build/collections:tests/integration:tests/reliability
 
 demo: setup-demo
 	@$(SUDO) demo/run.sh
@@ -13,7 +14,7 @@ demo: setup-demo
 test: lint sanity unit integration molecule
 
 # What takes longer than a `make test` should, and `make test` itself: what CI runs.
-test-all: test docs-check
+test-all: test docs-check test-kill test-fuzz
 
 setup-demo setup-test setup-molecule setup-bench: setup-%:
 	@tools/setup.sh $*
@@ -26,6 +27,7 @@ lint: setup-test
 	mypy tests demo docs/walkthrough
 	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/*/bpf/*.c
 	cog --check -P -I tests/bench README.md
+	cog --check -P -I tests/reliability docs/reliability.md
 	shellcheck demo/*.sh tools/*.sh molecule/shared/*.sh .ci/run
 	ansible-lint --offline
 	cd $(collection) && antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
@@ -47,14 +49,23 @@ integration: setup-test
 molecule: setup-molecule
 	$(SUDO) tools/molecule.sh $(SCENARIOS)
 
+# Each task killed at each of its calls, and run again; a line for each. `make test-kill SCENARIOS="upgrade"` does one.
+test-kill: setup-test
+	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/kill_matrix.py $(if $(SCENARIOS),"$(SCENARIOS)")
+
+# Thousands of damaged objects and senseless options.
+test-fuzz: setup-test
+	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/fuzz.py $(if $(SEED),--seed $(SEED))
+
 # Tables of figures, their bars, and tests/bench/results.json. MODE=full: larger fleets and more rounds, 15 minutes.
 bench: setup-bench
 	$(SUDO) env PYTHONPATH=build/collections:tests/integration:tests/bench "$$(command -v python)" tests/bench/bench.py \
 		$(if $(filter full,$(MODE)),--full) $(SECTIONS)
 
-# The README's table from tests/bench/results.json.
+# The README's table from tests/bench/results.json, those of docs/reliability.md from tests/reliability/*.json.
 figures: setup-test
 	cog -r -P -I tests/bench README.md
+	cog -r -P -I tests/reliability docs/reliability.md
 
 # Run all commands of docs/walkthrough.md on the demo's fleet, and put what they print into it; or compare it with that.
 docs: setup-test
@@ -68,4 +79,4 @@ clean:
 	rm -rf build
 	$(MAKE) -C files/bpf clean
 
-.PHONY: demo test test-all bench figures docs docs-check setup-demo setup-test setup-molecule setup-bench lint sanity unit integration molecule clean
+.PHONY: demo test test-all test-kill test-fuzz bench figures docs docs-check setup-demo setup-test setup-molecule setup-bench lint sanity unit integration molecule clean

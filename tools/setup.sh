@@ -26,7 +26,7 @@ $said"
 if command -v apt-get >/dev/null; then
 	packages=(clang libbpf-dev iproute2 util-linux python3-venv)
 	case $what in
-		test) packages+=(llvm bpftool iputils-ping file) ;;
+		test) packages+=(llvm bpftool iputils-ping file strace) ;;
 		molecule) packages+=(iputils-ping mmdebstrap openssh-client podman runc) ;;
 	esac
 	if [ "$what" = bench ]; then
@@ -46,7 +46,7 @@ if command -v apt-get >/dev/null; then
 elif command -v dnf >/dev/null; then
 	packages=(clang libbpf-devel iproute util-linux python3)
 	case $what in
-		test) packages+=(llvm bpftool iputils file) ;;
+		test) packages+=(llvm bpftool iputils file strace) ;;
 		bench) packages+=(bpftool openssh-clients) ;;
 		molecule) fail "the scenarios make their images with Debian's mmdebstrap; run them on Debian or Ubuntu." ;;
 	esac

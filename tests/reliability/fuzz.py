@@ -1,0 +1,246 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""fuzz.py [--seed N] [--objects N] [--options N]: damaged objects and senseless options, thousands of them.
+
+Whatever they are, a module ends with a sentence or does what is asked: never with a traceback, never killed by
+a signal, and where it says that it failed, the host is as it was. `make test-fuzz` runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import string
+import sys
+import tempfile
+import time
+import typing as t
+
+from conftest import BPF, ROOT, Host, sh
+from warm import Run, Warm
+
+RESULTS = pathlib.Path(__file__).with_name("fuzz.json")
+CULPRITS = ROOT / "build/fuzz"  # objects on which something went wrong
+SEED = 20261125
+MODULES = (
+    "xdp_program",
+    "xdp_counter_facts",
+    "bpf_object",
+    "bpf_object_info",
+    "bpf_program_info",
+    "bpf_facts",
+    "xdp_confirm",
+)
+SOURCES = {"packet_count": ROOT / "files/bpf", "counter": BPF, "tail": BPF, "walkthrough": BPF}
+
+
+def objects(folder: pathlib.Path) -> t.Dict[str, bytes]:
+    """Good ones, to damage."""
+    found = {}
+    for name, home in SOURCES.items():
+        shutil.copy(home / f"{name}.bpf.c", folder)
+        makefile = ROOT / "files/bpf/Makefile"
+        sh("make", "-s", "-f", makefile, "CFLAGS=-Wall -DVERSION=1", f"{name}.bpf.o", cwd=folder)
+        found[name] = (folder / f"{name}.bpf.o").read_bytes()
+    return found
+
+
+def flip_bits(good: bytes, chance: random.Random) -> bytes:
+    damaged = bytearray(good)
+    for _flip in range(chance.choice((1, 1, 2, 4, 8, 32))):
+        damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+    return bytes(damaged)
+
+
+def truncate(good: bytes, chance: random.Random) -> bytes:
+    return good[: chance.randrange(len(good))]
+
+
+def damage_header(good: bytes, chance: random.Random) -> bytes:
+    """In the ELF header or in the table of sections, where a number leads elsewhere."""
+    damaged = bytearray(good)
+    table = int.from_bytes(good[40:48], "little")
+    start, length = chance.choice(((16, 48), (table, len(good) - table)))
+    for _byte in range(chance.choice((1, 1, 2, 4))):
+        damaged[start + chance.randrange(length)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+    return bytes(damaged)
+
+
+def overwrite(good: bytes, chance: random.Random) -> bytes:
+    """A stretch of it with what stands elsewhere in it, or with zeros, or noise."""
+    damaged = bytearray(good)
+    length = chance.choice((4, 8, 16, 64, 256))
+    at, other = chance.randrange(len(good) - length), chance.randrange(len(good) - length)
+    damaged[at : at + length] = chance.choice((good[other : other + length], bytes(length), chance.randbytes(length)))
+    return bytes(damaged)
+
+
+DAMAGE: t.Tuple[t.Callable[[bytes, random.Random], bytes], ...] = (flip_bits, truncate, damage_header, overwrite)
+
+
+class Ground:
+    """A host on which a good counter counts, and what must not become of it."""
+
+    def __init__(self, host: Host, warm: Warm, folder: pathlib.Path, good: pathlib.Path) -> None:
+        self.host, self.warm, self.folder, self.good = host, warm, folder, good
+        self.usual = {"object": str(good), "interfaces": ["eth0"], "name": "packet_count", "allow_unsafe_paths": True}
+        self.faults: t.List[str] = []
+        self.outcomes: t.Counter[str] = collections.Counter()
+        self.reset()
+
+    def reset(self) -> None:
+        for name in sorted(os.listdir(self.host.pins)) if os.path.isdir(self.host.pins) else ():
+            self.warm.ok("xdp_program", state="absent", name=name)
+        self.warm.ok("xdp_program", **self.usual)
+        self.before = self.host.state()
+
+    def judge(self, run: Run, what: str) -> None:
+        """Note what became of a run, and whether that may be."""
+        result = run.result
+        fault = ""
+        if run.status & 0x7F:
+            fault = f"killed by signal {run.status & 0x7F}"
+        elif result is None:
+            fault = "no result"
+        elif "Traceback" in run.said + json.dumps(result):
+            fault = "a traceback"
+        elif result.get("failed") and not result.get("msg", "").strip():
+            fault = "failed without a word"
+        elif (result.get("failed") or not result.get("changed")) and self.host.state() != self.before:
+            fault = "it did not say that it changed the host, and did"
+        if fault:
+            self.faults.append(f"{fault}: {what}: {run.said[-600:] or json.dumps(result)[:600]}")
+            if what.startswith("object"):
+                CULPRITS.mkdir(parents=True, exist_ok=True)
+                shutil.copy(self.folder / "damaged.bpf.o", CULPRITS / f"{re.findall('[0-9]+', what)[0]}.bpf.o")
+        outcome = "done"
+        if result and result.get("failed"):
+            outcome = "libbpf crashed on it" if "crashes when it opens it" in result.get("msg", "") else "refused"
+        self.outcomes[fault or outcome] += 1
+        if fault or (result and result.get("changed")):
+            self.reset()
+
+
+def fuzz_objects(ground: Ground, good: t.Mapping[str, bytes], count: int, chance: random.Random) -> None:
+    path = ground.folder / "damaged.bpf.o"
+    for number in range(count):
+        name = chance.choice(sorted(good))
+        how = chance.choice(DAMAGE)
+        path.write_bytes(how(good[name], chance))
+        options: t.Dict[str, t.Any] = {
+            **ground.usual,
+            "object": str(path),
+            "name": chance.choice(("packet_count", "new")),
+        }
+        options["interfaces"] = [chance.choice(("eth0", "eth0.10"))]
+        options["state"] = chance.choice(("attached", "attached", "loaded"))
+        options["maps"] = chance.choice(("keep", "reset"))
+        if name == "tail":
+            options["program"] = "called"
+        ground.judge(ground.warm.run("xdp_program", **options), f"object {number}, {name} by {how.__name__}")
+        if number % 10 == 0:
+            run = ground.warm.run("bpf_object_info", path=[str(path)], disassemble=chance.random() < 0.1)
+            ground.judge(run, f"bpf_object_info of object {number}, {name} by {how.__name__}")
+
+
+def values(ground: Ground, chance: random.Random) -> t.Any:
+    """A value that an option may be given by mistake or malice. Nothing that a run could do harm with."""
+    words = ["eth0", "eth0.10", "packet_count", "absent", "-", str(ground.good), str(ground.folder / "pipe")]
+    words += ["/dev/null", "/dev/zero", "/proc/self/mem", "/sys/fs/bpf", "/nowhere/at/all"]
+    return chance.choice(
+        (
+            lambda: chance.choice(words),
+            lambda: "".join(chance.choice(string.printable) for _ in range(chance.choice((0, 1, 5, 40, 300, 5000)))),
+            lambda: "".join(chr(chance.choice((0, 7, 0x7F, 0xA0, 0x2028, 0x1F600, 0xFFFD))) for _ in range(3)),
+            lambda: chance.choice((0, 1, -1, 2**31, 2**63, 2**64, -(2**63), 10**30)),
+            lambda: chance.choice((0.5, -1.5, 1e308, -0.0)),
+            lambda: chance.choice((True, False, None)),
+            lambda: [values(ground, chance) for _ in range(chance.randrange(4))],
+            lambda: {str(values(ground, chance)): values(ground, chance) for _ in range(chance.randrange(3))},
+            lambda: chance.choice(
+                ("$(reboot)", "`id`", "; touch /tmp/ebpf-fleet-was-here", "%s%n", "../../../etc/passwd")
+            ),
+        )
+    )()
+
+
+# By module: the options that may be given any value, beside those that make a run do something.
+OPTIONS: t.Dict[str, t.Tuple[str, ...]] = {
+    "xdp_program": tuple(
+        "state object content checksum program name interfaces mode on_conflict maps on_error allow_unsafe_paths"
+        " pin_root rollback_after".split()
+    ),
+    "xdp_counter_facts": ("name", "interfaces", "trace_lines", "trace_every", "pin_root"),
+    "bpf_object": tuple("content defines cflags include_dirs clang cpu disassemble force mode owner group".split()),
+    "bpf_object_info": ("path", "disassemble"),
+    "bpf_program_info": ("name", "id", "tag", "pinned", "dump"),
+    "bpf_facts": ("pin_root",),
+    "xdp_confirm": ("token", "interfaces"),
+}
+
+
+def fuzz_options(ground: Ground, count: int, chance: random.Random) -> None:
+    source = ground.folder / "packet_count.bpf.c"
+    usual: t.Dict[str, t.Dict[str, t.Any]] = {
+        "xdp_program": ground.usual,
+        "bpf_object": {"src": str(source), "dest": str(ground.folder / "built" / "x.bpf.o")},
+        "bpf_object_info": {"path": [str(ground.good)]},
+        "xdp_confirm": {"token": "0"},
+    }
+    for number in range(count):
+        module = chance.choices(sorted(OPTIONS), [6 if name == "xdp_program" else 1 for name in sorted(OPTIONS)])[0]
+        options = dict(usual.get(module, {}))
+        for name in chance.sample(OPTIONS[module], min(len(OPTIONS[module]), chance.choice((1, 1, 2, 4)))):
+            options[name] = values(ground, chance)
+        check = chance.random() < 0.2
+        ground.judge(ground.warm.run(module, check=check, **options), f"options {number}, {module} {options!r:.300}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--objects", type=int, default=2000)
+    parser.add_argument("--options", type=int, default=2000)
+    given = parser.parse_args()
+    chance = random.Random(given.seed)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="ebpf-fuzz", dir="/run"))
+    host = Host(f"ebpf-fuzz-{os.getpid()}")
+    began = time.monotonic()
+    os.mkfifo(folder / "pipe")
+    rows: t.Dict[str, t.Counter[str]] = {}
+    faults: t.List[str] = []
+    try:
+        good = objects(folder)
+        with Warm(host, MODULES) as warm:
+            ground = Ground(host, warm, folder, folder / "packet_count.bpf.o")
+            fuzz_objects(ground, good, given.objects, chance)
+            rows["damaged objects"], ground.outcomes = ground.outcomes, collections.Counter()
+            fuzz_options(ground, given.options, chance)
+            rows["options"] = ground.outcomes
+            faults = ground.faults
+    finally:
+        host.close()
+        shutil.rmtree(folder, ignore_errors=True)
+    if os.path.exists("/tmp/ebpf-fleet-was-here"):
+        faults.append("something that was given reached a shell: /tmp/ebpf-fleet-was-here exists")
+    for fault in faults:
+        print(re.sub(r"\s+", " ", fault), file=sys.stderr)
+    print(f"seed {given.seed}, {time.monotonic() - began:.0f} s")
+    for what, outcomes in rows.items():
+        print(
+            f"{what}: {sum(outcomes.values())} runs: {', '.join(f'{n} {name}' for name, n in sorted(outcomes.items()))}"
+        )
+    if not faults:
+        RESULTS.write_text(json.dumps({"seed": given.seed, "rows": rows}, indent=1, sort_keys=True) + "\n")
+    print(f"{sum(sum(outcomes.values()) for outcomes in rows.values()) - len(faults)} passed, {len(faults)} failed")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

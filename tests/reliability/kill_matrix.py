@@ -1,0 +1,355 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""kill_matrix.py [SCENARIO...]: kill -9 a module at each call that changes something, run it again, and look.
+
+strace lists what an undisturbed run asks the kernel to change: BPF objects, pins, links, files. Then the task is
+done once for each of these calls, from the same start, and killed as it makes that call. (Between two of them
+nothing changes, so a kill there is a kill at the second.) The task is then run again, and must end in the wanted
+state, whole, with the counts that were there and with nothing left over. `make test-kill` runs it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import typing as t
+
+from conftest import BPF, ROOT, Host, bpftool, sh
+from warm import Warm
+
+RESULTS = pathlib.Path(__file__).with_name("kill_matrix.json")
+Options = t.Dict[str, t.Any]
+MODULES = ("xdp_program", "xdp_counter_facts", "bpf_object", "xdp_confirm")
+BOTH = ["eth0", "eth0.10"]
+PACKETS = 10
+
+# Calls that change something, and what of their arguments says so.
+CHANGES = {
+    "bpf": r"BPF_(MAP_(CREATE|UPDATE_ELEM|FREEZE)|PROG_LOAD|BTF_LOAD|OBJ_PIN|LINK_(CREATE|UPDATE|DETACH))",
+    "sendto": r"RTM_SETLINK",
+    "rename": "",
+    "unlink": "",
+    "mkdir": "",
+    "rmdir": "",
+    "openat": r"O_CREAT",
+    "write": r"^\d+</(?!dev/|proc/|memfd)",
+    "fchmod": "",
+    "bind": r"AF_UNIX",
+}
+MADE_BY_ANSIBLE = re.compile(r"/\.ansible/tmp|ansible-moduletmp|/tmp/ansible")  # its folder for a task, on every host
+
+
+class Point(t.NamedTuple):
+    """The nth call of its kind that a process makes; `what` it was in the undisturbed run."""
+
+    call: str
+    number: int
+    what: str
+
+
+class Scenario(t.NamedTuple):
+    """A task from a start. `holder`: it is the holder of its provisional change that is killed, when that is
+    confirmed (True) or its time is over (False), and `settled` is the task that is run afterwards."""
+
+    name: str
+    start: t.Sequence[Options]
+    task: Options
+    module: str = "xdp_program"
+    holder: t.Optional[bool] = None
+    settled: t.Optional[Options] = None
+    counts: t.Optional[int] = PACKETS
+    foreign: bool = False
+
+
+class Bench:
+    """A host, its warm modules, and the objects that the scenarios are about."""
+
+    def __init__(self, host: Host, warm: Warm, folder: pathlib.Path) -> None:
+        self.host, self.warm, self.folder = host, warm, folder
+        self.work = folder / "work"
+        for version in (1, 2):
+            shutil.copy(BPF / "counter.bpf.c", folder)
+            flags = f"CFLAGS=-Wall -DVERSION={version}"
+            sh("make", "-s", "-f", ROOT / "files/bpf/Makefile", flags, "counter.bpf.o", cwd=folder)
+            (folder / "counter.bpf.o").rename(folder / f"{version}.o")
+        self.source = (ROOT / "files/bpf/packet_count.bpf.c").read_text()
+        shutil.copy(ROOT / "files/bpf/packet_count.bpf.c", folder)
+        sh("make", "-s", "-f", ROOT / "files/bpf/Makefile", "packet_count.bpf.o", cwd=folder)
+        self.foreign = f"{host.pins}-foreign"
+
+    def scenarios(self) -> t.List[Scenario]:
+        def counter(version: int, **more: t.Any) -> Options:
+            return {"object": str(self.folder / f"{version}.o"), "interfaces": BOTH, "name": "counter", **more}
+
+        def content(version: int) -> Options:
+            text = base64.b64encode((self.folder / f"{version}.o").read_bytes()).decode()
+            return counter(1, object=str(self.work / "x.bpf.o"), content=text)
+
+        absent = {"state": "absent", "name": "counter"}
+        built = {"src": str(self.work / "c.bpf.c"), "dest": str(self.work / "c.bpf.o"), "content": self.source}
+        packet_count = counter(1, object=str(self.folder / "packet_count.bpf.o"))
+        traced = {"name": "counter", "trace_seconds": 0.2}
+        return [
+            Scenario("first attach", [], counter(1), counts=0),
+            Scenario("first attach, object in the task", [], content(1), counts=0),
+            Scenario("upgrade", [counter(1)], counter(2)),
+            Scenario("upgrade, object in the task", [content(1)], content(2)),
+            Scenario("upgrade with new maps", [counter(1)], counter(2, maps="reset"), counts=None),
+            Scenario("another mode", [counter(1)], counter(1, mode="generic")),
+            Scenario("another's program replaced", [], counter(1, on_conflict="replace"), counts=0, foreign=True),
+            Scenario("detach", [counter(1)], {"state": "detached", "name": "counter"}),
+            Scenario("attach again", [counter(1), {"state": "detached", "name": "counter"}], counter(1)),
+            Scenario("remove", [counter(1)], absent, counts=None),
+            Scenario("first attach, to be confirmed", [], counter(1, rollback_after=1), settled=counter(1), counts=0),
+            Scenario("upgrade, to be confirmed", [counter(1)], counter(2, rollback_after=1), settled=counter(2)),
+            Scenario(
+                "first attach, holder, confirmed", [], counter(1, rollback_after=30), "xdp_program", True, counter(1), 0
+            ),
+            Scenario(
+                "first attach, holder, not confirmed",
+                [],
+                counter(1, rollback_after=2),
+                "xdp_program",
+                False,
+                counter(1),
+                0,
+            ),
+            Scenario(
+                "upgrade, holder, confirmed",
+                [counter(1)],
+                counter(2, rollback_after=30),
+                "xdp_program",
+                True,
+                counter(2),
+            ),
+            Scenario(
+                "upgrade, holder, not confirmed",
+                [counter(1)],
+                counter(2, rollback_after=2),
+                "xdp_program",
+                False,
+                counter(1),
+            ),
+            Scenario(
+                "another mode, holder, not confirmed",
+                [counter(1)],
+                counter(1, mode="generic", rollback_after=2),
+                "xdp_program",
+                False,
+                counter(1),
+            ),
+            Scenario("compile", [], built, "bpf_object", counts=None),
+            Scenario("trace", [packet_count], traced, "xdp_counter_facts"),
+        ]
+
+    # One run of a scenario
+
+    def begin(self, scenario: Scenario) -> None:
+        """Bring the host from wherever it is to the start."""
+        self.warm.ok("xdp_program", state="absent", name="counter")
+        self.host.enter("ip", "link", "set", "dev", "eth0", "xdp", "off")
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir()
+        for number, options in enumerate(scenario.start):
+            self.warm.ok("xdp_program", **options)
+            if number == 0:
+                self.host.send("eth0", PACKETS)
+        if scenario.foreign:
+            self.host.enter("bpftool", "net", "attach", "xdp", "pinned", self.foreign, "dev", "eth0")
+
+    def strace(self, *options: str) -> t.List[str]:
+        """Of the process itself, not of its children: not the compiler, nor the holder."""
+        return ["strace", "-qq", "-y", f"--trace={','.join(CHANGES)}", *options]
+
+    def disturbed(self, scenario: Scenario, wrap: t.Sequence[str]) -> None:
+        """Run the task with strace around it, or around its holder."""
+        if scenario.holder is None:
+            process = self.host.start(scenario.module, wrap=wrap, **scenario.task)
+            process.communicate(timeout=60)
+            self.wait_for_holder()
+            return
+        done = self.warm.ok(scenario.module, **scenario.task)
+        (holder,) = self.holders()
+        with subprocess.Popen([*wrap, "-p", str(holder)], stderr=subprocess.PIPE, text=True) as tracing:
+            self.wait_for_tracer(holder)
+            if scenario.holder:
+                self.warm.run("xdp_confirm", token=done["provisional"]["token"])
+            self.wait_for_holder()
+            tracing.communicate(timeout=60)
+
+    def holders(self) -> t.List[int]:
+        """Process ids of the children of the warm Python that have left it, and of their like."""
+        inode = os.stat(f"/run/netns/{self.host.name}").st_ino
+        found = []
+        for entry in pathlib.Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, IndexError):
+                if (
+                    os.stat(entry / "ns/net").st_ino == inode
+                    and (entry / "stat").read_text().rsplit(")", 1)[1][1] != "Z"
+                ):
+                    found.append(int(entry.name))
+        return [number for number in found if number != self.warm.pid]
+
+    def wait_for_holder(self) -> None:
+        deadline = time.monotonic() + 30
+        while self.holders():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"processes are left: {self.holders()}")
+            time.sleep(0.01)
+
+    @staticmethod
+    def wait_for_tracer(process: int) -> None:
+        while "TracerPid:\t0\n" in pathlib.Path(f"/proc/{process}/status").read_text():
+            time.sleep(0.005)
+
+    def points(self, scenario: Scenario) -> t.List[Point]:
+        """The calls of an undisturbed run that change something, of the module's own process alone."""
+        self.begin(scenario)
+        log = self.folder / "strace"
+        self.disturbed(scenario, self.strace(f"--output={log}"))
+        lines = log.read_text(errors="replace").splitlines()
+        seen: t.Dict[str, int] = {}
+        found = []
+        for line in lines:
+            call, _bracket, arguments = line.partition("(")
+            if call not in CHANGES:
+                continue
+            seen[call] = seen.get(call, 0) + 1
+            if not re.search(CHANGES[call], arguments) or MADE_BY_ANSIBLE.search(arguments):
+                continue
+            if call == "bpf" and 'prog_name="libbpf' in arguments:
+                continue  # libbpf tries the kernel out: what it loads nobody keeps
+            found.append(Point(call, seen[call], self.words(call, arguments)))
+        return found
+
+    def words(self, call: str, arguments: str) -> str:
+        """What a call is about, in short, and alike in each run."""
+        if call == "bpf":
+            command = arguments.split(",")[0][4:].lower()
+            path = re.search(r'pathname="([^"]+)"', arguments)
+            return f"{command} {self.short(path.group(1))}" if path else command
+        paths = re.findall(r'[<"](/[^">]+)[">]', arguments.replace("AT_FDCWD<", ""))
+        return " ".join([call, *dict.fromkeys(self.short(path) for path in paths if path != "/")][:3])
+
+    def short(self, path: str) -> str:
+        for prefix, name in (
+            (self.host.pins, "PINS"),
+            ("/run/ebpf_fleet/" + self.host.pins.replace("/", "%2F"), "RECORDS"),
+            (str(self.work), "FOLDER"),
+        ):
+            path = path.replace(prefix, name)
+        return re.sub(r"[0-9a-f]{16}$|(?<=ebpf_fleet\.)[0-9a-f]{8}", "TOKEN", path)
+
+    # What must be so afterwards
+
+    def state(self) -> t.Any:
+        """All that is there, but for ids: pins and what they lead to, what runs, files, trace instances, holders."""
+        files, links = self.host.state()
+        pins = {}
+        for path in files:
+            short = self.short(path)
+            if path.endswith("/program"):
+                pins[short] = bpftool("prog", "show", "pinned", path)["tag"]
+            elif path.endswith("/link"):
+                link = bpftool("link", "show", "pinned", path)
+                program = bpftool("prog", "show", "pinned", path.replace("/link", "/program"))
+                pins[short] = "the pinned program" if link["prog_id"] == program["id"] else "another program"
+            elif path.endswith("%2Etrace"):  # the switch, which must be off
+                pins[short] = bpftool("map", "dump", "pinned", path)[0]["value"]
+            elif path.endswith(".json"):
+                record = json.loads(pathlib.Path(path).read_text())
+                record.pop("program_id")
+                pins[short] = record
+            else:
+                pins[short] = None
+        modes = {name: (self.host.xdp(name) or {}).get("mode") for name, _program in links}
+        work = {
+            str(path): path.read_bytes() if path.suffix != ".json" else b""
+            for path in self.work.rglob("*")
+            if path.is_file()
+        }
+        instances = [str(each) for each in pathlib.Path("/sys/kernel/tracing/instances").glob("ebpf_fleet.*")]
+        waiting = os.path.isdir("/run/ebpf_fleet/provisional") and os.listdir("/run/ebpf_fleet/provisional")
+        return pins, modes, work, instances, waiting or []
+
+    def settle(self, scenario: Scenario) -> None:
+        """The task once more, undisturbed."""
+        options = scenario.settled or scenario.task
+        self.warm.ok(scenario.module, **options)
+        again = self.warm.ok(scenario.module, **options)
+        if again.get("changed"):
+            raise AssertionError(f"it is not settled: {again.get('steps') or again.get('reasons')}")
+
+    def judge(self, scenario: Scenario, point: Point, wanted: t.Any) -> str:
+        """Kill at a point, run again; returns what is wrong, or nothing."""
+        self.begin(scenario)
+        kill = f"--inject={point.call}:signal=SIGKILL:when={point.number}"
+        output = self.folder / "killed"
+        self.disturbed(scenario, self.strace(f"--output={output}", kill))
+        if "killed by SIGKILL" not in output.read_text(errors="replace"):
+            return "it was not killed there: the runs are not alike"
+        try:
+            self.settle(scenario)
+            now = self.state()
+        except (AssertionError, OSError) as error:
+            return f"{error}"
+        if now != wanted:
+            return "; ".join(f"{one} is there, and not {two}" for one, two in zip(now, wanted) if one != two)
+        if scenario.counts is not None:
+            counted = self.host.counts(name="counter")[0]
+            if counted != scenario.counts:
+                return f"{counted} packets are counted, not {scenario.counts}"
+        return ""
+
+    def run(self, scenario: Scenario) -> t.Iterator[t.Tuple[Point, str]]:
+        points = self.points(scenario)
+        self.settle(scenario)
+        wanted = self.state()
+        for point in points:
+            yield point, self.judge(scenario, point, wanted)
+
+
+def main() -> int:
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="ebpf-kill", dir="/run"))
+    host = Host(f"ebpf-kill-{os.getpid()}")
+    rows: t.List[t.Tuple[str, str, int, str, str]] = []
+    began = time.monotonic()
+    try:
+        with Warm(host, MODULES) as warm:
+            bench = Bench(host, warm, folder)
+            sh("bpftool", "prog", "load", folder / "1.o", bench.foreign)
+            for scenario in bench.scenarios():
+                if sys.argv[1:] and scenario.name not in sys.argv[1:]:
+                    continue
+                for point, wrong in bench.run(scenario):
+                    rows.append((scenario.name, point.call, point.number, point.what, wrong))
+                    print(
+                        f"{scenario.name:38} {point.what:78.78} {'NO: ' + wrong if wrong else 'converged'}", flush=True
+                    )
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{host.pins}-foreign")
+        host.close()
+        shutil.rmtree(folder, ignore_errors=True)
+    failed = [row for row in rows if row[-1]]
+    print(f"{time.monotonic() - began:.0f} s")
+    if not failed and not sys.argv[1:]:
+        points: t.Dict[str, int] = {}
+        for row in rows:
+            points[row[0]] = points.get(row[0], 0) + 1
+        RESULTS.write_text(json.dumps(points, indent=1) + "\n")
+    print(f"{len(rows) - len(failed)} passed, {len(failed)} failed")
+    return 1 if failed or not rows else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

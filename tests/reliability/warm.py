@@ -1,0 +1,99 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Thousands of runs of modules on a host: forked, each, from a Python that has started and imported everything."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+import typing as t
+
+from conftest import COLLECTIONS, Host
+
+MODULES = "ansible_collections.ebpf.fleet.plugins.modules"
+
+
+class Run(t.NamedTuple):
+    """`result` None: it printed none. status as of waitpid(2); `said` what came on its standard error."""
+
+    result: t.Optional[t.Dict[str, t.Any]]
+    status: int
+    said: str
+
+
+class Warm:
+    """A context manager; run() runs a module in the network namespace of the host."""
+
+    def __init__(self, host: Host, modules: t.Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{host.name}", sys.executable, "-W", "ignore", __file__, *modules],
+            env={**os.environ, "PYTHONPATH": f"{COLLECTIONS}:{os.path.dirname(__file__)}/../integration"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def __enter__(self) -> Warm:
+        return self
+
+    def __exit__(self, *exception: t.Any) -> None:
+        self._process.communicate()
+
+    def run(self, module: str, check: bool = False, **options: t.Any) -> Run:
+        assert self._process.stdin and self._process.stdout
+        arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}
+        self._process.stdin.write(json.dumps([module, arguments]) + "\n")
+        self._process.stdin.flush()
+        return Run(*json.loads(self._process.stdout.readline()))
+
+    def ok(self, module: str, **options: t.Any) -> t.Dict[str, t.Any]:
+        found = self.run(module, **options)
+        assert found.result and not found.result.get("failed"), found
+        return found.result
+
+
+def serve(modules: t.Sequence[str]) -> None:
+    """Answer requests, a line each, until there are no more."""
+    import importlib
+
+    from ansible.module_utils import basic
+    from ansible_collections.ebpf.fleet.plugins.module_utils import apply, provisional  # noqa: F401 what is late
+
+    loaded = {name: importlib.import_module(f"{MODULES}.{name}") for name in modules}
+    for line in sys.stdin:
+        module, arguments = json.loads(line)
+        with open(os.memfd_create("out"), "w+b") as out, open(os.memfd_create("err"), "w+b") as err:
+            child = os.fork()
+            if child == 0:
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                os.dup2(out.fileno(), 1)
+                os.dup2(err.fileno(), 2)
+                basic._ANSIBLE_ARGS = json.dumps(arguments).encode()
+                basic._ANSIBLE_PROFILE = "legacy"
+                try:
+                    loaded[module].main()
+                except SystemExit as end:
+                    sys.stdout.flush()
+                    os._exit(t.cast(int, end.code or 0))  # Python's own way to the end takes longer than all the rest
+                except BaseException:
+                    traceback.print_exc()
+                os._exit(1)
+            status = os.waitpid(child, 0)[1]
+            out.seek(0)
+            err.seek(0)
+            try:
+                result = json.loads(out.read())
+            except ValueError:
+                result = None
+            print(json.dumps([result, status, err.read().decode(errors="replace")]), flush=True)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1:])
