@@ -15,6 +15,7 @@ from . import plan as planning
 from .errors import FleetError
 from .files import ReplacedFile
 from .image import Image
+from .kernel_functions import kernel_has
 from .libbpf import BpfError, Libbpf, links
 from .libbpf.objects import Object, open_object
 from .observe import Seen
@@ -228,6 +229,11 @@ class Applier:
             try:
                 return self._held.enter_context(links.create(self.lib, program, seen.ifindex, mode))
             except BpfError as error:
+                if error.errno == errno.EINVAL and not kernel_has("bpf_xdp_link_attach"):
+                    raise FleetError(
+                        f"cannot attach {self.name} to {seen.interface}: the kernel {os.uname().release} has no"
+                        f" BPF link for XDP, which came with 5.9; take a newer kernel"
+                    ) from error
                 # A link that was just unpinned leaves the hook a moment later.
                 if error.errno not in BUSY_ERRORS or time.monotonic() > deadline:
                     raise

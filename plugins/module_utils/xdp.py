@@ -14,6 +14,7 @@ from . import pins
 from .errors import FleetError
 from .files import ReplacedFile
 from .image import Image
+from .kernel_functions import kernel_has
 from .libbpf import Libbpf
 from .observe import PLAIN_MTU, Seen, observe
 from .plan import FRAGS_TWIN, Plan, Wanted, changes_what_runs, describe, plan
@@ -205,11 +206,3 @@ def _attachment(wanted: Wanted, planned: Plan, after: t.Optional[Seen]) -> t.Dic
 def _needs_frags(wanted: Wanted, seen: t.Iterable[Seen]) -> bool:
     twins = any(p.name.endswith(FRAGS_TWIN) for p in wanted.object.programs)
     return twins and any(each.mtu > PLAIN_MTU for each in seen)
-
-
-def kernel_has(symbol: str) -> bool:
-    """Whether the running kernel has this function, by its own list of types, else of symbols."""
-    for path in ("/sys/kernel/btf/vmlinux", "/proc/kallsyms"):
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            return symbol.encode() in file.read()
-    return False
