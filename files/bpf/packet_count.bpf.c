@@ -46,8 +46,9 @@ static __noinline int count_and_print(struct xdp_md *ctx, __u64 bytes)
 		trace.every = 0;
 		return XDP_PASS;
 	}
+	/* No width in the format: kernels before 5.13 refuse it, and print nothing. */
 	if (every && packets % every == 0)
-		bpf_printk("packet_count %08x ifindex %d packets %llu", trace.tag,
+		bpf_printk("packet_count %x ifindex %d packets %llu", trace.tag,
 			   ctx->ingress_ifindex, packets);
 	return XDP_PASS;
 }

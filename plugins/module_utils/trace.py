@@ -88,7 +88,7 @@ def trace(lib: Libbpf, seen: t.Sequence[Seen], seconds: float, limit: int, every
             for each in attached
             if SWITCH_PIN in each.maps and each.maps[SWITCH_PIN].shape.value_size == _SWITCH.size
         ]
-        tag = f"{int.from_bytes(os.urandom(4), 'little'):08x}"
+        tag = f"{int.from_bytes(os.urandom(4), 'little') | 1 << 31:x}"  # eight digits, with %x as well as with %08x
         instance = f"{TRACEFS}/instances/{INSTANCE}{tag}"
         with _Guard(lib, instance, switches):
             _write(f"{instance}/buffer_size_kb", str(BUFFER_KB))
