@@ -93,7 +93,7 @@ def features(lib: t.Optional[Libbpf]) -> t.Dict[str, t.Optional[bool]]:
         found["frags"] = _agrees(lambda: testing.load_instructions(lib, XDP_PASS, testing.BPF_F_XDP_HAS_FRAGS))
         with testing.load_instructions(lib, XDP_DROP) as drops:
             live = testing.BPF_F_TEST_XDP_LIVE_FRAMES
-            found["live_frames"] = _agrees(lambda: testing.test_run(lib, drops, bytes(64), 1, live))
+            found["live_frames"] = _agrees(lambda: testing.test_run(lib, drops, bytes(64), 1, live, 1))
     return found
 
 

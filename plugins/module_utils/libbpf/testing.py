@@ -67,9 +67,12 @@ def load_instructions(lib: Libbpf, instructions: bytes, flags: int = 0) -> Fd:
     )
 
 
-def test_run(lib: Libbpf, program_fd: int, packet: bytes, repeat: int = 1, flags: int = 0) -> int:
-    """Run a program on a packet; returns the XDP action. BPF_PROG_TEST_RUN."""
-    options = _TestRunOpts(data_in=packet, data_size_in=len(packet), repeat=repeat, flags=flags)
+def test_run(lib: Libbpf, program_fd: int, packet: bytes, repeat: int = 1, flags: int = 0, batch_size: int = 0) -> int:
+    """Run a program on a packet; returns the XDP action. BPF_PROG_TEST_RUN.
+
+    A kernel that does not know live frames may ignore their flag (5.10 does), but not a batch_size above 0.
+    """
+    options = _TestRunOpts(data_in=packet, data_size_in=len(packet), repeat=repeat, flags=flags, batch_size=batch_size)
     options.sz = ctypes.sizeof(options)
     lib.declare(_FUNCTIONS).bpf_prog_test_run_opts(program_fd, ctypes.byref(options))
     return t.cast(int, options.retval)
