@@ -16,7 +16,7 @@ test: lint sanity unit integration molecule
 # What takes longer than a `make test` should, and `make test` itself: what CI runs.
 test-all: test docs-check test-kill test-fuzz
 
-setup-demo setup-test setup-molecule setup-bench: setup-%:
+setup-demo setup-test setup-molecule setup-bench setup-kernels: setup-%:
 	@tools/setup.sh $*
 
 # Style, types and documentation.
@@ -28,7 +28,7 @@ lint: setup-test
 	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/*/bpf/*.c
 	cog --check -P -I tests/bench README.md
 	cog --check -P -I tests/reliability docs/reliability.md
-	shellcheck demo/*.sh tools/*.sh molecule/shared/*.sh .ci/run
+	shellcheck demo/*.sh tools/*.sh molecule/*/*.sh tests/kernels/*.sh .ci/run
 	ansible-lint --offline
 	cd $(collection) && antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
 	antsibull-changelog lint
@@ -57,6 +57,11 @@ test-kill: setup-test
 test-fuzz: setup-test
 	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/fuzz.py $(if $(SEED),--seed $(SEED))
 
+# The modules on other kernels, in qemu, and docs/kernels.md. `make test-kernels KERNELS="5.10 6.1"` runs some.
+test-kernels: setup-kernels
+	@$(SUDO) env DEBIAN_MIRROR=$(DEBIAN_MIRROR) DEBIAN_SECURITY_MIRROR=$(DEBIAN_SECURITY_MIRROR) \
+		"$$(command -v python)" -B tests/kernels/run.py $(KERNELS)
+
 # Tables of figures, their bars, and tests/bench/results.json. MODE=full: larger fleets and more rounds, 15 minutes.
 bench: setup-bench
 	$(SUDO) env PYTHONPATH=build/collections:tests/integration:tests/bench "$$(command -v python)" tests/bench/bench.py \
@@ -79,4 +84,5 @@ clean:
 	rm -rf build
 	$(MAKE) -C files/bpf clean
 
-.PHONY: demo test test-all test-kill test-fuzz bench figures docs docs-check setup-demo setup-test setup-molecule setup-bench lint sanity unit integration molecule clean
+.PHONY: demo test test-all test-kill test-fuzz test-kernels bench figures docs docs-check setup-demo setup-test setup-molecule setup-bench \
+	setup-kernels lint sanity unit integration molecule clean

@@ -1,0 +1,152 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kernels and userlands from Debian's suites, as archives for an initramfs; kept, under a hash of what made them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+import typing as t
+
+from processes import Failed, run
+
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+PACKAGES = "base-files bpftool coreutils dash iproute2 kmod libbpf1 mount python3 util-linux".split()
+MODULES = ["veth"]
+NOT_NEEDED = ["./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*", "./usr/share/info/*"]
+
+
+class Kernel(t.NamedTuple):
+    image: pathlib.Path
+    modules: pathlib.Path  # a cpio archive: /modules/NN-NAME.ko, in the order in which they must be loaded
+
+
+class Debian:
+    """Debian's mirrors, as this machine uses them, and a folder for what comes from there."""
+
+    def __init__(self, cache: pathlib.Path) -> None:
+        self.cache = cache
+        self._mirrors = _mirrors()
+
+    def mirror(self, suite: str) -> str:
+        return self._mirrors["security" if suite.endswith("-security") else "main"]
+
+    def kernel(self, suite: str) -> Kernel:
+        """The newest one of a suite. Asks the mirror each time. Raises Failed."""
+        apt = self._apt(suite)
+        run("apt-get", *apt, "update")
+        depends = run("apt-cache", *apt, "depends", "linux-image-cloud-amd64")
+        found = re.search(r" Depends: linux-image-(\S+)", depends)
+        if not found:
+            raise Failed(f"{suite} has no linux-image-cloud-amd64")
+        version = found.group(1)
+        # From 7.0 on the image is a package without files, that depends on these.
+        split = [f"linux-binary-{version}", f"linux-modules-{version}"]
+        known = set(run("apt-cache", *apt, "pkgnames", "linux-").split())
+        packages = split if known.issuperset(split) else [f"linux-image-{version}"]
+        uris = run("apt-get", *apt, "download", "--print-uris", *packages)
+        files = [line.split(" ", 1)[1] for line in uris.splitlines() if line.startswith("'")]
+        folder = self.cache / f"kernel-{suite}-{_key(*files)}"
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=self.cache) as work:
+                self._unpack_kernel(apt, packages, version, pathlib.Path(work))
+                self._replace(f"kernel-{suite}-*", pathlib.Path(work, "kept"), folder)
+        return Kernel(folder / "vmlinuz", folder / "modules.cpio")
+
+    def _apt(self, suite: str) -> t.List[str]:
+        """Options that let apt know of this suite alone, and leave the machine's own lists and packages alone."""
+        folder = self.cache / f"apt-{suite}"
+        for each in ("lists/partial", "cache/archives/partial"):
+            (folder / each).mkdir(parents=True, exist_ok=True)
+        (folder / "status").touch()
+        (folder / "sources.list").write_text(f"deb [signed-by={KEYRING}] {self.mirror(suite)} {suite} main\n")
+        settings = {
+            "APT::Architecture": "amd64",
+            "APT::Architectures": "amd64",
+            "APT::Sandbox::User": "root",  # _apt may not enter the folder
+            "APT::Update::Error-Mode": "any",
+            "Acquire::Check-Valid-Until": "false",  # a suite of the past is what we are after
+            "Acquire::Languages": "none",
+            "Acquire::Retries": "2",
+            "Dir::Cache": f"{folder}/cache",
+            "Dir::Etc::sourcelist": f"{folder}/sources.list",
+            "Dir::Etc::sourceparts": "/dev/null",
+            "Dir::State": str(folder),
+            "Dir::State::lists": f"{folder}/lists",
+            "Dir::State::status": f"{folder}/status",
+        }
+        return ["--quiet=2", *(word for name, value in settings.items() for word in ("-o", f"{name}={value}"))]
+
+    @staticmethod
+    def _unpack_kernel(apt: t.Sequence[str], packages: t.Sequence[str], version: str, work: pathlib.Path) -> None:
+        run("apt-get", *apt, "download", *packages, cwd=work)
+        for package in work.glob("*.deb"):
+            run("dpkg-deb", "--extract", package, work / "root")
+        root, kept = work / "root", work / "kept"
+        (kept / "modules").mkdir(parents=True)
+        next(root.rglob("vmlinuz*")).rename(kept / "vmlinuz")
+        if not (root / "lib").exists():
+            (root / "lib").symlink_to("usr/lib")  # where depmod looks
+        run("depmod", "-b", root, version)
+        order: t.List[str] = []
+        for module in MODULES:
+            shown = run("modprobe", "-d", root, "-S", version, "--show-depends", module)
+            order += [line.split()[1] for line in shown.splitlines() if line.startswith("insmod ")]
+        for number, path in enumerate(dict.fromkeys(order)):
+            shutil.copy(path, kept / "modules" / f"{number:02}-{os.path.basename(path)}")
+        archive(kept / "modules.cpio", "-C", kept, "modules")
+
+    def _replace(self, old: str, made: pathlib.Path, kept: pathlib.Path) -> None:
+        for path in self.cache.glob(old):
+            run("rm", "-r", path)
+        made.rename(kept)
+
+    def userland(self, suite: str) -> pathlib.Path:
+        """A suite's Python, libbpf, iproute2 and bpftool, unpacked and not installed. Raises Failed."""
+        made = self.cache / f"userland-{suite}-{_key(suite, *PACKAGES)}.cpio"
+        if not made.exists():
+            with tempfile.TemporaryDirectory(dir=self.cache) as work:
+                tar = pathlib.Path(work, "userland.tar")
+                env = {**os.environ, "TMPDIR": work}
+                # unshare: should it be killed, its mounts go with it.
+                run(
+                    *"unshare --mount mmdebstrap --quiet --mode=root --variant=extract --architectures=amd64".split(),
+                    f"--keyring={KEYRING}",
+                    f"--include={','.join(PACKAGES)}",
+                    '--aptopt=Acquire::Check-Valid-Until "false"',
+                    *(suite, tar, self.mirror(suite)),
+                    env=env,
+                )
+                cpio = pathlib.Path(work, "userland.cpio")
+                archive(cpio, *(f"--exclude={pattern}" for pattern in NOT_NEEDED), f"@{tar}")
+                self._replace(f"userland-{suite}-*", cpio, made)
+        return made
+
+
+def archive(made: pathlib.Path, *what: t.Any) -> None:
+    """A cpio archive as the kernel wants it; several of them, one behind the other, make an initramfs."""
+    run("bsdtar", "--create", "--format=newc", f"--file={made}", *what)
+
+
+def _key(*parts: str) -> str:
+    """A hash of these and of this file: what is kept was made by it."""
+    text = "\n".join([*parts, pathlib.Path(__file__).read_text()])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _mirrors() -> t.Dict[str, str]:
+    """Where this machine's apt gets Debian from; DEBIAN_MIRROR and DEBIAN_SECURITY_MIRROR go before that."""
+    listed = run("apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Identifier: Packages")
+    by_suite = dict(line.split(" ", 1) for line in reversed(listed.splitlines()))
+    suite = next((name for name in by_suite if f"{name}-security" in by_suite), "")
+    found = {
+        "main": os.environ.get("DEBIAN_MIRROR") or by_suite.get(suite, ""),
+        "security": os.environ.get("DEBIAN_SECURITY_MIRROR") or by_suite.get(f"{suite}-security", ""),
+    }
+    if not all(found.values()):
+        raise Failed("apt's sources name no Debian mirror here; set DEBIAN_MIRROR and DEBIAN_SECURITY_MIRROR")
+    return found

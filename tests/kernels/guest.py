@@ -1,0 +1,96 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A kernel in qemu: boot it with all that it needs in an initramfs, and read what the checks in it print."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import shutil
+import tempfile
+import time
+import typing as t
+
+from checks import CHECKS
+from debian import Kernel
+from processes import Failed, ended, run
+
+SECONDS = 600  # some 90 are usual on an idle machine
+
+
+class Guest(t.NamedTuple):
+    """`label` is what it is asked for by; both suites are Debian's."""
+
+    label: str
+    suite: str
+    userland: str
+
+
+class Result(t.NamedTuple):
+    passed: bool
+    text: str
+    seconds: int = 0
+
+
+class Outcome(t.NamedTuple):
+    """`about`: versions, as the guest found them. `results`: one for each of CHECKS, whether it ran or not."""
+
+    guest: Guest
+    about: t.Dict[str, str]
+    results: t.Dict[str, Result]
+    problem: str = ""
+    seconds: float = 0
+
+    @property
+    def failed(self) -> int:
+        return sum(not result.passed for result in self.results.values())
+
+
+def not_booted(guest: Guest, problem: str) -> Outcome:
+    return Outcome(guest, {}, {name: Result(False, "did not run") for name in CHECKS}, problem)
+
+
+def boot(guest: Guest, kernel: Kernel, archives: t.Sequence[pathlib.Path], logs: pathlib.Path) -> Outcome:
+    """Run the checks on a kernel. `archives`: what the initramfs is made of, beside the kernel's modules."""
+    began = time.monotonic()
+    name = f"{guest.label}-{guest.userland}"
+    log, printed = logs / f"{name}.log", logs / f"{name}.jsonl"
+    for path in (log, printed):
+        path.unlink(missing_ok=True)
+    said, problem = "", ""
+    with tempfile.TemporaryDirectory(dir=logs) as work:
+        initramfs = pathlib.Path(work, "initramfs")
+        with initramfs.open("wb") as whole:
+            for path in (*archives, kernel.modules):
+                with path.open("rb") as part:
+                    shutil.copyfileobj(part, whole)
+        # Never kvm: a nested one may open and hang. tb-size: without it qemu's memory grows to 1.5 GiB.
+        # qemu64: AVX, which libc would take, is slow to emulate. rdrand: or the kernel waits for entropy.
+        # mitigations: of holes that an emulated CPU does not have, at a flush of its TLB for each system call.
+        command = (
+            "qemu-system-x86_64 -accel tcg,thread=multi,tb-size=64 -cpu qemu64,+rdrand -smp 2 -m 1024"
+            " -display none -monitor none -nodefaults -no-reboot"
+        ).split()
+        command += ["-kernel", str(kernel.image), "-initrd", str(initramfs)]
+        command += ["-append", "console=ttyS0 quiet panic=-1 mitigations=off"]
+        command += ["-serial", f"file:{log}", "-serial", f"file:{printed}"]
+        try:
+            run(*command, seconds=SECONDS)
+        except Failed as error:
+            problem = str(error)
+    if printed.exists():
+        said = printed.read_text(errors="replace")
+    # qemu's exit code is 0 for a panic as well: what counts is what the guest has printed.
+    records = [json.loads(line) for line in said.splitlines() if line.startswith("{") and line.endswith("}")]
+    if {"end": True} not in records and not problem:
+        panic = re.search(r"Kernel panic.*", log.read_text(errors="replace") if log.exists() else "")
+        problem = panic.group().strip() if panic else "the guest ended before the checks did"
+    ran = {each["check"]: Result(each["passed"], each["text"], each["seconds"]) for each in records if "check" in each}
+    about: t.Dict[str, str] = next((each for each in records if "libbpf" in each), {})
+    results = {name: ran.get(name, Result(False, "did not run")) for name in CHECKS}
+    outcome = Outcome(guest, about, results, problem and f"{problem}; see {log}", time.monotonic() - began)
+    verdict = f"{outcome.failed} of {len(results)} failed" if outcome.failed else "passed"
+    if not ended():
+        print(f"kernels: {guest.label} with {guest.userland}: {verdict} in {outcome.seconds:.0f} s", flush=True)
+    return outcome

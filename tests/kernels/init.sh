@@ -1,0 +1,18 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# init.sh: pid 1 of the guest. What the checks print goes to the second serial line; the kernel has the first to itself.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /tmp
+mount -t bpf bpf /sys/fs/bpf
+mount -t tracefs tracefs /sys/kernel/tracing
+for module in /modules/*; do
+	insmod "$module"
+done
+stty -F /dev/ttyS1 raw
+python3 /tests/checks.py >/dev/ttyS1
+echo o >/proc/sysrq-trigger # off; to return would be a panic
+sleep 60

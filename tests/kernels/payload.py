@@ -1,0 +1,53 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What goes into a guest beside the userland: the collection, what of ansible-core a target gets, objects, checks."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import typing as t
+
+import ansible
+from debian import archive
+from processes import run
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parents[1]
+
+# By name in the guest: source, and what is defined for it.
+OBJECTS: t.Dict[str, t.Tuple[pathlib.Path, t.Tuple[str, ...]]] = {
+    "packet_count": (ROOT / "files/bpf/packet_count.bpf.c", ()),
+    "counter-1": (ROOT / "tests/integration/bpf/counter.bpf.c", ("VERSION=1",)),
+    "counter-2": (ROOT / "tests/integration/bpf/counter.bpf.c", ("VERSION=2", "MORE=1")),
+    "tail-1": (ROOT / "tests/integration/bpf/tail.bpf.c", ("VERSION=1",)),
+    "walkthrough": (ROOT / "tests/integration/bpf/walkthrough.bpf.c", ()),
+}
+
+
+def make_payload(work: pathlib.Path) -> pathlib.Path:
+    """Returns a cpio archive of /init and /tests."""
+    folder = work / "payload"
+    tests = folder / "tests"
+    plugins = tests / "ansible_collections/ebpf/fleet/plugins"
+    leave = shutil.ignore_patterns("__pycache__")
+    for each in ("modules", "module_utils"):
+        shutil.copytree(ROOT / "plugins" / each, plugins / each, ignore=leave)
+    core = pathlib.Path(ansible.__file__).parent
+    shutil.copytree(core / "module_utils", tests / "ansible/module_utils", ignore=leave)
+    (tests / "ansible/__init__.py").write_text(f'__version__ = "{ansible.__version__}"\n')  # no more than a target gets
+    shutil.copy(HERE / "checks.py", tests)
+    shutil.copy(ROOT / "demo/send.py", tests)
+    shutil.copy(HERE / "init.sh", folder / "init")
+    (folder / "init").chmod(0o755)
+    (tests / "objects").mkdir()
+    for name, (source, defines) in OBJECTS.items():
+        copy = tests / "objects" / f"{name}.bpf.c"
+        shutil.copy(source, copy)
+        flags = " ".join(f"-D{define}" for define in defines)
+        makefile = ROOT / "files/bpf/Makefile"
+        run("make", "-s", "-f", makefile, f"CFLAGS=-Wall {flags}", f"{name}.bpf.o", cwd=copy.parent)
+        copy.unlink()
+    made = work / "payload.cpio"
+    archive(made, "-C", folder, "init", "tests")
+    return made

@@ -1,0 +1,77 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands, each in a process group of its own, so that all that they start can be ended with them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import typing as t
+
+GRACE_SECONDS = 10
+
+
+class Failed(Exception):
+    """A command failed; its own words."""
+
+
+_running: t.Set[subprocess.Popen[str]] = set()
+_lock = threading.Lock()
+_over = False
+
+
+def run(*command: t.Any, seconds: t.Optional[float] = None, **options: t.Any) -> str:
+    """What a command prints. Raises Failed, after `seconds` as well."""
+    # setpriv: should this process be killed, the kernel ends the command.
+    words = ["setpriv", "--pdeathsig", "TERM", *map(str, command)]
+    with _lock:
+        if _over:
+            raise Failed(f"{command[0]} was not started any more")
+        process: subprocess.Popen[str] = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+        _running.add(process)
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"{command[0]} did not end within {seconds:.0f} s") from error
+    finally:
+        _end(process)
+        _running.discard(process)
+    if process.returncode:
+        raise Failed(f"{command[0]} failed: {' '.join((err or out).split())[-600:]}")
+    return out
+
+
+def end_all() -> None:
+    """End what runs, and start nothing more."""
+    global _over
+    with _lock:
+        _over = True
+    for process in list(_running):
+        _end(process)
+
+
+def ended() -> bool:
+    return _over
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Its whole group; TERM first, for mmdebstrap tidies up after itself."""
+    if process.poll() is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,103 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""run.py [--jobs N] [KERNEL...]: the checks on each kernel, or on some: 5.10, 6.1, 6.12, newest. `make test-kernels`.
+
+A run of all of them writes docs/kernels.md. Exit code 1 if a check failed, a guest did not come to its end, or a
+kernel is no longer to be had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import fcntl
+import functools
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import tempfile
+import typing as t
+
+from debian import Debian
+from guest import Guest, Outcome, boot, not_booted
+from payload import make_payload
+from processes import Failed, end_all
+from table import markdown, text, totals
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CACHE = ROOT / "build/kernels"
+DOCUMENT = ROOT / "docs/kernels.md"
+
+GUESTS = (
+    Guest("5.10", "bullseye-security", "bookworm"),
+    Guest("6.1", "bookworm-security", "bookworm"),
+    Guest("6.12", "trixie-security", "bookworm"),
+    Guest("6.12", "trixie-security", "trixie"),
+    Guest("newest", "trixie-backports", "bookworm"),
+    Guest("newest", "trixie-backports", "sid"),
+)
+
+HEAD = """\
+# Kernels
+
+Written by `make test-kernels`: the collection's modules on real kernels in qemu, and what each check found. A column is
+a kernel of Debian's with a userland of Debian's, which brings Python, libbpf, iproute2 and bpftool. What a module
+claims is compared with what ip and bpftool say. "N of N" is packets counted, of packets sent.
+"""
+
+
+def outcomes(guests: t.Sequence[Guest], jobs: int) -> t.List[Outcome]:
+    """Fetch kernels one after the other, and boot each as soon as it is there."""
+    debian = Debian(CACHE)
+    kernel, userland = functools.lru_cache(debian.kernel), functools.lru_cache(debian.userland)
+    with tempfile.TemporaryDirectory(dir=CACHE) as work:
+        payload = make_payload(pathlib.Path(work))
+        pool = concurrent.futures.ThreadPoolExecutor(jobs)
+        try:
+            done: t.List[t.Union[Outcome, concurrent.futures.Future[Outcome]]] = []
+            for guest in guests:
+                try:
+                    parts = (userland(guest.userland), payload)
+                    done.append(pool.submit(boot, guest, kernel(guest.suite), parts, CACHE))
+                except Failed as error:
+                    done.append(not_booted(guest, f"cannot fetch {guest.suite} or {guest.userland}: {error}"))
+            return [each if isinstance(each, Outcome) else each.result() for each in done]
+        finally:
+            end_all()
+            pool.shutdown(cancel_futures=True)
+
+
+def main() -> int:
+    labels = list(dict.fromkeys(guest.label for guest in GUESTS))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="guests at a time")
+    parser.add_argument("kernel", nargs="*", help=f"only these: {', '.join(labels)}")
+    options = parser.parse_args()
+    if unknown := set(options.kernel) - set(labels):
+        parser.error(f"no kernel {', '.join(sorted(unknown))}; there are {', '.join(labels)}")
+    if os.geteuid():
+        sys.exit("kernels: mmdebstrap unpacks userlands as root; run it as root (`make test-kernels` uses sudo).")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in CACHE.glob("tmp*"):  # by a run that was killed
+            shutil.rmtree(left)
+        guests = [guest for guest in GUESTS if not options.kernel or guest.label in options.kernel]
+        try:
+            found = outcomes(guests, options.jobs)
+        except Failed as error:
+            sys.exit(f"kernels: {error}")
+        except KeyboardInterrupt:
+            sys.exit(130)
+    print(text(found))
+    if not options.kernel:
+        DOCUMENT.write_text(f"{HEAD}\n{markdown(found)}\n\n{totals(found)}.\n")
+    print(f"\n{totals(found)}")
+    return int(any(outcome.failed or outcome.problem for outcome in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The outcomes as a table: as text, kernel by kernel, and as Markdown, a column for each."""
+
+from __future__ import annotations
+
+import typing as t
+
+from checks import CHECKS
+from guest import Outcome, Result
+
+
+def text(outcomes: t.Sequence[Outcome]) -> str:
+    lines = []
+    for outcome in outcomes:
+        about = outcome.about
+        lines.append(f"\n{outcome.guest.label}: {about.get('kernel', 'not booted')} of {outcome.guest.suite}")
+        if about:
+            lines[-1] += (
+                f"; userland of {outcome.guest.userland}: libbpf {about['libbpf']}, bpftool {about['bpftool']},"
+                f" Python {about['python']}"
+            )
+        if outcome.problem:
+            lines.append(f"  FAILED  {outcome.problem}")
+        for name, result in outcome.results.items():
+            lines.append(f"  {'passed' if result.passed else 'FAILED'}  {name:58} {result.text}")
+    return "\n".join(lines)
+
+
+def markdown(outcomes: t.Sequence[Outcome]) -> str:
+    def row(name: str, cells: t.Iterable[str]) -> str:
+        return f"| {' | '.join([name, *(_cell(cell) for cell in cells)])} |"
+
+    def about(key: str) -> t.List[str]:
+        return [outcome.about.get(key, "?") for outcome in outcomes]
+
+    lines = [
+        row("", [outcome.guest.label for outcome in outcomes]),
+        "|---" * (len(outcomes) + 1) + "|",
+        row("kernel", about("kernel")),
+        row("of Debian's suite", [outcome.guest.suite for outcome in outcomes]),
+        row("userland of Debian's suite", [outcome.guest.userland for outcome in outcomes]),
+        row("libbpf", about("libbpf")),
+        row("bpftool", about("bpftool")),
+        row("Python", about("python")),
+    ]
+    lines += [row(name, [_verdict(outcome.results[name]) for outcome in outcomes]) for name in CHECKS]
+    if any(outcome.problem for outcome in outcomes):
+        # Not the rest, which may name a mirror.
+        lines.append(row("**did not end as it should**", [outcome.problem.split(":")[0] for outcome in outcomes]))
+    return "\n".join(lines)
+
+
+def totals(outcomes: t.Sequence[Outcome]) -> str:
+    results = [result for outcome in outcomes for result in outcome.results.values()]
+    passed = sum(result.passed for result in results)
+    return f"{passed} passed, {len(results) - passed} failed"
+
+
+def _verdict(result: Result) -> str:
+    return result.text if result.passed else f"**FAILED**: {result.text}"
+
+
+def _cell(words: str) -> str:
+    return " ".join(words.split()).replace("|", "\\|").replace("<", "&lt;")
