@@ -158,7 +158,7 @@ def control_plane(folder: pathlib.Path, sizes: t.Sequence[int]) -> t.List[Row]:
 def _one_fleet(fleet: Fleet, costs: t.Dict[str, t.Dict[int, float]]) -> t.List[Row]:
     section, hosts = FLEET.format(fleet.count), fleet.count
     rivals = hosts <= 50  # beyond, the rival takes longer than all the rest of the benchmark
-    rounds = {10: 7, 50: 4}.get(hosts, 1)
+    rounds = {10: 5, 50: 3}.get(hosts, 1)
     runs: t.Dict[str, t.List[Run]] = {}
     sent: t.Dict[str, t.Tuple[float, float]] = {}
 

@@ -44,6 +44,8 @@ class Program(t.NamedTuple):
 PROGRAMS = (
     Program("empty", "empty", "empty", "", both=False),
     Program("empty once more", "empty", "empty", "", both=False),
+    Program("empty, but for asking its length", "empty", "length", "", both=False),
+    Program("a per-CPU counter and nothing else", "floor", "least", "per CPU counters", False, cost_only=True),
     Program("ours", "packet_count", "packet_count", "per CPU counters"),
     Program("ours with frags", "packet_count", "packet_count_frags", "per CPU counters"),
     Program("ours, each 1000th traced", "packet_count", "packet_count", "per CPU counters", True, 1000, True),
@@ -127,6 +129,10 @@ def cost(lib: Libbpf, folder: pathlib.Path, rounds: int) -> t.List[Row]:
         slower = [one - two for one, two in zip(ns["ours"], ns[other.label])]
         row = of_rounds(COST, f"ours, above {other.label}", slower, "ns", COMMAND)
         rows.append(at_most(row, noise, f"at most {noise:.2f}, the noise"))
+    # What is ours to change: the rest is the kernel's, and the machine's.
+    for one, floor in (("ours", "a per-CPU counter and nothing else"), ("ours with frags", PROGRAMS[2].label)):
+        beyond = [first - second for first, second in zip(ns[one], ns[floor])]
+        rows.append(of_rounds(COST, f"{one}, above {floor}", beyond, "ns", COMMAND))
     times = [one / two for one, two in zip(above("the walkthrough's"), (max(x, 0.1) for x in above("ours")))]
     row = of_rounds(COST, "the walkthrough's over ours, above empty", times, "times", COMMAND)
     return [*rows, at_least(row, 10)]

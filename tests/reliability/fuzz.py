@@ -156,13 +156,15 @@ def values(ground: Ground, chance: random.Random) -> t.Any:
     return chance.choice(
         (
             lambda: chance.choice(words),
-            lambda: "".join(chance.choice(string.printable) for _ in range(chance.choice((0, 1, 5, 40, 300, 5000)))),
-            lambda: "".join(chr(chance.choice((0, 7, 0x7F, 0xA0, 0x2028, 0x1F600, 0xFFFD))) for _ in range(3)),
+            lambda: "".join(
+                chance.choice(string.printable) for _each in range(chance.choice((0, 1, 5, 40, 300, 5000)))
+            ),
+            lambda: "".join(chr(chance.choice((0, 7, 0x7F, 0xA0, 0x2028, 0x1F600, 0xFFFD))) for _each in range(3)),
             lambda: chance.choice((0, 1, -1, 2**31, 2**63, 2**64, -(2**63), 10**30)),
             lambda: chance.choice((0.5, -1.5, 1e308, -0.0)),
             lambda: chance.choice((True, False, None)),
-            lambda: [values(ground, chance) for _ in range(chance.randrange(4))],
-            lambda: {str(values(ground, chance)): values(ground, chance) for _ in range(chance.randrange(3))},
+            lambda: [values(ground, chance) for _each in range(chance.randrange(4))],
+            lambda: {str(values(ground, chance)): values(ground, chance) for _each in range(chance.randrange(3))},
             lambda: chance.choice(
                 ("$(reboot)", "`id`", "; touch /tmp/ebpf-fleet-was-here", "%s%n", "../../../etc/passwd")
             ),

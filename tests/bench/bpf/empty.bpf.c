@@ -9,4 +9,12 @@ int empty(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+/* And what one costs that asks for the length of a packet of several buffers: there is no other way
+ * to. */
+SEC("?xdp.frags")
+int length(struct xdp_md *ctx)
+{
+	return bpf_xdp_get_buff_len(ctx) ? XDP_PASS : XDP_DROP;
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
