@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import typing as t
 
@@ -16,6 +17,7 @@ Result = t.Dict[str, t.Any]
 
 GRACE_SECONDS = 60  # beyond rollback_after, for a host that has taken a change back to be within reach again
 RETRY_SECONDS = 1
+LINK = r"link \d+"  # one that was put back is another link
 
 
 class ActionModule(ActionBase):
@@ -55,11 +57,12 @@ class ActionModule(ActionBase):
             return
         result.pop("diff", None)
         now = answer["xdp"]
-        carries = "as before" if now == before else f"and before: {_list(before)}"
+        same = re.sub(LINK, "", _list(now)) == re.sub(LINK, "", _list(before))
+        carries = f"what it did before: {_list(now)}" if same else f"{_list(now)} (before: {_list(before)})"
         msg = (
             f"{', '.join(before)} changed, but the host was not reached over a new connection within {seconds} s"
             f" (rollback_after), and has taken the change back ({answer['msg']})."
-            f" It is within reach again, and carries, {carries}: {_list(now)}"
+            f" It is within reach again, and carries {carries}"
         )
         if result.get("failed"):
             msg = f"{result['msg']} {msg}"

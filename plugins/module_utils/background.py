@@ -21,6 +21,7 @@ def fork_into_background(work: t.Callable[[], None], stop_at_sigterm: bool = Fal
         return child
     try:
         os.setsid()
+        os.chdir("/")
         for number in (signal.SIGHUP, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.default_int_handler if stop_at_sigterm else signal.SIG_IGN)

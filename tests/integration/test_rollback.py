@@ -266,7 +266,7 @@ def test_a_host_that_is_not_reached_again(fleet: Fleet, compiled: Compiled) -> N
     assert len(said) == 2
     for words in said:
         assert "was not reached over a new connection within 3 s (rollback_after)" in words
-        assert "and carries, as before: eth0: no XDP program" in words
+        assert "and carries what it did before: eth0: no XDP program" in words
     assert text.count('"confirmed": false') == 2
     for host in fleet.hosts:
         assert host.xdp("eth0") is None

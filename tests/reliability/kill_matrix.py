@@ -45,7 +45,8 @@ CHANGES = {
     "fchmod": "",
     "bind": r"AF_UNIX",
 }
-MADE_BY_ANSIBLE = re.compile(r"/\.ansible/tmp|ansible-moduletmp|/tmp/ansible")  # its folder for a task, on every host
+# The folder of a task, and what Python writes to find one: on every host, and Ansible's to tidy up.
+MADE_BY_ANSIBLE = re.compile(r"/\.ansible/tmp|ansible-moduletmp|/tmp/(ansible|\w{8}[>\"])")
 
 
 class Point(t.NamedTuple):
