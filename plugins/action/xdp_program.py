@@ -17,6 +17,8 @@ Result = t.Dict[str, t.Any]
 
 GRACE_SECONDS = 60  # beyond rollback_after, for a host that has taken a change back to be within reach again
 RETRY_SECONDS = 1
+# What ssh says of a connection that it had and lost. Any other failure is that of a host which was not reached at all.
+BROKEN = r"closed by remote host|[Cc]onnection to \S+ closed|[Cc]onnection reset|[Bb]roken pipe|not responding"
 LINK = r"link \d+"  # one that was put back is another link
 
 
@@ -33,7 +35,7 @@ class ActionModule(ActionBase):
         try:
             result.update(self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
         except AnsibleConnectionFailure as error:
-            if not seconds:
+            if not seconds or not re.search(BROKEN, str(error)):
                 raise
             return {**result, **self._lost(seconds, error, task_vars)}
         provisional = result.pop("provisional", None)

@@ -40,8 +40,10 @@ def hold(seconds: float, keep: t.Callable[[], Answer], take_back: t.Callable[[],
     token = os.urandom(8).hex()
     with socket.socket(socket.AF_UNIX) as listening:
         umask = os.umask(0o177)
-        listening.bind(f"{PROVISIONAL}/{token}")
-        os.umask(umask)
+        try:
+            listening.bind(f"{PROVISIONAL}/{token}")
+        finally:
+            os.umask(umask)
         listening.listen(4)
         fork_into_background(lambda: _Holder(listening, token, seconds).run(keep, take_back), stop_at_sigterm=True)
     return token

@@ -253,20 +253,40 @@ def test_a_role_that_asks_for_it(fleet: Fleet) -> None:
     assert not HOLDERS.exists()
 
 
-def test_a_host_that_is_not_reached_again(fleet: Fleet, compiled: Compiled) -> None:
-    """By a connection that fails when it is made anew, until the change has been taken back."""
+def cut(fleet: Fleet, compiled: Compiled, **env: str) -> t.List[str]:
+    """Drop every packet, over connections that fail for six seconds when they are made anew; what the hosts say."""
     words = f'{{"object": "{compiled("counter", VERSION=0)}", "interfaces": ["eth0"], "rollback_after": 3}}'
     text = fleet.run(
         "ansible",
         *("fleet", "-e", "ansible_connection=cut_netns", "-m", "ebpf.fleet.xdp_program", "-a", words),
         fails=True,
-        env={"ANSIBLE_CONNECTION_PLUGINS": str(CONNECTIONS), "CUT_SECONDS": "6"},
+        env={"ANSIBLE_CONNECTION_PLUGINS": str(CONNECTIONS), "CUT_SECONDS": "6", **env},
     )
-    said = re.findall(r'"msg": "(.*)"', text)
-    assert len(said) == 2
-    for words in said:
-        assert "was not reached over a new connection within 3 s (rollback_after)" in words
-        assert "and carries what it did before: eth0: no XDP program" in words
     assert text.count('"confirmed": false') == 2
     for host in fleet.hosts:
         assert host.xdp("eth0") is None
+    said = re.findall(r'"msg": "(.*)"', text)
+    assert len(said) == 2
+    return said
+
+
+def test_a_host_that_is_not_reached_again(fleet: Fleet, compiled: Compiled) -> None:
+    for words in cut(fleet, compiled):
+        assert "was not reached over a new connection within 3 s (rollback_after)" in words
+        assert "and carries what it did before: eth0: no XDP program" in words
+
+
+def test_a_connection_that_breaks_before_the_result_comes(fleet: Fleet, compiled: Compiled) -> None:
+    for words in cut(fleet, compiled, CUT_BREAKS="1"):
+        assert "the connection broke while the change was made" in words
+        assert "The host is within reach again, and carries: eth0: no XDP program" in words
+
+
+def test_a_host_that_was_not_reached_at_all(fleet: Fleet, compiled: Compiled) -> None:
+    began = time.monotonic()
+    words = f'{{"object": "{compiled("counter")}", "interfaces": ["eth0"], "rollback_after": 600}}'
+    text = fleet.run(
+        "ansible", "fleet", "-e", "ansible_host=none", "-m", "ebpf.fleet.xdp_program", "-a", words, fails=True
+    )
+    assert text.count("UNREACHABLE!") == 2
+    assert time.monotonic() - began < 300, "nobody waits for a host that has not been changed"

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ebpf.fleet.netns, which is cut when it is reset, and mended CUT_SECONDS later."""
+"""ebpf.fleet.netns, which is cut when it is reset, or after the first command, and mended CUT_SECONDS later."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ author: ebpf.fleet contributors (@ebpf-fleet)
 short_description: The connection netns, cut
 description:
   - Fails for as many seconds as the environment variable C(CUT_SECONDS) says, from the first reset on.
+  - With C(CUT_BREAKS) the first command is done, but its result does not come, and the connection breaks then.
 options:
   netns:
     description: Name of the network namespace.
@@ -45,13 +46,20 @@ class Connection(Netns):
     _mended: t.Optional[float] = None
 
     def reset(self) -> None:
+        self._cut()
+        super().reset()
+
+    def _cut(self) -> None:
         if self._mended is None:
             self._mended = time.monotonic() + float(os.environ["CUT_SECONDS"])
-        super().reset()
 
     def exec_command(
         self, cmd: str, in_data: t.Optional[bytes] = None, sudoable: bool = True
     ) -> t.Tuple[int, bytes, bytes]:
         if self._mended and time.monotonic() < self._mended:
-            raise AnsibleConnectionFailure("cut")
-        return super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
+            raise AnsibleConnectionFailure("ssh: connect to host: cut")
+        done = super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
+        if in_data and not self._mended and "CUT_BREAKS" in os.environ:
+            self._cut()
+            raise AnsibleConnectionFailure(f"Shared connection to {self.get_option('netns')} closed.")
+        return done
