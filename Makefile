@@ -6,6 +6,7 @@ export PATH := $(CURDIR)/build/venv/bin:$(PATH):/usr/sbin:/sbin
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PYTHONDONTWRITEBYTECODE := 1
 collection := build/collections/ansible_collections/ebpf/fleet
+record := $(if $(RECORD),--record)
 reliability := build/collections:tests/integration:tests/reliability
 
 demo: setup-demo
@@ -50,12 +51,13 @@ molecule: setup-molecule
 	$(SUDO) tools/molecule.sh $(SCENARIOS)
 
 # Each task killed at each of its calls, and run again; a line for each. `make test-kill SCENARIOS="upgrade"` does one.
+# With RECORD=1, this and test-fuzz keep their figures for docs/reliability.md, into which `make figures` puts them.
 test-kill: setup-test
-	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/kill_matrix.py $(if $(SCENARIOS),"$(SCENARIOS)")
+	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/kill_matrix.py $(record) $(if $(SCENARIOS),"$(SCENARIOS)")
 
 # Thousands of damaged objects and senseless options.
 test-fuzz: setup-test
-	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/fuzz.py $(if $(SEED),--seed $(SEED))
+	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/fuzz.py $(record) $(if $(SEED),--seed $(SEED))
 
 # The modules on other kernels, in qemu, and docs/kernels.md. `make test-kernels KERNELS="5.10 6.1"` runs some.
 test-kernels: setup-kernels

@@ -1,15 +1,17 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""kill_matrix.py [SCENARIO...]: kill -9 a module at each call that changes something, run it again, and look.
+"""kill_matrix.py [--record] [SCENARIO...]: kill -9 a module at each call that changes something, and run it again.
 
 strace lists what an undisturbed run asks the kernel to change: BPF objects, pins, links, files. Then the task is
 done once for each of these calls, from the same start, and killed as it makes that call. (Between two of them
 nothing changes, so a kill there is a kill at the second.) The task is then run again, and must end in the wanted
-state, whole, with the counts that were there and with nothing left over. `make test-kill` runs it.
+state, whole, with the counts that were there and with nothing left over. `make test-kill` runs it; --record keeps
+the figures of a run that passed for docs/reliability.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import contextlib
 import json
@@ -320,6 +322,10 @@ class Bench:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--record", action="store_true")
+    parser.add_argument("scenario", nargs="*")
+    given = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="ebpf-kill", dir="/run"))
     host = Host(f"ebpf-kill-{os.getpid()}")
     rows: t.List[t.Tuple[str, str, int, str, str]] = []
@@ -329,7 +335,7 @@ def main() -> int:
             bench = Bench(host, warm, folder)
             sh("bpftool", "prog", "load", folder / "1.o", bench.foreign)
             for scenario in bench.scenarios():
-                if sys.argv[1:] and scenario.name not in sys.argv[1:]:
+                if given.scenario and scenario.name not in given.scenario:
                     continue
                 for point, wrong in bench.run(scenario):
                     rows.append((scenario.name, point.call, point.number, point.what, wrong))
@@ -343,7 +349,7 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     failed = [row for row in rows if row[-1]]
     print(f"{time.monotonic() - began:.0f} s")
-    if not failed and not sys.argv[1:]:
+    if given.record and not failed and not given.scenario:
         points: t.Dict[str, int] = {}
         for row in rows:
             points[row[0]] = points.get(row[0], 0) + 1
