@@ -23,7 +23,7 @@ Compiled = t.Callable[..., str]
 Options = t.Dict[str, t.Any]
 HOLDERS = pathlib.Path("/run/ebpf_fleet/provisional")
 BOTH = ["eth0", "eth0.10"]
-LONG = 60
+LONG, SHORT = 60, 3  # seconds: longer than a test takes to confirm, and than it takes to look
 CONNECTIONS = pathlib.Path(__file__).parent / "connection"
 
 
@@ -96,7 +96,7 @@ def counting(host: Host, compiled: Compiled) -> Options:
     """Options of a counter that has counted 10 packets on eth0; to be upgraded to one that drops."""
     host.ok("xdp_program", object=compiled("counter", VERSION=1), interfaces=BOTH)
     host.send("eth0", 10)
-    return {"object": compiled("counter", VERSION=0), "interfaces": BOTH, "rollback_after": 1}
+    return {"object": compiled("counter", VERSION=0), "interfaces": BOTH, "rollback_after": SHORT}
 
 
 CHANGES: t.Dict[str, t.Tuple[Options, str]] = {
@@ -129,7 +129,7 @@ def test_a_first_attachment_leaves_nothing(host: Host, compiled: Compiled, tmp_p
     path = tmp_path / "new" / "x.bpf.o"
     path.parent.mkdir()
     content = base64.b64encode(pathlib.Path(compiled("packet_count")).read_bytes()).decode()
-    host.ok("xdp_program", object=str(path), content=content, interfaces=BOTH, rollback_after=1)
+    host.ok("xdp_program", object=str(path), content=content, interfaces=BOTH, rollback_after=SHORT)
     assert path.exists() and host.xdp("eth0.10")
     over(host)
     assert host.state() == before
@@ -142,7 +142,7 @@ def test_the_old_object_file_is_back(host: Host, compiled: Compiled, tmp_path: p
     path.write_bytes(old)
     path.chmod(0o640)
     content = base64.b64encode(pathlib.Path(compiled("counter", VERSION=2)).read_bytes()).decode()
-    host.ok("xdp_program", object=str(path), content=content, interfaces=["eth0"], rollback_after=1)
+    host.ok("xdp_program", object=str(path), content=content, interfaces=["eth0"], rollback_after=SHORT)
     assert path.read_bytes() != old
     over(host)
     assert path.read_bytes() == old and path.stat().st_mode & 0o777 == 0o640
@@ -155,7 +155,7 @@ def test_anothers_program_is_back(host: Host, compiled: Compiled) -> None:
         host.enter("bpftool", "net", "attach", "xdp", "pinned", f"{host.pins}-foreign", "dev", "eth0")
         before = host.state()
         options = {"object": compiled("packet_count"), "interfaces": ["eth0"], "on_conflict": "replace"}
-        done = host.ok("xdp_program", rollback_after=1, **options)
+        done = host.ok("xdp_program", rollback_after=SHORT, **options)
         assert "by netlink" in done["provisional"]["before"]["eth0"][0]
         assert host.state() != before
         over(host)

@@ -292,13 +292,19 @@ class Bench:
         if again.get("changed"):
             raise AssertionError(f"it is not settled: {again.get('steps') or again.get('reasons')}")
 
-    def judge(self, scenario: Scenario, point: Point, wanted: t.Any) -> str:
-        """Kill at a point, run again; returns what is wrong, or nothing."""
+    def killed(self, scenario: Scenario, point: Point) -> bool:
         self.begin(scenario)
         kill = f"--inject={point.call}:signal=SIGKILL:when={point.number}"
         output = self.folder / "killed"
-        self.disturbed(scenario, self.strace(f"--output={output}", kill))
-        if "killed by SIGKILL" not in output.read_text(errors="replace"):
+        output.write_text("")
+        with contextlib.suppress(FileNotFoundError):  # of the process that strace was to come to
+            self.disturbed(scenario, self.strace(f"--output={output}", kill))
+        return "killed by SIGKILL" in output.read_text(errors="replace")
+
+    def judge(self, scenario: Scenario, point: Point, wanted: t.Any) -> str:
+        """Kill at a point, run again; returns what is wrong, or nothing."""
+        # Twice: a holder whose time is over before strace has come to it is not killed, on a busy machine.
+        if not self.killed(scenario, point) and not self.killed(scenario, point):
             return "it was not killed there: the runs are not alike"
         try:
             self.settle(scenario)
