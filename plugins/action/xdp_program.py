@@ -9,16 +9,19 @@ import re
 import time
 import typing as t
 
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.common.validation import check_type_int
 from ansible.plugins.action import ActionBase
 from ansible.plugins.connection import ConnectionBase
 
 Result = t.Dict[str, t.Any]
 
-GRACE_SECONDS = 60  # beyond rollback_after, for a host that has taken a change back to be within reach again
+# Beyond rollback_after: for a run that waits for its turn, and for a host to be within reach again.
+GRACE_SECONDS = 180
 RETRY_SECONDS = 1
 # What ssh says of a connection that it had and lost. Any other failure is that of a host which was not reached at all.
-BROKEN = r"closed by remote host|[Cc]onnection to \S+ closed|[Cc]onnection reset|[Bb]roken pipe|not responding"
+BROKEN = r"[Cc]onnection to \S+ closed|[Cc]onnection reset|[Bb]roken pipe|not responding|Read from remote host"
+NOT_MADE = r"_exchange_identification|banner exchange|connect to host"
 LINK = r"link \d+"  # one that was put back is another link
 
 
@@ -35,7 +38,7 @@ class ActionModule(ActionBase):
         try:
             result.update(self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
         except AnsibleConnectionFailure as error:
-            if not seconds or not re.search(BROKEN, str(error)):
+            if not seconds or re.search(NOT_MADE, str(error)) or not re.search(BROKEN, str(error)):
                 raise
             return {**result, **self._lost(seconds, error, task_vars)}
         provisional = result.pop("provisional", None)
@@ -45,26 +48,28 @@ class ActionModule(ActionBase):
 
     def _rollback_after(self) -> int:
         try:
-            return 0 if self._task.check_mode else int(self._task.args.get("rollback_after") or 0)
-        except (TypeError, ValueError):  # the module says what is wrong with it
+            return 0 if self._task.check_mode else t.cast(int, check_type_int(self._task.args.get("rollback_after", 0)))
+        except TypeError:  # the module says what is wrong with it
             return 0
 
     def _settle(self, result: Result, provisional: Result, seconds: int, task_vars: t.Optional[Result]) -> None:
         """Confirm the change. The host may have taken it back before its result came here."""
         before = provisional["before"]
         answer = self._confirm(provisional["token"], list(before), seconds, task_vars)
-        result["confirmed"] = "attachments" in answer
+        now = answer["xdp"]
+        # With nobody left to take it back: the answer to an earlier confirmation did not come here.
+        lasts = _alike(now, provisional["after"]) and not _alike(now, before)
+        result["confirmed"] = "attachments" in answer or lasts
         if result["confirmed"]:
-            result["attachments"] = answer["attachments"]
+            result["attachments"] = answer.get("attachments", result["attachments"])
             return
         result.pop("diff", None)
-        now = answer["xdp"]
-        same = re.sub(LINK, "", _list(now)) == re.sub(LINK, "", _list(before))
-        carries = f"what it did before: {_list(now)}" if same else f"{_list(now)} (before: {_list(before)})"
+        carries = (
+            f"what it did before: {_list(now)}" if _alike(now, before) else f"{_list(now)} (before: {_list(before)})"
+        )
         msg = (
-            f"{', '.join(before)} changed, but the host was not reached over a new connection within {seconds} s"
-            f" (rollback_after), and has taken the change back ({answer['msg']})."
-            f" It is within reach again, and carries {carries}"
+            f"the change of {', '.join(before)} was not confirmed over a new connection within {seconds} s"
+            f" (rollback_after): {answer['msg']}. The host is within reach again, and carries {carries}"
         )
         if result.get("failed"):
             msg = f"{result['msg']} {msg}"
@@ -72,17 +77,16 @@ class ActionModule(ActionBase):
 
     def _lost(self, seconds: int, error: AnsibleConnectionFailure, task_vars: t.Optional[Result]) -> Result:
         """The connection broke before the module's result came: tell what the host is left with."""
-        time.sleep(seconds)  # which change it was, and whether it waits, is not known here
         names = self._task.args.get("interfaces") or []
-        interfaces = names if isinstance(names, list) else str(names).split(",")
-        answer = self._confirm("0", interfaces, seconds, task_vars)
+        interfaces = [name.strip() for name in (names if isinstance(names, list) else str(names).split(","))]
+        answer = self._confirm("0", interfaces, seconds, task_vars)  # no change has this token: it only looks
         return {
             "failed": True,
             "confirmed": False,
             "xdp": answer["xdp"],
             "msg": (
-                f"the connection broke while the change was made ({error}). A change that was not confirmed within"
-                f" {seconds} s (rollback_after) has been taken back. The host is within reach again, and carries:"
+                f"the connection broke while the change was made ({error}), so it was not confirmed, and the host takes"
+                f" it back after {seconds} s (rollback_after). The host is within reach again, and carries"
                 f" {_list(answer['xdp'])}"
             ),
         }
@@ -90,11 +94,12 @@ class ActionModule(ActionBase):
     def _confirm(self, token: str, interfaces: t.List[str], seconds: int, task_vars: t.Optional[Result]) -> Result:
         """The answer of xdp_confirm, over a connection that was made for it.
 
-        Raises AnsibleConnectionFailure where the host stays out of reach even when it must have taken the change back.
+        Raises AnsibleActionFail where the host stays out of reach even when it must have taken the change back: to be
+        unreachable would not stop a rollout.
         """
         deadline = time.monotonic() + seconds + GRACE_SECONDS
         while True:
-            said = ""
+            what = "the host is out of reach"
             try:
                 self._reset_connection()
                 answer: Result = self._execute_module(
@@ -102,13 +107,14 @@ class ActionModule(ActionBase):
                 )
                 if "xdp" in answer:
                     return answer
-                said = str(answer.get("msg"))
-            except AnsibleConnectionFailure as error:
+                what, said = "the host is within reach, but does not confirm", str(answer.get("msg"))
+            except AnsibleError as error:
                 said = str(error)
             if time.monotonic() > deadline:
-                raise AnsibleConnectionFailure(
-                    f"the host is out of reach since a change of its XDP programs, though it takes that back by itself"
-                    f" after {seconds} s (rollback_after): {said}"
+                self._cleanup_remote_tmp = False  # over a connection that is not there
+                raise AnsibleActionFail(
+                    f"{what} since a change of its XDP programs, which it takes back by itself after {seconds} s"
+                    f" (rollback_after): {said}"
                 )
             time.sleep(RETRY_SECONDS)
 
@@ -121,3 +127,7 @@ class ActionModule(ActionBase):
 
 def _list(xdp: t.Mapping[str, t.Sequence[str]]) -> str:
     return "; ".join(f"{name}: {' and '.join(programs) or 'no XDP program'}" for name, programs in xdp.items())
+
+
+def _alike(one: t.Mapping[str, t.Sequence[str]], two: t.Mapping[str, t.Sequence[str]]) -> bool:
+    return re.sub(LINK, "", _list(one)) == re.sub(LINK, "", _list(two))

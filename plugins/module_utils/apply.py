@@ -32,14 +32,12 @@ class Applier:
     With `provisional`, new links are pinned only by keep(): until then nobody but this process holds them.
     """
 
-    def __init__(
-        self, lib: Libbpf, name: str, image: Image, warn: t.Callable[[str], None], provisional: bool = False
-    ) -> None:
+    def __init__(self, lib: Libbpf, name: str, image: Image, warn: t.Callable[[str], None]) -> None:
         self.lib = lib
         self.name = name
         self.image = image
         self.warn = warn
-        self.provisional = provisional
+        self.provisional = False
         self._unpinned: t.List[t.Tuple[int, str]] = []
         self._held = contextlib.ExitStack()
         self._undo = contextlib.ExitStack()
@@ -95,7 +93,7 @@ class Applier:
         _close(self._undo, why)
 
     def keep(self) -> None:
-        """Pin the links that were made provisionally. Raises OSError, with none of them lost."""
+        """Pin the links that were made provisionally. Raises OSError where that fails, with none of them lost."""
         for link, path in self._unpinned:
             self._replace_pin(link, path)
 

@@ -9,22 +9,25 @@ import os
 import signal
 import typing as t
 
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
-def fork_into_background(work: t.Callable[[], None], stop_at_sigterm: bool = False) -> int:
-    """Fork a child that does `work` and ends; returns its process id.
 
-    A signal to the parent's process group does not reach it. With stop_at_sigterm a SIGTERM of its own raises
-    KeyboardInterrupt in `work`, otherwise it is ignored. The child ends with 0, or with 1 if `work` raised.
+def fork_into_background(work: t.Callable[[], None]) -> int:
+    """Fork a child that does `work` and ends, with 1 if that raised; returns its process id.
+
+    Signals that end a process group, a terminal's hang-up among them, do not reach it, nor does a SIGTERM of its own.
     """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # not in the moment before it ignores them
     child = os.fork()
     if child:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return child
     try:
         os.setsid()
         os.chdir("/")
-        for number in (signal.SIGHUP, signal.SIGINT):
+        for number in ENDING:
             signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.default_int_handler if stop_at_sigterm else signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         nothing = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(nothing, fd)  # or whoever waits for the parent's output would wait for ours

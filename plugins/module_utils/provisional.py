@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A change that the host takes back by itself, unless it is confirmed in time.
 
-Between the two a holder has it: a child of the module that made the change. Nothing else holds a link that is
-new, so if the holder ends in whatever way, the kernel takes that program off. It also keeps the lock on bpffs,
-so that nobody builds on what may not last.
+The holder makes it: a child of the module, which neither the module's end nor that of its connection reaches. Nothing
+else holds a link that is new, so if the holder ends in whatever way, the kernel takes that program off. It also keeps
+the lock on bpffs, so that nobody builds on what may not last.
 """
 
 from __future__ import annotations
@@ -30,11 +30,21 @@ PEER_SECONDS = 10.0  # for a peer to say why it has come
 Answer = t.Dict[str, t.Any]
 
 
-def hold(seconds: float, keep: t.Callable[[], Answer], take_back: t.Callable[[], None]) -> str:
-    """Start a holder; returns the token with which confirm() reaches it.
+class Change(t.NamedTuple):
+    """make() and keep() return what is to be told, and raise FleetError; make() has then changed nothing.
 
-    Confirmed, it calls keep(), whose answer goes to the confirmer. Else, or if keep() raises OSError or
-    FleetError, it calls take_back(), which may raise FleetError.
+    take_back() raises FleetError where it cannot be done.
+    """
+
+    make: t.Callable[[], Answer]
+    keep: t.Callable[[], Answer]
+    take_back: t.Callable[[], None]
+
+
+def hold(seconds: float, change: Change) -> t.Tuple[str, Answer]:
+    """Have a holder make the change; returns the token with which confirm() reaches it, and what make() has returned.
+
+    Raises FleetError, as make() has, or where the holder has ended before the change was made.
     """
     make_folder(PROVISIONAL)
     token = os.urandom(8).hex()
@@ -45,79 +55,121 @@ def hold(seconds: float, keep: t.Callable[[], Answer], take_back: t.Callable[[],
         finally:
             os.umask(umask)
         listening.listen(4)
-        fork_into_background(lambda: _Holder(listening, token, seconds).run(keep, take_back), stop_at_sigterm=True)
-    return token
+        reading, writing = os.pipe()
+        fork_into_background(lambda: _Holder(listening, token, seconds, change).run(writing))
+        os.close(writing)
+        with open(reading, "rb") as report:
+            text = report.read()
+    if not text:
+        raise FleetError("the process that was to make the change was killed; run again")
+    answer: Answer = json.loads(text)
+    if "error" in answer:
+        raise FleetError(answer["error"])
+    return token, answer
 
 
 def confirm(token: str) -> Answer:
     """Make a change last; returns what its keep() has returned. Raises FleetError where it is not there to be kept."""
-    gone = FleetError(
-        f"no provisional change {token} waits on this host any more: its time was over, or its holder was ended"
-    )
     with socket.socket(socket.AF_UNIX) as peer:
         try:
             peer.connect(f"{PROVISIONAL}/{token}")
+        except ConnectionRefusedError as error:
+            raise FleetError(
+                "the process that held the change was killed: the kernel has taken a new program off by itself, and"
+                " what has replaced another stays; run again"
+            ) from error
         except OSError as error:
-            raise gone from error
+            raise FleetError(f"no provisional change {token} waits on this host any more") from error
         peer.sendall(CONFIRM)
         text = b""
-        while True:
-            more = peer.recv(65536)
-            if not more:
-                break
-            text += more
+        with contextlib.suppress(ConnectionResetError):
+            while True:
+                more = peer.recv(65536)
+                if not more:
+                    break
+                text += more
     if not text:
-        raise gone
+        raise FleetError(f"the provisional change {token} was settled while it was to be confirmed")
     answer: Answer = json.loads(text)
     if "error" in answer:
-        raise FleetError(f"{answer['error']}; the provisional change was taken back")
+        raise FleetError(answer["error"])
     return answer
 
 
 class _Holder:
-    def __init__(self, listening: socket.socket, token: str, seconds: float) -> None:
+    def __init__(self, listening: socket.socket, token: str, seconds: float, change: Change) -> None:
         self._listening = listening
         self._path = f"{PROVISIONAL}/{token}"
         self._seconds = seconds
+        self._change = change
 
-    def run(self, keep: t.Callable[[], Answer], take_back: t.Callable[[], None]) -> None:
+    def run(self, report: int) -> None:
+        """`report`: a pipe to the module, which waits for what make() returns."""
         syslog.openlog("ebpf.fleet", 0, syslog.LOG_DAEMON)
-        why = f"no confirmation within {self._seconds:g} s"
         try:
-            peer = self._wait()
-        except KeyboardInterrupt:
-            peer, why = None, "ended by SIGTERM"
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            made = self._change.make()
+        except FleetError as error:
+            self._end()
+            self._tell(report, {"error": str(error)})
+            return
+        self._tell(report, made)
+        peer, why = self._wait()
         answer: Answer = {}
         if peer:
             try:
-                answer = keep()
+                answer = self._change.keep()
             except (OSError, FleetError) as error:
-                answer, why = {"error": str(error)}, str(error)
-        if not peer or "error" in answer:
-            try:
-                take_back()
-                syslog.syslog(syslog.LOG_WARNING, f"{why}: a change of XDP programs was taken back")
-            except FleetError as error:
-                syslog.syslog(syslog.LOG_ERR, f"{why}: a change of XDP programs was to be taken back: {error}")
-                answer = {"error": f"{why}; {error}"}
-        os.unlink(self._path)
-        remove_empty(PROVISIONAL, RECORDS)
+                why = f"it could not be made to last: {error}"
+        if not answer:
+            why = self._take_back(why)
+            answer = {"error": why}
+        self._end()
         if peer:
             with contextlib.suppress(OSError):  # it has not waited for the answer
                 peer.sendall(json.dumps(answer).encode())
 
-    def _wait(self) -> t.Optional[socket.socket]:
-        """Who confirms, None if nobody does in time. One that comes and says nothing only asks if we live."""
+    def _take_back(self, why: str) -> str:
+        try:
+            self._change.take_back()
+        except FleetError as error:
+            syslog.syslog(syslog.LOG_ERR, f"a change of XDP programs was to be taken back ({why}): {error}")
+            return f"{why}; {error}"
+        syslog.syslog(syslog.LOG_WARNING, f"a change of XDP programs was taken back: {why}")
+        return f"{why}; the change was taken back"
+
+    @staticmethod
+    def _tell(report: int, what: Answer) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the module was killed meanwhile
+            os.write(report, json.dumps(what).encode())
+        os.close(report)
+
+    def _end(self) -> None:
+        os.unlink(self._path)
+        remove_empty(PROVISIONAL, RECORDS)
+
+    def _wait(self) -> t.Tuple[t.Optional[socket.socket], str]:
+        """Who confirms; or, if nobody does in time, None and why.
+
+        One that comes and says nothing only asks if we live. SIGTERM is the end of the waiting.
+        """
+        asleep, awake = os.pipe()
+        os.set_blocking(awake, False)
+        signal.set_wakeup_fd(awake)
+        signal.signal(signal.SIGTERM, lambda *_signal: None)
         deadline = time.monotonic() + self._seconds
-        while select.select([self._listening], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            ready = select.select([self._listening.fileno(), asleep], [], [], left)[0]
+            if not ready:
+                return None, f"it was not confirmed within {self._seconds:g} s"
+            if asleep in ready:
+                return None, "its holder was ended by SIGTERM"
             peer = self._listening.accept()[0]
             peer.settimeout(PEER_SECONDS)
             with contextlib.suppress(OSError):
                 if peer.recv(len(CONFIRM), socket.MSG_WAITALL) == CONFIRM:
-                    return peer
+                    return peer, ""
             peer.close()
-        return None
 
 
 def sweep() -> None:

@@ -37,17 +37,25 @@ class Request(t.NamedTuple):
     rollback_after: int = 0
 
 
+class Provisional(t.NamedTuple):
+    """The token with which to confirm it, and what has run on each interface before and after, in words."""
+
+    token: str
+    before: t.Dict[str, t.List[str]]
+    after: t.Dict[str, t.List[str]]
+
+
 class Outcome(t.NamedTuple):
     """What was done, or in check mode would be. `errors` by interface, when the others were done all the same.
 
-    `token` of a provisional change, to confirm it with.
+    provisional: a change that is still to be confirmed.
     """
 
     plans: t.Tuple[Plan, ...]
     attachments: t.List[t.Dict[str, t.Any]]
     errors: t.Dict[str, str]
     mounts: bool
-    token: t.Optional[str] = None
+    provisional: t.Optional[Provisional] = None
 
 
 def change(
@@ -65,7 +73,7 @@ def change(
             with pins.lock():
                 if not pins.is_mounted(request.root):  # another run has done it meanwhile
                     pins.mount("bpf", pins.BPFFS)
-    token = None
+    provisional = None
     after: t.Dict[str, Seen] = {}
     # Another run's change may be provisional for as long as ours would be.
     patience = pins.LOCK_SECONDS + request.rollback_after
@@ -76,15 +84,15 @@ def change(
                 from .provisional import sweep
 
                 sweep()
-            token = _apply(lib, request, image, plans, errors, warn, file)
+            provisional = _apply(lib, request, image, plans, errors, warn, file)
             if request.wanted.state == "absent":  # folders that a run which was killed has left empty
                 pins.remove_empty(f"{request.root}/{request.wanted.name}", request.root)
-            after = {} if token else _look(lib, plans)
+            after = {} if provisional else _look(lib, plans)
     for each in plans:
         for warning in each.warnings:
             warn(warning)
     done = tuple(p for p in plans if p.seen.interface not in errors)
-    return Outcome(done, _attachments(request, plans, after, errors), errors, needs_mount, token)
+    return Outcome(done, _attachments(request, plans, after, errors), errors, needs_mount, provisional)
 
 
 def _look(lib: Libbpf, plans: t.Iterable[Plan]) -> t.Dict[str, Seen]:
@@ -132,41 +140,75 @@ def _apply(
     errors: t.Dict[str, str],
     warn: t.Callable[[str], None],
     file: t.Optional[ReplacedFile],
-) -> t.Optional[str]:
-    """Do what is planned, and add to `errors`. Returns the token of a change that is still to be confirmed."""
+) -> t.Optional[Provisional]:
+    """Do what is planned, and add to `errors`. Returns a change that is still to be confirmed."""
     if not any(each.steps for each in plans) and not (file and file.differs):
         return None
     from .apply import Applier  # here: a target compiles what it imports, and mostly nothing is to be done
 
-    provisional = request.rollback_after > 0
-    with Applier(lib, request.wanted.name, image, warn, provisional) as applier:
+    with Applier(lib, request.wanted.name, image, warn) as applier:
+        for each in plans:
+            _try(applier.prepare, each, errors, request.keep_going)
+        if request.rollback_after and any(changes_what_runs(p) for p in plans if p.seen.interface not in errors):
+            return _hold(lib, request, applier, plans, errors, file)
+        _commit(applier, request, plans, errors, file)
+        return None
+
+
+def _commit(
+    applier: Applier,
+    request: Request,
+    plans: t.Sequence[Plan],
+    errors: t.Dict[str, str],
+    file: t.Optional[ReplacedFile],
+) -> None:
+    try:
+        if file:
+            applier.replace(file)
+        for each in plans:
+            if each.seen.interface not in errors:
+                _try(applier.commit, each, errors, request.keep_going)
+    except BaseException as error:
         try:
-            for each in plans:
-                _try(applier.prepare, each, errors, request.keep_going)
-            if file:
-                applier.replace(file)
-            for each in plans:
-                if each.seen.interface not in errors:
-                    _try(applier.commit, each, errors, request.keep_going)
-            if provisional and any(changes_what_runs(each) for each in plans if each.seen.interface not in errors):
-                return _hold(lib, request, applier, plans, errors)
-            return None
-        except BaseException as error:
-            try:
-                applier.take_back()
-            except FleetError as second:
-                raise FleetError(f"{error}; {second}") from error
-            raise
+            applier.take_back()
+        except FleetError as second:
+            raise FleetError(f"{error}; {second}") from error
+        raise
 
 
-def _hold(lib: Libbpf, request: Request, applier: Applier, plans: t.Sequence[Plan], errors: t.Mapping[str, str]) -> str:
-    from .provisional import hold
+def _hold(
+    lib: Libbpf,
+    request: Request,
+    applier: Applier,
+    plans: t.Sequence[Plan],
+    errors: t.Dict[str, str],
+    file: t.Optional[ReplacedFile],
+) -> Provisional:
+    """Have the change made by a holder. What it adds to `errors`, and its warnings, come back from there."""
+    from .provisional import Change, hold
+
+    warn = applier.warn
+    warnings: t.List[str] = []
+    applier.warn, applier.provisional = warnings.append, True
+
+    def make() -> t.Dict[str, t.Any]:
+        _commit(applier, request, plans, errors, file)
+        return {"errors": errors, "warnings": warnings, "after": _running(_look(lib, plans).values())}
 
     def keep() -> t.Dict[str, t.Any]:
         applier.keep()
         return {"attachments": _attachments(request, plans, _look(lib, plans), errors)}
 
-    return hold(request.rollback_after, keep, lambda: applier.take_back("the change was not confirmed"))
+    change = Change(make, keep, lambda: applier.take_back("and it was to be put back as it was"))
+    token, made = hold(request.rollback_after, change)
+    errors.update(made["errors"])
+    for warning in made["warnings"]:
+        warn(warning)
+    return Provisional(token, _running(plan.seen for plan in plans), made["after"])
+
+
+def _running(seen: t.Iterable[Seen]) -> t.Dict[str, t.List[str]]:
+    return {each.interface: [str(hook) for hook in each.hooks] for each in seen}
 
 
 def _try(do: t.Callable[[Plan], None], planned: Plan, errors: t.Dict[str, str], keep_going: bool) -> None:

@@ -59,16 +59,16 @@ xdp:
       - XDP program 41 'packet_count' (tag 644ee9a75611c6d0), attached by link 12, native
 """
 
+import contextlib
 import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import entry, provisional
+from ..module_utils import entry, pins, provisional
 from ..module_utils.errors import FleetError
-from ..module_utils.libbpf import Libbpf
+from ..module_utils.libbpf import BpfError, Libbpf
 from ..module_utils.observe import find_interface, hooks
-from ..module_utils.pins import check_interface_name
 
 
 def main() -> None:
@@ -86,7 +86,7 @@ def main() -> None:
 def run(module: AnsibleModule) -> None:
     """Ends with the result of the module. Raises FleetError where an option cannot be used."""
     entry.require_root("confirming a change of XDP programs")
-    interfaces = [find_interface(check_interface_name(name))[0] for name in module.params["interfaces"]]
+    interfaces = [find_interface(pins.check_interface_name(name))[0] for name in module.params["interfaces"]]
     lib = entry.require_libbpf()
     answer: provisional.Answer = {}
     if not module.check_mode:
@@ -96,14 +96,22 @@ def run(module: AnsibleModule) -> None:
         try:
             answer = provisional.confirm(token)
         except FleetError as error:
-            module.fail_json(msg=str(error), xdp=what_runs(lib, interfaces))
+            with pins.lock():  # when nobody changes anything any more, of which this may have heard too early
+                xdp = what_runs(lib, interfaces)
+            module.fail_json(msg=str(error), xdp=xdp)
     module.exit_json(changed=False, xdp=what_runs(lib, interfaces), **answer)
 
 
 def what_runs(lib: Libbpf, interfaces: t.Iterable[str]) -> t.Dict[str, t.List[str]]:
     """A sentence for each program, by interface."""
-    indexes = {name: find_interface(name)[1] for name in interfaces}
-    return {name: [str(hook) for hook in hooks(lib, index)] if index else [] for name, index in indexes.items()}
+    found: t.Dict[str, t.List[str]] = {}
+    for name in interfaces:
+        index = find_interface(name)[1]
+        found[name] = []
+        if index:
+            with contextlib.suppress(BpfError):  # it is gone since
+                found[name] = [str(hook) for hook in hooks(lib, index)]
+    return found
 
 
 if __name__ == "__main__":

@@ -78,6 +78,9 @@ from ..module_utils.arrivals import Arrivals
 from ..module_utils.errors import FleetError
 from ..module_utils.observe import Seen, find_interface, observe_settled
 
+if t.TYPE_CHECKING:
+    from ..module_utils.libbpf import Libbpf
+
 SETTLE_SECONDS = 0.05  # between counter and stack lies a queue
 
 
@@ -116,32 +119,49 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         places = [pins.Place(root, name, each) for each in dict.fromkeys(asked)]
     seen = [observe_settled(lib, place) for place in places]
     with contextlib.ExitStack() as held:
+        outer = [readings(lib, seen)]
+        time.sleep(SETTLE_SECONDS)
         stacks = {each.interface: held.enter_context(Arrivals(each.interface)) for each in seen if each.ifindex}
-        before = {each.interface: counters.read(lib, each) for each in seen}
+        inner = [readings(lib, seen)]
         time.sleep(options["seconds"])
-        after = {each.interface: counters.read(lib, each) for each in seen}
+        inner.append(readings(lib, seen))
         time.sleep(SETTLE_SECONDS)
         arrived = {interface: stack.packets() for interface, stack in stacks.items()}
+        outer.append(readings(lib, seen))
     found: t.Dict[str, t.Dict[str, t.Optional[int]]] = {}
     wrong = [] if seen else [f"{name} is on no interface of this host: deploy it with ebpf.fleet.xdp_program"]
     for each in seen:
-        one, two = before[each.interface], after[each.interface]
-        counted = two.packets - one.packets if one and two else None
+        counted = growth(*(reading[each.interface] for reading in inner))
+        around = growth(*(reading[each.interface] for reading in outer))
         found[each.interface] = {"counted": counted, "arrived": arrived.get(each.interface)}
-        wrong += verdict(name, each, counted, arrived.get(each.interface))
+        wrong += verdict(name, each, counted, around, arrived.get(each.interface))
     idle = [interface for interface, both in found.items() if not any(both.values())]
     return {"changed": False, "interfaces": found, "idle": idle, "wrong": wrong}
 
 
-def verdict(name: str, seen: Seen, counted: t.Optional[int], arrived: t.Optional[int]) -> t.Iterator[str]:
-    """What is wrong on an interface, a sentence each. Pure."""
+def readings(lib: Libbpf, seen: t.Iterable[Seen]) -> t.Dict[str, t.Optional[counters.Reading]]:
+    return {each.interface: counters.read(lib, each) for each in seen}
+
+
+def growth(before: t.Optional[counters.Reading], after: t.Optional[counters.Reading]) -> t.Optional[int]:
+    return after.packets - before.packets if before and after else None
+
+
+def verdict(
+    name: str, seen: Seen, counted: t.Optional[int], around: t.Optional[int], arrived: t.Optional[int]
+) -> t.Iterator[str]:
+    """What is wrong on an interface, a sentence each. Pure.
+
+    What arrives is counted for a little longer than `counted` is, and `around` for longer still: a packet at the edge
+    of the time is missed by none that it would be held against.
+    """
     if arrived is None:
         yield f"there is no interface {seen.interface} on this host"
     elif not seen.attached:
         yield f"{name} is not attached to {seen.interface}"
     elif counted is None:
         yield f"{name} has no counters on {seen.interface}"
-    elif arrived and not counted:
+    elif arrived and not around:
         yield f"{arrived} packets arrived on {seen.interface}, and {name} has counted none"
     elif counted and not arrived:
         yield f"{name} has counted {counted} packets on {seen.interface}, and not one of them arrived behind it"

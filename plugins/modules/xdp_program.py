@@ -116,8 +116,8 @@ options:
         V(0) makes changes at once for good.
       - The task confirms it. It gives up its connection, comes back over a new one, and so shows that the host can
         still be reached. Where that fails, the task fails too, and says what runs on the interfaces.
-      - A new program is held by a small process on the host until then. If that process ends, the kernel takes the
-        program off. An upgrade puts the old program back into the link, and the counts go on.
+      - A small process on the host makes the change, and holds a new program until then. If that process ends, the
+        kernel takes the program off. An upgrade puts the old program back into the link, and the counts go on.
       - At most 3600. It plays no part in check mode, nor where nothing changes that runs on an interface. A task with
         C(async) cannot use it.
     type: int
@@ -237,6 +237,9 @@ provisional:
       type: str
     before:
       description: What ran on each interface before it, one sentence each.
+      type: dict
+    after:
+      description: What runs on each interface until it is taken back, one sentence each.
       type: dict
 confirmed:
   description:
@@ -404,9 +407,8 @@ def result_of(outcome: Outcome) -> t.Dict[str, t.Any]:
             },
         },
     }
-    if outcome.token:
-        before = {plan.seen.interface: list(map(str, plan.seen.hooks)) for plan in changed}
-        result["provisional"] = {"token": outcome.token, "before": before}
+    if outcome.provisional:
+        result["provisional"] = outcome.provisional._asdict()
     return result
 
 

@@ -107,6 +107,19 @@ def test_rolling_stops_at_the_first_batch_that_fails(fleet: Fleet) -> None:
     assert re.search(r"failed +one\"", text) and re.search(r"not yet +two\"", text)
 
 
+def test_a_batch_of_two_of_which_one_fails_is_the_last(tmp_path: pathlib.Path) -> None:
+    fleet = Fleet(tmp_path, ("one", "two", "three"))
+    try:
+        fleet.hosts[0].unplug("eth0.10")
+        text = fleet.play("deploy", "-e", "xdp_counter_serial=2", fails=True)
+        assert fleet.hosts[1].xdp("eth0") and fleet.hosts[2].xdp("eth0") is None
+        assert re.search(r"failed +one\"", text) and re.search(r"not yet +three\"", text)
+        assert re.search(r"[0-9a-f]{16} +two eth0, two eth0.10\"", text)
+        assert recap(text) == [("one", 0, 1), ("two", 2, 0)] or ("one", 1, 1) in recap(text)
+    finally:
+        fleet.close()
+
+
 def test_rolling_goes_on_to_the_end(fleet: Fleet) -> None:
     fleet.play("deploy", "--limit", "two", "-e", '{"xdp_counter_cflags": ["-mcpu=v2"]}')
     text = fleet.play("deploy", "-e", "xdp_counter_serial=1")
@@ -127,6 +140,7 @@ def test_a_counter_that_drops_stops_the_rolling(fleet: Fleet, compiled: t.Callab
         text = fleet.play("deploy", "-e", "xdp_counter_serial=1", *build, fails=True)
     assert "not one of them arrived behind it" in text
     assert one.xdp("eth0") and two.xdp("eth0") is None
+    assert re.search(r"[0-9a-f]{16} .failed. +one eth0, one eth0.10\"", text) and re.search(r"not yet +two\"", text)
 
 
 def test_two_controllers_at_once(fleet: Fleet) -> None:

@@ -19,6 +19,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,14 +61,14 @@ class Point(t.NamedTuple):
 
 
 class Scenario(t.NamedTuple):
-    """A task from a start. `holder`: it is the holder of its provisional change that is killed, when that is
-    confirmed (True) or its time is over (False), and `settled` is the task that is run afterwards."""
+    """A task from a start. `holder`: it is the holder of its provisional change that is killed, while it makes it
+    ("make"), is confirmed ("keep"), or its time is over ("take back"); `settled` is the task that is run afterwards."""
 
     name: str
     start: t.Sequence[Options]
     task: Options
     module: str = "xdp_program"
-    holder: t.Optional[bool] = None
+    holder: str = ""
     settled: t.Optional[Options] = None
     counts: t.Optional[int] = PACKETS
     foreign: bool = False
@@ -97,6 +98,21 @@ class Bench:
             text = base64.b64encode((self.folder / f"{version}.o").read_bytes()).decode()
             return counter(1, object=str(self.work / "x.bpf.o"), content=text)
 
+        def held(name: str, start: t.List[Options], more: Options, wanted: Options, counts: int) -> t.List[Scenario]:
+            task = counter(1, **more)
+            return [
+                Scenario(
+                    f"{name}, holder, {what}",
+                    start,
+                    {**task, "rollback_after": seconds},
+                    "xdp_program",
+                    what,
+                    wanted,
+                    counts,
+                )
+                for what, seconds in (("make", 1), ("keep", 30), ("take back", 2))
+            ]
+
         absent = {"state": "absent", "name": "counter"}
         built = {"src": str(self.work / "c.bpf.c"), "dest": str(self.work / "c.bpf.o"), "content": self.source}
         packet_count = counter(1, object=str(self.folder / "packet_count.bpf.o"))
@@ -114,42 +130,9 @@ class Bench:
             Scenario("remove", [counter(1)], absent, counts=None),
             Scenario("first attach, to be confirmed", [], counter(1, rollback_after=1), settled=counter(1), counts=0),
             Scenario("upgrade, to be confirmed", [counter(1)], counter(2, rollback_after=1), settled=counter(2)),
-            Scenario(
-                "first attach, holder, confirmed", [], counter(1, rollback_after=30), "xdp_program", True, counter(1), 0
-            ),
-            Scenario(
-                "first attach, holder, not confirmed",
-                [],
-                counter(1, rollback_after=2),
-                "xdp_program",
-                False,
-                counter(1),
-                0,
-            ),
-            Scenario(
-                "upgrade, holder, confirmed",
-                [counter(1)],
-                counter(2, rollback_after=30),
-                "xdp_program",
-                True,
-                counter(2),
-            ),
-            Scenario(
-                "upgrade, holder, not confirmed",
-                [counter(1)],
-                counter(2, rollback_after=2),
-                "xdp_program",
-                False,
-                counter(1),
-            ),
-            Scenario(
-                "another mode, holder, not confirmed",
-                [counter(1)],
-                counter(1, mode="generic", rollback_after=2),
-                "xdp_program",
-                False,
-                counter(1),
-            ),
+            *held("first attach", [], {}, counter(1), 0),
+            *held("upgrade", [counter(1)], {"object": counter(2)["object"]}, counter(2), PACKETS),
+            *held("another mode", [counter(1)], {"mode": "generic"}, counter(1, mode="generic"), PACKETS),
             Scenario("compile", [], built, "bpf_object", counts=None),
             Scenario("trace", [packet_count], traced, "xdp_counter_facts"),
         ]
@@ -175,19 +158,50 @@ class Bench:
 
     def disturbed(self, scenario: Scenario, wrap: t.Sequence[str]) -> None:
         """Run the task with strace around it, or around its holder."""
-        if scenario.holder is None:
-            process = self.host.start(scenario.module, wrap=wrap, **scenario.task)
-            process.communicate(timeout=60)
+        if scenario.holder == "make":
+            self.disturb_in_the_making(scenario, wrap)
+        elif scenario.holder:
+            done = self.warm.ok(scenario.module, **scenario.task)
+            (holder,) = self.holders()
+            with self.traced(wrap, holder):
+                if scenario.holder == "keep":
+                    self.warm.run("xdp_confirm", token=done["provisional"]["token"])
+                self.wait_for_holder()
+        else:
+            self.host.start(scenario.module, wrap=wrap, **scenario.task).communicate(timeout=60)
             self.wait_for_holder()
-            return
-        done = self.warm.ok(scenario.module, **scenario.task)
-        (holder,) = self.holders()
-        with subprocess.Popen([*wrap, "-p", str(holder)], stderr=subprocess.PIPE, text=True) as tracing:
-            self.wait_for_tracer(holder)
-            if scenario.holder:
-                self.warm.run("xdp_confirm", token=done["provisional"]["token"])
+
+    def disturb_in_the_making(self, scenario: Scenario, wrap: t.Sequence[str]) -> None:
+        """Stop the holder as it begins, and let it go on with strace around it."""
+        stop = ["strace", "-qq", "-f", "--output=/dev/null", "--trace=setsid", "--inject=setsid:signal=SIGSTOP"]
+        module = self.host.start(scenario.module, wrap=stop, **scenario.task)
+        deadline = time.monotonic() + 30
+        while not (holder := next((each for each in self.holders() if self.stopped(each)), 0)):
+            if time.monotonic() > deadline:
+                raise TimeoutError("no holder has begun")
+            time.sleep(0.005)
+        tracer = int(re.findall(r"TracerPid:\s+(\d+)", pathlib.Path(f"/proc/{holder}/status").read_text())[0])
+        os.kill(tracer, signal.SIGINT)  # it lets go of both, and the holder stays stopped
+        while f"TracerPid:\t{tracer}\n" in pathlib.Path(f"/proc/{holder}/status").read_text():
+            time.sleep(0.005)
+        with self.traced(wrap, holder):
+            os.kill(holder, signal.SIGCONT)
+            module.communicate(timeout=60)
             self.wait_for_holder()
+
+    @contextlib.contextmanager
+    def traced(self, wrap: t.Sequence[str], process: int) -> t.Iterator[None]:
+        with subprocess.Popen([*wrap, "-p", str(process)], stderr=subprocess.PIPE, text=True) as tracing:
+            while "TracerPid:\t0\n" in pathlib.Path(f"/proc/{process}/status").read_text():
+                time.sleep(0.005)
+            yield
             tracing.communicate(timeout=60)
+
+    @staticmethod
+    def stopped(process: int) -> bool:
+        with contextlib.suppress(OSError):
+            return pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] in "tT"
+        return False
 
     def holders(self) -> t.List[int]:
         """Process ids of the children of the warm Python that have left it, and of their like."""
@@ -208,11 +222,6 @@ class Bench:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"processes are left: {self.holders()}")
             time.sleep(0.01)
-
-    @staticmethod
-    def wait_for_tracer(process: int) -> None:
-        while "TracerPid:\t0\n" in pathlib.Path(f"/proc/{process}/status").read_text():
-            time.sleep(0.005)
 
     def points(self, scenario: Scenario) -> t.List[Point]:
         """The calls of an undisturbed run that change something, of the module's own process alone."""
