@@ -6,7 +6,7 @@ strace lists what an undisturbed run asks the kernel to change: BPF objects, pin
 done once for each of these calls, from the same start, and killed as it makes that call. (Between two of them
 nothing changes, so a kill there is a kill at the second.) The task is then run again, and must end in the wanted
 state, whole, with the counts that were there and with nothing left over. `make test-kill` runs it; --record keeps
-the figures of a run that passed for docs/reliability.md.
+the figures of a run that passed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import os
 import pathlib
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -61,8 +60,8 @@ class Point(t.NamedTuple):
 
 
 class Scenario(t.NamedTuple):
-    """A task from a start. `holder`: it is the holder of its provisional change that is killed, while it makes it
-    ("make"), is confirmed ("keep"), or its time is over ("take back"); `settled` is the task that is run afterwards."""
+    """A task from a start. `holder`: it is the holder of its provisional change that is killed, when that is
+    confirmed ("keep"), or its time is over ("take back"); `settled` is the task that is run afterwards."""
 
     name: str
     start: t.Sequence[Options]
@@ -110,7 +109,7 @@ class Bench:
                     wanted,
                     counts,
                 )
-                for what, seconds in (("make", 1), ("keep", 30), ("take back", 2))
+                for what, seconds in (("keep", 30), ("take back", 2))
             ]
 
         absent = {"state": "absent", "name": "counter"}
@@ -158,9 +157,7 @@ class Bench:
 
     def disturbed(self, scenario: Scenario, wrap: t.Sequence[str]) -> None:
         """Run the task with strace around it, or around its holder."""
-        if scenario.holder == "make":
-            self.disturb_in_the_making(scenario, wrap)
-        elif scenario.holder:
+        if scenario.holder:
             done = self.warm.ok(scenario.module, **scenario.task)
             (holder,) = self.holders()
             with self.traced(wrap, holder):
@@ -171,24 +168,6 @@ class Bench:
             self.host.start(scenario.module, wrap=wrap, **scenario.task).communicate(timeout=60)
             self.wait_for_holder()
 
-    def disturb_in_the_making(self, scenario: Scenario, wrap: t.Sequence[str]) -> None:
-        """Stop the holder as it begins, and let it go on with strace around it."""
-        stop = ["strace", "-qq", "-f", "--output=/dev/null", "--trace=setsid", "--inject=setsid:signal=SIGSTOP"]
-        module = self.host.start(scenario.module, wrap=stop, **scenario.task)
-        deadline = time.monotonic() + 30
-        while not (holder := next((each for each in self.holders() if self.stopped(each)), 0)):
-            if time.monotonic() > deadline:
-                raise TimeoutError("no holder has begun")
-            time.sleep(0.005)
-        tracer = int(re.findall(r"TracerPid:\s+(\d+)", pathlib.Path(f"/proc/{holder}/status").read_text())[0])
-        os.kill(tracer, signal.SIGINT)  # it lets go of both, and the holder stays stopped
-        while f"TracerPid:\t{tracer}\n" in pathlib.Path(f"/proc/{holder}/status").read_text():
-            time.sleep(0.005)
-        with self.traced(wrap, holder):
-            os.kill(holder, signal.SIGCONT)
-            module.communicate(timeout=60)
-            self.wait_for_holder()
-
     @contextlib.contextmanager
     def traced(self, wrap: t.Sequence[str], process: int) -> t.Iterator[None]:
         with subprocess.Popen([*wrap, "-p", str(process)], stderr=subprocess.PIPE, text=True) as tracing:
@@ -196,12 +175,6 @@ class Bench:
                 time.sleep(0.005)
             yield
             tracing.communicate(timeout=60)
-
-    @staticmethod
-    def stopped(process: int) -> bool:
-        with contextlib.suppress(OSError):
-            return pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] in "tT"
-        return False
 
     def holders(self) -> t.List[int]:
         """Process ids of the children of the warm Python that have left it, and of their like."""
