@@ -268,13 +268,20 @@ def write_record(place: Place, record: t.Optional[Record]) -> None:
     """Write it whole or not at all, for root alone; None removes it and folders that it leaves empty."""
     folder = os.path.dirname(place.record)
     if record is None:
-        for path in (place.record, place.record + NEW):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-        remove_empty(folder, os.path.dirname(folder), RECORDS)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place.record)
+        remove_unfinished_record(place)
         return
     make_folder(folder)
     new = place.record + NEW
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(record._asdict(), file)
     os.rename(new, place.record)
+
+
+def remove_unfinished_record(place: Place) -> None:
+    """What a run has left that was killed while it wrote the record; and folders that are empty without it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(place.record + NEW)
+    folder = os.path.dirname(place.record)
+    remove_empty(folder, os.path.dirname(folder), RECORDS)

@@ -84,6 +84,8 @@ def change(
                 from .provisional import sweep
 
                 sweep()
+            for each in plans:
+                pins.remove_unfinished_record(each.seen.place)
             provisional = _apply(lib, request, image, plans, errors, warn, file)
             if request.wanted.state == "absent":  # folders that a run which was killed has left empty
                 pins.remove_empty(f"{request.root}/{request.wanted.name}", request.root)

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import argparse
 import base64
+import concurrent.futures
 import contextlib
 import json
 import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,7 @@ from warm import Warm
 
 RESULTS = pathlib.Path(__file__).with_name("kill_matrix.json")
 Options = t.Dict[str, t.Any]
+T = t.TypeVar("T")
 MODULES = ("xdp_program", "xdp_counter_facts", "bpf_object", "xdp_confirm")
 BOTH = ["eth0", "eth0.10"]
 PACKETS = 10
@@ -60,8 +63,8 @@ class Point(t.NamedTuple):
 
 
 class Scenario(t.NamedTuple):
-    """A task from a start. `holder`: it is the holder of its provisional change that is killed, when that is
-    confirmed ("keep"), or its time is over ("take back"); `settled` is the task that is run afterwards."""
+    """A task from a start. `holder`: it is the holder of its provisional change that is killed, while it makes it and
+    it is confirmed ("keep"), or when its time is over ("take back"); `settled` is the task that is run afterwards."""
 
     name: str
     start: t.Sequence[Options]
@@ -157,12 +160,20 @@ class Bench:
 
     def disturbed(self, scenario: Scenario, wrap: t.Sequence[str]) -> None:
         """Run the task with strace around it, or around its holder."""
-        if scenario.holder:
-            done = self.warm.ok(scenario.module, **scenario.task)
+        if scenario.holder == "keep":
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                running = pool.submit(self.warm.run, scenario.module, hold_holder=True, **scenario.task)
+                holder = self.stopped_holder()
+                with self.traced(wrap, holder):
+                    os.kill(holder, signal.SIGCONT)
+                    done = running.result().result or {}
+                    if "provisional" in done:  # else it was killed before
+                        self.warm.run("xdp_confirm", token=done["provisional"]["token"])
+                    self.wait_for_holder()
+        elif scenario.holder:
+            self.warm.ok(scenario.module, **scenario.task)
             (holder,) = self.holders()
             with self.traced(wrap, holder):
-                if scenario.holder == "keep":
-                    self.warm.run("xdp_confirm", token=done["provisional"]["token"])
                 self.wait_for_holder()
         else:
             self.host.start(scenario.module, wrap=wrap, **scenario.task).communicate(timeout=60)
@@ -176,24 +187,34 @@ class Bench:
             yield
             tracing.communicate(timeout=60)
 
-    def holders(self) -> t.List[int]:
-        """Process ids of the children of the warm Python that have left it, and of their like."""
+    def processes(self) -> t.Dict[int, str]:
+        """The host's processes but the warm Python and zombies: process id and state, as proc(5) has it."""
         inode = os.stat(f"/run/netns/{self.host.name}").st_ino
-        found = []
+        found = {}
         for entry in pathlib.Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError, IndexError):
-                if (
-                    os.stat(entry / "ns/net").st_ino == inode
-                    and (entry / "stat").read_text().rsplit(")", 1)[1][1] != "Z"
-                ):
-                    found.append(int(entry.name))
-        return [number for number in found if number != self.warm.pid]
+                if os.stat(entry / "ns/net").st_ino == inode:
+                    found[int(entry.name)] = (entry / "stat").read_text().rsplit(")", 1)[1][1]
+        return {number: state for number, state in found.items() if state != "Z" and number != self.warm.pid}
+
+    def holders(self) -> t.List[int]:
+        """Children of the warm Python that have left it, and their like."""
+        return list(self.processes())
+
+    def stopped_holder(self) -> int:
+        return self.wait_until(lambda: [number for number, state in self.processes().items() if state == "T"])[0]
 
     def wait_for_holder(self) -> None:
+        self.wait_until(lambda: not self.holders())
+
+    def wait_until(self, ask: t.Callable[[], T]) -> T:
         deadline = time.monotonic() + 30
-        while self.holders():
+        while True:
+            answer = ask()
+            if answer:
+                return answer
             if time.monotonic() > deadline:
-                raise TimeoutError(f"processes are left: {self.holders()}")
+                raise TimeoutError(f"the host's processes: {self.processes()}")
             time.sleep(0.01)
 
     def points(self, scenario: Scenario) -> t.List[Point]:

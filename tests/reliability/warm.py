@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -46,10 +47,11 @@ class Warm:
     def __exit__(self, *exception: t.Any) -> None:
         self._process.communicate()
 
-    def run(self, module: str, check: bool = False, **options: t.Any) -> Run:
+    def run(self, module: str, check: bool = False, hold_holder: bool = False, **options: t.Any) -> Run:
+        """hold_holder: the holder of a provisional change stops itself (SIGSTOP) before it does anything."""
         assert self._process.stdin and self._process.stdout
         arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}
-        self._process.stdin.write(json.dumps([module, arguments]) + "\n")
+        self._process.stdin.write(json.dumps([module, arguments, hold_holder]) + "\n")
         self._process.stdin.flush()
         return Run(*json.loads(self._process.stdout.readline()))
 
@@ -59,16 +61,27 @@ class Warm:
         return found.result
 
 
+def _stopped_first(fork: t.Callable[[t.Callable[[], None]], int]) -> t.Callable[[t.Callable[[], None]], int]:
+    def stopped_first(work: t.Callable[[], None]) -> int:
+        def stop() -> None:
+            os.kill(os.getpid(), signal.SIGSTOP)
+            work()
+
+        return fork(stop)
+
+    return stopped_first
+
+
 def serve(modules: t.Sequence[str]) -> None:
     """Answer requests, a line each, until there are no more."""
     import importlib
 
     from ansible.module_utils import basic
-    from ansible_collections.ebpf.fleet.plugins.module_utils import apply, provisional  # noqa: F401 what is late
+    from ansible_collections.ebpf.fleet.plugins.module_utils import apply, provisional  # noqa: F401 apply is late
 
     loaded = {name: importlib.import_module(f"{MODULES}.{name}") for name in modules}
     for line in sys.stdin:
-        module, arguments = json.loads(line)
+        module, arguments, hold_holder = json.loads(line)
         with open(os.memfd_create("out"), "w+b") as out, open(os.memfd_create("err"), "w+b") as err:
             child = os.fork()
             if child == 0:
@@ -77,6 +90,8 @@ def serve(modules: t.Sequence[str]) -> None:
                 os.dup2(err.fileno(), 2)
                 basic._ANSIBLE_ARGS = json.dumps(arguments).encode()
                 basic._ANSIBLE_PROFILE = "legacy"
+                if hold_holder:
+                    provisional.fork_into_background = _stopped_first(provisional.fork_into_background)
                 try:
                     loaded[module].main()
                 except SystemExit as end:
