@@ -11,7 +11,9 @@ import subprocess
 import sys
 import traceback
 import typing as t
+from unittest import mock
 
+from ansible_collections.ebpf.fleet.plugins.module_utils.background import fork_into_background
 from conftest import COLLECTIONS, Host
 
 MODULES = "ansible_collections.ebpf.fleet.plugins.modules"
@@ -61,15 +63,12 @@ class Warm:
         return found.result
 
 
-def _stopped_first(fork: t.Callable[[t.Callable[[], None]], int]) -> t.Callable[[t.Callable[[], None]], int]:
-    def stopped_first(work: t.Callable[[], None]) -> int:
-        def stop() -> None:
-            os.kill(os.getpid(), signal.SIGSTOP)
-            work()
+def _stopped_first(work: t.Callable[[], None]) -> int:
+    def stop_and_work() -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        work()
 
-        return fork(stop)
-
-    return stopped_first
+    return fork_into_background(stop_and_work)
 
 
 def serve(modules: t.Sequence[str]) -> None:
@@ -91,7 +90,7 @@ def serve(modules: t.Sequence[str]) -> None:
                 basic._ANSIBLE_ARGS = json.dumps(arguments).encode()
                 basic._ANSIBLE_PROFILE = "legacy"
                 if hold_holder:
-                    provisional.fork_into_background = _stopped_first(provisional.fork_into_background)
+                    mock.patch.object(provisional, "fork_into_background", _stopped_first).start()
                 try:
                     loaded[module].main()
                 except SystemExit as end:
