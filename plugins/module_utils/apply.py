@@ -11,15 +11,16 @@ import os
 import time
 import typing as t
 
+from . import boot
 from . import plan as planning
 from .errors import FleetError
-from .files import ReplacedFile
+from .files import ReplacedFile, read_file
 from .image import Image
 from .kernel_functions import kernel_has
 from .libbpf import BpfError, Libbpf, links
 from .libbpf.objects import Object, open_object
 from .observe import Seen
-from .pins import NEW, Record, make_folder, write_record
+from .pins import NEW, Record, make_folder, remove, write_record
 
 BUSY_SECONDS = 2.0
 BUSY_ERRORS = (errno.EBUSY, errno.EEXIST)
@@ -29,7 +30,8 @@ class Applier:
     """Applies plans, all of them loaded before the first one changes anything.
 
     A context manager: it holds the old programs and links until it ends, so that they can be put back.
-    With `provisional`, new links are pinned only by keep(): until then nobody but this process holds them.
+    With `provisional`, new links are pinned only by keep(): until then nobody but this process holds them. Nor does
+    what is brought back after a reboot change before.
     """
 
     def __init__(self, lib: Libbpf, name: str, image: Image, warn: t.Callable[[str], None]) -> None:
@@ -39,6 +41,7 @@ class Applier:
         self.warn = warn
         self.provisional = False
         self._unpinned: t.List[t.Tuple[int, str]] = []
+        self._at_last: t.List[t.Callable[[], None]] = []
         self._held = contextlib.ExitStack()
         self._undo = contextlib.ExitStack()
         self._objects: t.Dict[str, Object] = {}
@@ -93,9 +96,11 @@ class Applier:
         _close(self._undo, why)
 
     def keep(self) -> None:
-        """Pin the links that were made provisionally. Raises OSError where that fails, with none of them lost."""
+        """Make it last. Raises OSError or FleetError where that fails, with no link lost, and all to be taken back."""
         for link, path in self._unpinned:
             self._replace_pin(link, path)
+        for do in self._at_last:
+            do()
 
     # The steps
 
@@ -121,7 +126,7 @@ class Applier:
         except BpfError as error:
             if error.errno != errno.ENOENT:
                 raise
-            self._undo.callback(_remove, path)
+            self._undo.callback(remove, path)
         else:
             self._undo.callback(self._replace_pin, old, path)
         self._replace_pin(fd, path)
@@ -129,7 +134,7 @@ class Applier:
     def _replace_pin(self, fd: int, path: str) -> None:
         """Pin under a name of its own first, then rename: at no time is there no pin."""
         make_folder(os.path.dirname(path))
-        _remove(path + NEW)
+        remove(path + NEW)
         self.lib.pin(fd, path + NEW)
         os.rename(path + NEW, path)
 
@@ -188,7 +193,7 @@ class Applier:
         os.unlink(seen.place.link)
 
     def _do_DropLink(self, seen: Seen, step: planning.DropLink) -> None:
-        _remove(seen.place.link)
+        remove(seen.place.link)
 
     def _do_Attach(self, seen: Seen, step: planning.Attach) -> None:
         with self.lib.get(seen.place.program) as program:
@@ -209,7 +214,7 @@ class Applier:
 
     def _attach(self, seen: Seen, program: int, mode: str) -> None:
         link = self._link(seen, program, mode)
-        self._undo.callback(_remove, seen.place.link)
+        self._undo.callback(remove, seen.place.link)
         self._undo.callback(links.detach, self.lib, link)
         if self.provisional:
             self._unpinned.append((link, seen.place.link))
@@ -241,7 +246,7 @@ class Applier:
         if not step.path.endswith(NEW):
             old = self._held.enter_context(self.lib.get(step.path))
             self._undo.callback(self._replace_pin, old, step.path)
-        _remove(step.path)
+        remove(step.path)
 
     def _do_Note(self, seen: Seen, step: planning.Note) -> None:
         record = None
@@ -256,17 +261,32 @@ class Applier:
             seen.place.remove_folders()
         self._undo.callback(write_record, seen.place, seen.record)
 
+    def _do_Persist(self, seen: Seen, step: planning.Persist) -> None:
+        def persist() -> None:
+            generic = "generic" in self.lib.xdp_programs(seen.ifindex)
+            self._write_manifest(seen, boot.packed(step.manifest._replace(generic=generic), self.image.content))
+
+        self._make_last(persist)
+
+    def _do_Forget(self, seen: Seen, step: planning.Forget) -> None:
+        self._make_last(lambda: self._write_manifest(seen, None))
+
+    def _make_last(self, do: t.Callable[[], None]) -> None:
+        if self.provisional:
+            self._at_last.append(do)
+        else:
+            do()
+
+    def _write_manifest(self, seen: Seen, content: t.Optional[bytes]) -> None:
+        self._undo.callback(boot.write_manifest, seen.place, read_file(seen.place.manifest))
+        boot.write_manifest(seen.place, content)
+
 
 def _close(undo: contextlib.ExitStack, words: str) -> None:
     try:
         undo.close()
     except (OSError, FleetError) as error:
         raise FleetError(f"{words}; and it could not be put back as it was: {error}; run again to mend that") from error
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
 
 
 def _refusal(error: BpfError, lines: int = 12) -> str:

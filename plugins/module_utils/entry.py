@@ -9,10 +9,11 @@ import contextlib
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from .errors import FleetError
 from .libbpf import BpfError, Libbpf, LibbpfMissing
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
 PACKAGES = "libbpf1 on Debian, Ubuntu and SUSE, libbpf on Fedora and RHEL"
 
@@ -41,14 +42,18 @@ def errors_to_user(module: AnsibleModule) -> t.Iterator[None]:
     """Turn what went wrong into a message."""
     try:
         yield
-    except FleetError as error:
-        module.fail_json(msg=str(error))
-    except LibbpfMissing as error:  # one without a call that not every module needs
-        module.fail_json(msg=_missing(error))
-    except BpfError as error:
+    except (FleetError, LibbpfMissing, OSError, ValueError, OverflowError) as error:
+        module.fail_json(msg=words(error))
+
+
+def words(error: Exception) -> str:
+    if isinstance(error, LibbpfMissing):  # one without a call that not every module needs
+        return _missing(error)
+    if isinstance(error, BpfError):
         remedy = "; run as root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN" if error.errno == 1 else ""
-        module.fail_json(msg=f"the kernel refused {error.action}: {error.strerror}{remedy}")
-    except (ValueError, OverflowError) as error:  # a NUL in what becomes a path, a number that no C type holds
-        module.fail_json(msg=f"an option has a value that cannot be used: {error}")
-    except OSError as error:
-        module.fail_json(msg=f"cannot use {error.filename}: {error.strerror}")
+        return f"the kernel refused {error.action}: {error.strerror}{remedy}"
+    if isinstance(error, OSError):
+        return f"cannot use {error.filename}: {error.strerror}"
+    if isinstance(error, (ValueError, OverflowError)):  # a NUL in what becomes a path, a number that no C type holds
+        return f"an option has a value that cannot be used: {error}"
+    return str(error)

@@ -11,9 +11,10 @@ import os
 import stat
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from .errors import FleetError
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
 
 def read_file(path: str) -> t.Optional[bytes]:

@@ -48,13 +48,43 @@ class Hook(t.NamedTuple):
         return text + (", a libxdp dispatcher" if self.program.name == "xdp_dispatcher" else "")
 
 
+class Manifest(t.NamedTuple):
+    """What is to be brought back on an interface after a reboot, beside the object itself.
+
+    `program` is the one that ran: by the MTU at boot, which the network configuration has yet to set, another might be
+    chosen. `generic`: the mode in force. At boot native mode may seem to do, as on a bond that has no interfaces yet,
+    and would then keep those out that cannot do it.
+    """
+
+    object: str
+    checksum: str
+    program: str
+    mode: str
+    replace: bool
+    generic: bool
+
+
+class Persistence(t.NamedTuple):
+    """Of one program on one interface. `manifest` None: there is none, or a damaged one.
+
+    whole: all that brings it back is as it should be; traces: there is anything of it; hindrance: why this host, or
+    this interface, cannot have it, or nothing.
+    """
+
+    manifest: t.Optional[Manifest]
+    whole: bool
+    traces: bool
+    hindrance: str
+
+
 class Seen(t.NamedTuple):
     """What there is on one interface. ifindex 0: there is no such interface.
 
     `link` is the pinned one, alive or dead; `mode` the mode in force, None if it is not attached;
     `running` the program in a live link, else the pinned one; `held` the maps of that program by id;
     `maps` the pinned ones by pin; `leftovers` paths that are no pins of ours (any more); `hooks` all that is
-    in place, `others` what is not by our link; `traces` whether a record or an empty folder is left.
+    in place, `others` what is not by our link; `traces` whether a record or an empty folder is left;
+    `persistence` None: nobody has asked for it.
     """
 
     place: Place
@@ -71,6 +101,7 @@ class Seen(t.NamedTuple):
     others: t.Tuple[Hook, ...]
     traces: bool = False
     hooks: t.Tuple[Hook, ...] = ()
+    persistence: t.Optional[Persistence] = None
 
     @property
     def interface(self) -> str:
@@ -84,6 +115,11 @@ class Seen(t.NamedTuple):
     def exists(self) -> bool:
         """Whether there is anything of ours, or a trace of it."""
         return bool(self.link or self.pinned or self.maps or self.leftovers or self.traces)
+
+    @property
+    def persistent(self) -> bool:
+        """Whether it is to be brought back after a reboot."""
+        return bool(self.persistence and self.persistence.manifest)
 
     @property
     def known(self) -> t.Optional[Record]:

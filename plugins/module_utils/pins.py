@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where things are pinned: PIN_ROOT/NAME/INTERFACE/{link,program,maps/MAP}, and the record in /run."""
+"""Where things lie: pins, PIN_ROOT/NAME/INTERFACE/{link,program,maps/MAP}; the record in /run, the manifest in /var."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .errors import FleetError
 
 BPFFS = "/sys/fs/bpf"
 RECORDS = "/run/ebpf_fleet"
+MANIFESTS = "/var/lib/ebpf_fleet"  # what is brought back after a reboot: boot.py
 PROVISIONAL = f"{RECORDS}/provisional"  # a socket for each change that is not confirmed yet
 NEW = "%new"  # ends the name of a pin that is about to take its place; no escaped name can
 LOCK_SECONDS = 120  # longer than a provisional change lasts, if it is not asked to last longer
@@ -108,7 +109,15 @@ class Place(t.NamedTuple):
 
     @property
     def record(self) -> str:
-        return f"{RECORDS}/{escape(self.root)}/{self.name}/{escape(self.interface)}.json"
+        return f"{RECORDS}/{self._file}"
+
+    @property
+    def manifest(self) -> str:
+        return f"{MANIFESTS}/{self._file}"
+
+    @property
+    def _file(self) -> str:
+        return f"{escape(self.root)}/{self.name}/{escape(self.interface)}.json"
 
     def pins(self) -> t.List[str]:
         """Paths below the folder that exist, as bpffs has them."""
@@ -132,10 +141,11 @@ class Place(t.NamedTuple):
 
 
 def places(root: str, name: str) -> t.List[Place]:
-    """All interfaces that `name` is on, or that a record or a leftover says so of."""
-    records = os.path.dirname(Place(root, name, "").record)
+    """All interfaces that `name` is on, or that a record, a manifest or a leftover says so of."""
+    any_place = Place(root, name, "")
     names = {entry.name for entry in _scan(f"{root}/{name}")}
-    names |= {entry.name.split(".json")[0] for entry in _scan(records)}
+    for path in (any_place.record, any_place.manifest):
+        names |= {entry.name.split(".json")[0] for entry in _scan(os.path.dirname(path))}
     return [Place(root, name, unescape(each)) for each in sorted(names)]
 
 
@@ -266,22 +276,32 @@ def records() -> t.Iterator[Record]:
 
 def write_record(place: Place, record: t.Optional[Record]) -> None:
     """Write it whole or not at all, for root alone; None removes it and folders that it leaves empty."""
-    folder = os.path.dirname(place.record)
     if record is None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(place.record)
-        remove_unfinished_record(place)
-        return
-    make_folder(folder)
-    new = place.record + NEW
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(record._asdict(), file)
-    os.rename(new, place.record)
+        remove(place.record)
+        remove_unfinished(place.record)
+    else:
+        write_private(place.record, json.dumps(record._asdict()).encode())
 
 
-def remove_unfinished_record(place: Place) -> None:
-    """What a run has left that was killed while it wrote the record; and folders that are empty without it."""
+def write_private(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Whole or not at all; with folders above it, for root alone."""
+    make_folder(os.path.dirname(path))
+    with open(os.open(path + NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(path + NEW, path)
+
+
+def remove(path: str) -> None:
+    """A file that may not be there."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(place.record + NEW)
-    folder = os.path.dirname(place.record)
-    remove_empty(folder, os.path.dirname(folder), RECORDS)
+        os.unlink(path)
+
+
+def remove_unfinished(path: str) -> None:
+    """What a run that was killed has left of write_private(); and what is empty then, of a record or a manifest."""
+    remove(path + NEW)
+    folder = os.path.dirname(path)
+    above = os.path.dirname(folder)
+    remove_empty(folder, above, os.path.dirname(above))

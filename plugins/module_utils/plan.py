@@ -9,14 +9,18 @@ import typing as t
 from .errors import FleetError
 from .image import ObjectFacts
 from .libbpf import LinkInfo, MapInfo, MapShape
-from .observe import PLAIN_MTU, Hook, Seen
+from .observe import PLAIN_MTU, Hook, Manifest, Seen
 from .pins import NEW, map_pin, unescape
 
 FRAGS_TWIN = "_frags"
 
 
 class Wanted(t.NamedTuple):
-    """The options of xdp_program, checked. `frags`: whether the kernel knows packets of several buffers."""
+    """The options of xdp_program, checked. `frags`: whether the kernel knows packets of several buffers.
+
+    persist: "true", "false", "auto" (where it can be), None (where it is already). generic: attach in this mode, though
+    another was asked for.
+    """
 
     state: str
     name: str
@@ -26,6 +30,8 @@ class Wanted(t.NamedTuple):
     replace: bool = False
     reset_maps: bool = False
     frags: bool = False
+    persist: t.Optional[str] = None
+    generic: bool = False
 
 
 class Load(t.NamedTuple):
@@ -117,7 +123,21 @@ class Note(t.NamedTuple):
         return "write the record" if self.program else "remove the record"
 
 
-Step = t.Union[Load, PinProgram, PinMap, PinLink, Evict, Attach, Swap, Detach, DropLink, Unpin, Note]
+class Persist(t.NamedTuple):
+    """The manifest as far as it is known: `generic` only the attached program tells."""
+
+    manifest: Manifest
+
+    def __str__(self) -> str:
+        return "have it brought back after a reboot"
+
+
+class Forget(t.NamedTuple):
+    def __str__(self) -> str:
+        return "have it brought back no more after a reboot"
+
+
+Step = t.Union[Load, PinProgram, PinMap, PinLink, Evict, Attach, Swap, Detach, DropLink, Unpin, Note, Persist, Forget]
 
 
 class Plan(t.NamedTuple):
@@ -153,6 +173,8 @@ def describe(seen: Seen) -> t.Dict[str, t.Any]:
         }
         if seen.attached:
             words["ifindex"] = seen.ifindex
+    if seen.persistent:
+        words["persistent"] = True
     if seen.others:
         words["others"] = [str(hook) for hook in seen.others]
     return words
@@ -181,24 +203,26 @@ def plan(wanted: Wanted, seen: Seen) -> Plan:
 
 def _plan_absent(seen: Seen) -> Plan:
     before = describe(seen)
-    if not seen.exists:
+    steps = _forget(seen)  # first: half removed, it must not come back
+    if seen.exists:
+        if seen.link:
+            steps.append(_part(seen.link))
+        steps += [Unpin(path) for path in _paths(seen) if path != seen.place.link]
+        steps.append(Note(None))
+    if not steps:
         return Plan(seen, (), before, before)
-    steps: t.List[Step] = []
-    if seen.link:
-        steps.append(_part(seen.link))
-    steps += [Unpin(path) for path in _paths(seen) if path != seen.place.link]
-    steps.append(Note(None))
     return Plan(seen, tuple(steps), before, _with_others({"state": "absent"}, seen))
 
 
 def _plan_detached(seen: Seen) -> Plan:
     before = describe(seen)
-    steps: t.List[Step] = [Unpin(path) for path in seen.leftovers]
+    steps = _forget(seen)
+    steps += [Unpin(path) for path in seen.leftovers]
     if seen.link:
         steps.append(_part(seen.link))
     if not steps:
         return Plan(seen, (), before, before)
-    after = {key: value for key, value in before.items() if key != "ifindex"}
+    after = {key: value for key, value in before.items() if key not in ("ifindex", "persistent")}
     after.update(state="detached", pins=[pin for pin in before["pins"] if pin != "link" and not pin.endswith(NEW)])
     return Plan(seen, tuple(steps), before, after)
 
@@ -252,7 +276,7 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
         else:
             if seen.link:
                 steps.append(_part(seen.link))
-            steps.append(Attach(wanted.mode, seen.ifindex))
+            steps.append(Attach("generic" if wanted.generic else wanted.mode, seen.ifindex))
             live = True
     elif seen.link:
         steps.append(_part(seen.link))
@@ -263,6 +287,11 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     steps += [Unpin(path) for path in seen.leftovers if path.endswith(NEW)]
     if not current or (known and known.mode != mode):
         steps.append(Note(program, mode, known.program_id if known and current else 0))
+    persists = live and _persists(wanted, seen)
+    if persists:
+        steps += _persist(Manifest(source.path, source.checksum or "", program, mode, wanted.replace, False), seen)
+    else:
+        steps += _forget(seen)
     if not steps:
         before = describe(seen)
         return Plan(seen, (), before, before)
@@ -278,8 +307,36 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     }
     if live:
         after["ifindex"] = seen.ifindex
+    if persists:
+        after["persistent"] = True
     kept = () if attach else seen.others
     return Plan(seen, tuple(steps), describe(seen), _with_others(after, seen, kept), _warnings(wanted, seen, shapes))
+
+
+def _persists(wanted: Wanted, seen: Seen) -> bool:
+    there = seen.persistence
+    if not there:
+        return False
+    if wanted.persist == "true" and there.hindrance:
+        raise FleetError(
+            f"{wanted.name} cannot be brought back on {seen.interface} after a reboot: {there.hindrance};"
+            f" set persist: auto to have it where that can be done, or false"
+        )
+    return {"true": True, "false": False, "auto": not there.hindrance}.get(wanted.persist or "", seen.persistent)
+
+
+def _persist(manifest: Manifest, seen: Seen) -> t.List[Step]:
+    there = seen.persistence
+    known = there and there.manifest
+    if there and known and there.whole:
+        generic = seen.mode == "generic" if seen.attached else known.generic
+        if known == manifest._replace(generic=generic):
+            return []
+    return [Persist(manifest)]
+
+
+def _forget(seen: Seen) -> t.List[Step]:
+    return [Forget()] if seen.persistence and seen.persistence.traces else []
 
 
 def _warnings(wanted: Wanted, seen: Seen, shapes: t.Container[str]) -> t.Tuple[str, ...]:

@@ -27,6 +27,7 @@ class Request(t.NamedTuple):
     """What to do. `interfaces` None: all interfaces that the name is on.
 
     rollback_after: seconds in which a change of what runs on an interface must be confirmed, 0: it need not be.
+    at_boot: it brings back what was deployed, and leaves what is to be brought back alone.
     """
 
     wanted: Wanted
@@ -35,6 +36,7 @@ class Request(t.NamedTuple):
     keep_going: bool
     check: bool
     rollback_after: int = 0
+    at_boot: bool = False
 
 
 class Provisional(t.NamedTuple):
@@ -85,7 +87,7 @@ def change(
 
                 sweep()
             for each in plans:
-                pins.remove_unfinished_record(each.seen.place)
+                pins.remove_unfinished(each.seen.place.record)
             provisional = _apply(lib, request, image, plans, errors, warn, file)
             if request.wanted.state == "absent":  # folders that a run which was killed has left empty
                 pins.remove_empty(f"{request.root}/{request.wanted.name}", request.root)
@@ -122,6 +124,10 @@ def _plans(lib: Libbpf, request: Request) -> t.Tuple[t.List[Plan], t.Dict[str, s
     else:
         places = [pins.Place(request.root, wanted.name, name) for name in request.interfaces]
     seen = [observe(lib, place) for place in places]
+    if not request.at_boot and (wanted.persist in ("true", "auto") or os.path.exists(pins.MANIFESTS)):
+        from . import boot
+
+        seen = [each._replace(persistence=boot.observe(each.place, each.ifindex)) for each in seen]
     wanted = wanted._replace(frags=_needs_frags(wanted, seen) and kernel_has("bpf_xdp_get_buff_len"))
     plans, errors = [], {}
     for each in seen:
@@ -244,6 +250,7 @@ def _attachment(wanted: Wanted, planned: Plan, after: t.Optional[Seen]) -> t.Dic
         "map_ids": list(program.map_ids) if program else [],
         "pin_path": seen.place.folder if state != "absent" else None,
         "state": "loaded" if state == "detached" and wanted.state == "loaded" else state,
+        "persistent": bool(planned.after.get("persistent")),
     }
 
 

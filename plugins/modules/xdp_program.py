@@ -122,6 +122,18 @@ options:
         C(async) cannot use it.
     type: int
     default: 0
+  persist:
+    description:
+      - Whether the host brings the program back by itself after a reboot, in the same mode, as soon as the interface is
+        there. Its maps begin empty then. The object is kept in C(/var/lib/ebpf_fleet) for that.
+      - V(auto) has it so where it can be done. This needs systemd, and an interface of the machine's own network
+        namespace that systemd knows as a device; so not C(lo), nor in a container.
+      - V(true) fails where it cannot be done.
+      - By default it stays as it is, and what is brought back is what was deployed last.
+      - A program with O(state=detached) or O(state=absent), or that was loaded only, is not brought back.
+    type: str
+    choices: ["auto", "true", "false"]
+    version_added: 0.2.0
   allow_unsafe_paths:
     description:
       - Accept an object file, or a O(pin_root), that others than root can write to, or that lies in a folder that they
@@ -184,6 +196,7 @@ attachments:
       map_ids: [87, 88]
       pin_path: /sys/fs/bpf/ebpf_fleet/packet_count/eth0
       state: attached
+      persistent: true
   contains:
     interface:
       description: Name of the interface.
@@ -213,6 +226,10 @@ attachments:
     state:
       description: V(attached), V(loaded), V(detached), V(absent) or V(failed).
       type: str
+    persistent:
+      description: Whether the host brings it back by itself after a reboot.
+      type: bool
+      version_added: 0.2.0
     error:
       description: Why this interface failed.
       type: str
@@ -285,6 +302,7 @@ def main() -> None:
             "maps": {"choices": ["keep", "reset"], "default": "keep"},
             "on_error": {"choices": ["stop", "continue"], "default": "stop"},
             "rollback_after": {"type": "int", "default": 0},
+            "persist": {"type": "str", "choices": ["auto", "true", "false"]},
             "allow_unsafe_paths": {"type": "bool", "default": False},
             "pin_root": {"type": "path", "default": "/sys/fs/bpf/ebpf_fleet"},
         },
@@ -341,6 +359,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
             mode=options["mode"],
             replace=options["on_conflict"] == "replace",
             reset_maps=options["maps"] == "reset",
+            persist=options["persist"],
         ),
         root=pins.root_of_namespace(options["pin_root"]),
         interfaces=interfaces,

@@ -1,0 +1,268 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host brings back by itself after a reboot, on each interface as soon as it is there.
+
+In /var/lib/ebpf_fleet lie manifests, each with its object, and this code as one file, which a unit of systemd runs for
+each interface: the modules' own observe, plan and apply, with the manifest for the options. systemd.unit(5)
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import importlib.util
+import io
+import json
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+import typing as t
+import zipfile
+
+from .entry import require_libbpf, words
+from .errors import FleetError
+from .files import read_file, sha256
+from .observe import Manifest, Persistence
+from .pins import MANIFESTS, NEW, Place, places, remove, remove_unfinished, root_of_namespace, unescape, write_private
+
+if t.TYPE_CHECKING:
+    from .libbpf import Libbpf
+
+RUNNER = f"{MANIFESTS}/boot.pyz"
+SYSTEMD = "/etc/systemd/system"
+UNIT = f"{SYSTEMD}/ebpf-fleet@.service"
+START_SECONDS = 30  # network-online.target waits no longer for it
+
+_UNIT = """\
+# Written by the Ansible collection ebpf.fleet, and taken away by it: xdp_program with persist.
+[Unit]
+Description=XDP programs on %I, as ebpf.fleet has deployed them
+DefaultDependencies=no
+RequiresMountsFor={folder}
+BindsTo=sys-subsystem-net-devices-%i.device
+After=sys-subsystem-net-devices-%i.device
+Before=network-online.target
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+TimeoutStartSec={seconds}
+ExecStart="{python}" -I -B {runner} %I
+
+[Install]
+WantedBy=sys-subsystem-net-devices-%i.device
+"""
+
+
+# What lies on the host
+
+
+def packed(manifest: Manifest, content: bytes) -> bytes:
+    """The file: a manifest and its object in one, so that they cannot come apart."""
+    return json.dumps({**manifest._asdict(), "content": base64.b64encode(content).decode()}, indent=1).encode()
+
+
+def read_manifest(place: Place) -> t.Tuple[Manifest, bytes]:
+    """A manifest and its object. Raises FleetError where it is missing or damaged."""
+    text = read_file(place.manifest)
+    if text is None:
+        raise FleetError(f"there is no {place.manifest}")
+    try:
+        fields = json.loads(text)
+        content = base64.b64decode(fields.pop("content"), validate=True)
+        manifest = Manifest(**fields)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FleetError(f"{place.manifest} is damaged, and cannot be read; {AGAIN}") from error
+    if sha256(content) != manifest.checksum:
+        raise FleetError(f"{place.manifest} is damaged: its object does not have its checksum; {AGAIN}")
+    return manifest, content
+
+
+AGAIN = "run ebpf.fleet.deploy, or the task with xdp_program that has put it there, again"
+
+
+def _all_places() -> t.List[Place]:
+    """Of all manifests of this host."""
+    found = []
+    for root in _listed(MANIFESTS):
+        for name in _listed(f"{MANIFESTS}/{root}"):
+            found += [each for each in places(unescape(root), name) if os.path.exists(each.manifest)]
+    return found
+
+
+def _listed(folder: str) -> t.List[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def observe(place: Place, ifindex: int) -> Persistence:
+    manifest = None
+    if os.path.exists(place.manifest):
+        with contextlib.suppress(FleetError):
+            manifest = read_manifest(place)[0]
+    every = _all_places()
+    enabled = os.path.lexists(_enabled(place.interface))
+    traces = os.path.exists(place.manifest) or os.path.exists(place.manifest + NEW)
+    if place.interface not in {each.interface for each in every}:
+        traces = traces or enabled
+    if not every:
+        traces = traces or os.path.exists(MANIFESTS) or os.path.exists(UNIT)
+    whole = enabled and read_file(RUNNER) == runner() and read_file(UNIT) == _unit_file()
+    return Persistence(manifest, whole, traces, _hindrance(place, ifindex))
+
+
+def _hindrance(place: Place, ifindex: int) -> str:
+    """Why it cannot be brought back; nothing if it can."""
+    if not _booted_with_systemd():
+        return "this host does not run systemd"
+    if "@" in place.root:
+        return "it is in a network namespace of its own, which a reboot ends"
+    device = read_file(f"/run/udev/data/n{ifindex}")
+    if device is None or b"\nG:systemd\n" not in device:
+        return "systemd does not know of this interface as a device (in a container it knows none, and never lo)"
+    return ""
+
+
+def _booted_with_systemd() -> bool:
+    """sd_booted(3)"""
+    return os.path.isdir("/run/systemd/system")
+
+
+@functools.lru_cache(maxsize=None)
+def runner() -> bytes:
+    """This package as a file that Python runs. Kept: a holder needs it when the module's own file is gone."""
+    package = __name__.rpartition(".")[0]
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for path, source in sorted(_sources(package, "ebpf_fleet")):
+            archive.writestr(zipfile.ZipInfo(path), source)
+        main = "import sys\nfrom ebpf_fleet.boot import main\nsys.exit(main(sys.argv[1:]))\n"
+        archive.writestr(zipfile.ZipInfo("__main__.py"), main)
+    return file.getvalue()
+
+
+def _sources(package: str, folder: str) -> t.Iterator[t.Tuple[str, str]]:
+    """Path and text of all modules of a package, wherever it was imported from."""
+    yield f"{folder}/__init__.py", _source(package)
+    for each in pkgutil.iter_modules(sys.modules[package].__path__):
+        if each.ispkg:
+            yield from _sources(f"{package}.{each.name}", f"{folder}/{each.name}")
+        else:
+            yield f"{folder}/{each.name}.py", _source(f"{package}.{each.name}")
+
+
+def _source(module: str) -> str:
+    spec: t.Any = importlib.util.find_spec(module)
+    return spec.loader.get_source(module) or ""
+
+
+def _unit_file() -> bytes:
+    python = (sys.executable or "/usr/bin/python3").replace("%", "%%")
+    return _UNIT.format(folder=MANIFESTS, seconds=START_SECONDS, python=python, runner=RUNNER).encode()
+
+
+def _escaped(name: str) -> str:
+    """As systemd-escape(1) writes it."""
+    escaped = re.sub(r"[^A-Za-z0-9:_.]", lambda found: "".join(f"\\x{c:02x}" for c in found.group().encode()), name)
+    return "\\x2e" + escaped[1:] if escaped.startswith(".") else escaped
+
+
+def _unit(interface: str) -> str:
+    return f"ebpf-fleet@{_escaped(interface)}.service"
+
+
+def _enabled(interface: str) -> str:
+    """The link by which `systemctl enable` has a unit started with its device."""
+    return f"{SYSTEMD}/sys-subsystem-net-devices-{_escaped(interface)}.device.wants/{_unit(interface)}"
+
+
+def write_manifest(place: Place, content: t.Optional[bytes]) -> None:
+    """Have exactly this brought back, or nothing. Raises OSError, or FleetError in systemd's words."""
+    unit = _unit(place.interface)
+    if content is not None:
+        for path, wanted, mode in ((RUNNER, runner(), 0o600), (UNIT, _unit_file(), 0o644)):
+            if read_file(path) != wanted:
+                write_private(path, wanted, mode)
+        write_private(place.manifest, content)
+        _systemctl("enable", unit)
+        _forget_failure(unit)
+        return
+    remove(place.manifest)
+    remove_unfinished(place.manifest)
+    every = _all_places()
+    if place.interface not in {each.interface for each in every}:
+        if os.path.exists(UNIT):
+            _systemctl("disable", *(["--now"] if _booted_with_systemd() else []), unit)
+            _forget_failure(unit)
+    if not every:
+        for path in (UNIT, UNIT + NEW, RUNNER, RUNNER + NEW):
+            remove(path)
+        if os.path.isdir(MANIFESTS):
+            os.rmdir(MANIFESTS)
+        if _booted_with_systemd():
+            _systemctl("daemon-reload")
+
+
+def _forget_failure(unit: str) -> None:
+    """systemd remembers that a unit has failed, and counts the whole host as degraded."""
+    subprocess.run(["systemctl", "reset-failed", unit], capture_output=True, check=False)
+
+
+def _systemctl(*arguments: str) -> None:
+    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise FleetError(f"systemctl {' '.join(arguments)} failed: {done.stderr.strip() or done.stdout.strip()}")
+
+
+# What runs at boot
+
+
+def main(arguments: t.Sequence[str]) -> int:
+    """boot.pyz INTERFACE: bring back what the manifests say. Prints each step, and on standard error what is wrong."""
+    (interface,) = arguments
+    failed = 0
+    for place in _all_places():
+        if place.interface != interface or root_of_namespace(place.root.partition("@")[0]) != place.root:
+            continue
+        try:
+            for line in bring_back(require_libbpf(), place):
+                print(line, flush=True)
+        except (FleetError, OSError, ValueError) as error:
+            print(f"{place.name} is not on {interface}: {words(error)}", file=sys.stderr)
+            failed = 1
+    return failed
+
+
+def bring_back(lib: Libbpf, place: Place) -> t.Iterator[str]:
+    """Attach what the manifest of a place says. Raises FleetError, BpfError and OSError."""
+    from .object_file import inspect
+    from .plan import Wanted
+    from .safe_path import check_safe
+    from .xdp import Request, change
+
+    check_safe(place.manifest)
+    manifest, content = read_manifest(place)
+    image = inspect(lib, manifest.object, content).image
+    wanted = Wanted(
+        state="attached",
+        name=place.name,
+        object=image.facts,
+        program=manifest.program,
+        mode=manifest.mode,
+        replace=manifest.replace,
+        generic=manifest.generic,
+    )
+    warnings: t.List[str] = []
+    request = Request(wanted, place.root, [place.interface], keep_going=False, check=False, at_boot=True)
+    outcome = change(lib, request, image, warnings.append)
+    yield from warnings
+    for planned in outcome.plans:
+        yield from (f"{place.name} on {place.interface}: {step}" for step in planned.steps)

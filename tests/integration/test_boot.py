@@ -1,0 +1,170 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What brings programs back at boot, without systemd: a host after a reboot is one without pins and records.
+
+tests/reboot does it with systemd and a real reboot.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import typing as t
+
+import pytest
+from ansible_collections.ebpf.fleet.plugins.module_utils import boot
+from ansible_collections.ebpf.fleet.plugins.module_utils.files import sha256
+from ansible_collections.ebpf.fleet.plugins.module_utils.observe import Manifest
+from ansible_collections.ebpf.fleet.plugins.module_utils.pins import MANIFESTS, Place, write_private
+from conftest import Host, bpftool, sh
+
+Compile = t.Callable[..., str]
+
+
+class Booting:
+    """The manifests of a host, and its way through a reboot."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def place(self, interface: str, name: str = "packet_count") -> Place:
+        return Place(self.host.pins, name, interface)
+
+    def persist(self, path: str, interface: str = "eth0", name: str = "packet_count", **manifest: t.Any) -> None:
+        write_private(boot.RUNNER, boot.runner())
+        content = pathlib.Path(path).read_bytes()
+        fields = {
+            "object": path,
+            "program": "packet_count",
+            "mode": "auto",
+            "replace": False,
+            "generic": False,
+            **manifest,
+        }
+        write_private(
+            self.place(interface, name).manifest,
+            boot.packed(Manifest(checksum=sha256(content), **fields), content),
+        )
+
+    def reboot(self) -> None:
+        """The pins go, and with them links, programs and counts; so do the records."""
+        shutil.rmtree(self.host.pins)
+        shutil.rmtree("/run/ebpf_fleet/" + self.host.pins.replace("/", "%2F"))
+        assert not self.host.xdp("eth0")
+
+    def device_appears(self, interface: str) -> subprocess.CompletedProcess[str]:
+        """As the unit does it; -S, since nothing but Python itself may be needed."""
+        words = ["nsenter", f"--net=/run/netns/{self.host.name}", sys.executable, "-I", "-S", "-B", boot.RUNNER]
+        return subprocess.run([*words, interface], env={}, capture_output=True, text=True, check=False)
+
+    def comes_back(self, interface: str) -> str:
+        done = self.device_appears(interface)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def close(self) -> None:
+        shutil.rmtree(pathlib.Path(self.place("eth0").manifest).parents[1], ignore_errors=True)
+        pathlib.Path(boot.RUNNER).unlink()
+        pathlib.Path(MANIFESTS).rmdir()
+
+
+@pytest.fixture
+def booting(host: Host) -> t.Iterator[Booting]:
+    made = Booting(host)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def running(host: Host) -> t.Dict[str, t.Tuple[str, str]]:
+    facts = host.ok("xdp_counter_facts")["ansible_facts"]["xdp_counter"]
+    return {name: (each["tag"], each["mode"]) for name, each in facts["interfaces"].items()}
+
+
+def test_it_comes_back_as_it_was(host: Host, booting: Booting, compiled: Compile) -> None:
+    both = ["eth0", "eth0.10"]
+    options = {"object": compiled("packet_count"), "interfaces": both}
+    host.ok("xdp_program", **options)
+    before = running(host)
+    for interface in both:
+        booting.persist(compiled("packet_count"), interface)
+    booting.reboot()
+    assert "eth0: attach by link, mode auto" in booting.comes_back("eth0")
+    assert host.xdp("eth0") and not host.xdp("eth0.10")
+    booting.comes_back("eth0.10")
+    for interface in both:
+        host.send(interface, 7)
+        assert host.counts(interface)[0] == 7
+        link = bpftool("link", "show", "pinned", host.pin(interface, "link"))
+        assert link["prog_id"] == (host.xdp(interface) or {})["prog"]["id"]
+    again = host.ok("xdp_program", **options, persist="false", check=True)
+    assert again["steps"] == [f"{name}: have it brought back no more after a reboot" for name in both]
+    assert running(host) == before
+    assert booting.comes_back("eth0") == ""  # twice is not too often
+
+
+def test_the_mode_in_force_comes_back(host: Host, booting: Booting, compiled: Compile) -> None:
+    """At boot a bond has no interfaces yet, and would take native mode."""
+    booting.persist(compiled("packet_count"), generic=True)
+    booting.comes_back("eth0")
+    assert (host.xdp("eth0") or {})["mode"] == 2
+    unchanged = host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"], check=True)
+    assert "eth0: attach" not in " ".join(unchanged["steps"])
+
+
+def test_the_program_comes_back_that_ran(host: Host, booting: Booting, compiled: Compile) -> None:
+    """At boot an interface has its MTU from the network configuration later, and a program may keep it from that."""
+    booting.persist(compiled("packet_count"), program="packet_count_frags")
+    booting.comes_back("eth0")
+    assert bpftool("prog", "show", "pinned", host.pin("eth0", "program"))["name"].startswith("packet_count_fr")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda text: text[: len(text) // 2], r"eth0\.json is damaged, and cannot be read; run ebpf\.fleet\.deploy"),
+        (lambda text: text.replace("f0VM", "f0VX", 1), r"eth0\.json is damaged: its object does not have its checksum"),
+        (lambda text: json.dumps([text]), r"eth0\.json is damaged, and cannot be read"),
+    ],
+)
+def test_a_damaged_manifest_is_named(
+    host: Host, booting: Booting, compiled: Compile, damage: t.Callable[[str], str], says: str
+) -> None:
+    booting.persist(compiled("packet_count"))
+    booting.persist(compiled("counter"), name="another")
+    manifest = pathlib.Path(booting.place("eth0").manifest)
+    manifest.write_text(damage(manifest.read_text()))
+    done = booting.device_appears("eth0")
+    assert done.returncode == 1
+    assert re.search(f"^packet_count is not on eth0: .*{says}", done.stderr, re.MULTILINE), done.stderr
+    assert bpftool("prog", "show", "pinned", host.pin("eth0", "program", "another"))  # the others come back
+    assert host.xdp("eth0")
+
+
+def test_anothers_program_stays(host: Host, booting: Booting, compiled: Compile) -> None:
+    host.enter("ip", "link", "set", "dev", "eth0", "xdp", "obj", compiled("counter"), "sec", "xdp")
+    booting.persist(compiled("packet_count"))
+    done = booting.device_appears("eth0")
+    assert done.returncode == 1 and "which is not ours" in done.stderr, done.stderr
+
+
+def test_a_manifest_that_others_can_write_is_refused(host: Host, booting: Booting, compiled: Compile) -> None:
+    booting.persist(compiled("packet_count"))
+    sh("chmod", "0666", booting.place("eth0").manifest)
+    done = booting.device_appears("eth0")
+    assert done.returncode == 1 and "can be written by others" in done.stderr, done.stderr
+    assert not host.xdp("eth0")
+
+
+def test_it_is_said_where_it_cannot_be(host: Host, compiled: Compile) -> None:
+    options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
+    words = host.refused("xdp_program", **options, persist="true")
+    assert re.search("cannot be brought back on eth0 after a reboot: .*; set persist: auto", words), words
+    (attachment,) = host.ok("xdp_program", **options, persist="auto")["attachments"]
+    assert attachment["persistent"] is False
+    assert not host.ok("xdp_program", **options, persist="auto")["changed"]
