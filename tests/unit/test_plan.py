@@ -17,7 +17,7 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import (
     ProgramInfo,
 )
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import ObjectMap, ObjectProgram
-from ansible_collections.ebpf.fleet.plugins.module_utils.observe import Hook, Seen
+from ansible_collections.ebpf.fleet.plugins.module_utils.observe import Hook, Manifest, Persistence, Seen
 from ansible_collections.ebpf.fleet.plugins.module_utils.pins import Place, Record
 
 PLACE = Place("/sys/fs/bpf/ebpf_fleet", "packet_count", "eth0")
@@ -256,3 +256,59 @@ def test_choosing_the_program() -> None:
         an_object(programs=()).xdp_program(None)
     with pytest.raises(FleetError, match="several XDP programs: packet_count, other; say which"):
         an_object(programs=(PLAIN, PLAIN._replace(name="other"))).xdp_program(None)
+
+
+MANIFEST = Manifest("/lib/packet_count.bpf.o", "new", "packet_count", "auto", False, False)
+NOTHING = Persistence(None, False, False, "")
+KEPT = Persistence(MANIFEST, True, True, "")
+PERSIST = "have it brought back after a reboot"
+FORGET = "have it brought back no more after a reboot"
+
+
+@pytest.mark.parametrize(
+    ("options", "persistence", "expected"),
+    [
+        ({}, NOTHING, []),
+        ({"persist": "auto"}, NOTHING, [PERSIST]),
+        ({"persist": "auto"}, NOTHING._replace(hindrance="no systemd"), []),
+        ({"persist": "true"}, NOTHING, [PERSIST]),
+        ({"persist": "true"}, KEPT, []),
+        ({"persist": "true"}, KEPT._replace(whole=False), [PERSIST]),
+        ({"persist": "true"}, Persistence(None, True, True, ""), [PERSIST]),  # a damaged manifest
+        ({"persist": "true"}, KEPT._replace(manifest=MANIFEST._replace(checksum="old")), [PERSIST]),
+        ({"persist": "true"}, KEPT._replace(manifest=MANIFEST._replace(generic=True)), [PERSIST]),
+        ({"persist": "true", "replace": True}, KEPT, [PERSIST]),
+        ({}, KEPT, []),
+        ({}, KEPT._replace(manifest=MANIFEST._replace(checksum="old")), [PERSIST]),
+        ({"persist": "false"}, KEPT, [FORGET]),
+        ({"persist": "false"}, NOTHING._replace(traces=True), [FORGET]),
+        ({"persist": "auto"}, KEPT._replace(hindrance="no systemd"), [FORGET]),
+    ],
+)
+def test_what_is_brought_back(options: t.Dict[str, t.Any], persistence: Persistence, expected: t.List[str]) -> None:
+    assert steps(wanted(**options), deployed(persistence=persistence)) == expected
+
+
+def test_what_cannot_be_brought_back_is_refused() -> None:
+    with pytest.raises(FleetError, match="on eth0 after a reboot: no systemd; set persist: auto"):
+        steps(wanted(persist="true"), deployed(persistence=NOTHING._replace(hindrance="no systemd")))
+
+
+def test_what_is_detached_or_absent_is_brought_back_no_more() -> None:
+    for state in ("detached", "absent"):
+        assert steps(wanted(state), deployed(persistence=KEPT))[0] == FORGET
+    assert steps(wanted("absent"), bare(persistence=KEPT)) == [FORGET]  # after a reboot without the interface
+    assert steps(wanted("loaded"), bare(persistence=KEPT))[-1] == FORGET
+
+
+def test_an_upgrade_renews_what_is_brought_back() -> None:
+    planned = planning.plan(wanted(object=an_object("newer")), deployed(persistence=KEPT))
+    assert planned.steps[-1] == planning.Persist(MANIFEST._replace(checksum="newer"))
+    assert planned.before["persistent"] and planned.after["persistent"]
+
+
+def test_at_boot_the_mode_in_force_is_taken_and_the_one_asked_for_noted() -> None:
+    planned = steps(wanted(generic=True), bare())
+    assert "attach by link, mode generic" in planned
+    note = planning.plan(wanted(generic=True), bare()).steps[-1]
+    assert isinstance(note, planning.Note) and note.mode == "auto"
