@@ -125,6 +125,9 @@ def _hindrance(place: Place, ifindex: int) -> str:
         return "this host does not run systemd"
     if "@" in place.root:
         return "it is in a network namespace of its own, which a reboot ends"
+    for folder in (SYSTEMD, os.path.dirname(MANIFESTS)):
+        if not os.access(folder, os.W_OK):  # as on an image that is never written
+            return f"{folder} is not there, or cannot be written"
     device = read_file(f"/run/udev/data/n{ifindex}")
     if device is None or b"\nG:systemd\n" not in device:
         return "systemd does not know of this interface as a device (in a container it knows none, and never lo)"
@@ -198,10 +201,9 @@ def write_manifest(place: Place, content: t.Optional[bytes]) -> None:
     remove(place.manifest)
     remove_unfinished(place.manifest)
     every = _all_places()
-    if place.interface not in {each.interface for each in every}:
-        if os.path.exists(UNIT):
-            _systemctl("disable", *(["--now"] if _booted_with_systemd() else []), unit)
-            _forget_failure(unit)
+    if place.interface not in {each.interface for each in every} and os.path.exists(UNIT):
+        _systemctl("disable", *(["--now"] if _booted_with_systemd() else []), unit)
+        _forget_failure(unit)
     if not every:
         for path in (UNIT, UNIT + NEW, RUNNER, RUNNER + NEW):
             remove(path)
