@@ -188,8 +188,8 @@ class Applier:
         old = self._held.enter_context(self.lib.program_by_id(step.program_id))
         with self.lib.get(seen.place.link) as link:
             links.detach(self.lib, link)
-        if seen.mode:
-            self._undo.callback(self._attach_again, seen, old, seen.mode)
+        if step.mode:
+            self._undo.callback(self._attach_again, seen, old, step.mode)
         os.unlink(seen.place.link)
 
     def _do_DropLink(self, seen: Seen, step: planning.DropLink) -> None:

@@ -92,9 +92,10 @@ class Swap(t.NamedTuple):
 
 
 class Detach(t.NamedTuple):
-    """program_id: of the program in the link."""
+    """program_id and mode: of the program in the link; mode None if that is on no interface."""
 
     program_id: int
+    mode: t.Optional[str]
 
     def __str__(self) -> str:
         return "detach"
@@ -206,7 +207,7 @@ def _plan_absent(seen: Seen) -> Plan:
     steps = _forget(seen)  # first: half removed, it must not come back
     if seen.exists:
         if seen.link:
-            steps.append(_part(seen.link))
+            steps.append(_part(seen, seen.link))
         steps += [Unpin(path) for path in _paths(seen) if path != seen.place.link]
         steps.append(Note(None))
     if not steps:
@@ -219,7 +220,7 @@ def _plan_detached(seen: Seen) -> Plan:
     steps = _forget(seen)
     steps += [Unpin(path) for path in seen.leftovers]
     if seen.link:
-        steps.append(_part(seen.link))
+        steps.append(_part(seen, seen.link))
     if not steps:
         return Plan(seen, (), before, before)
     after = {key: value for key, value in before.items() if key not in ("ifindex", "persistent")}
@@ -261,25 +262,28 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
                 steps.append(PinMap(pin, held[pin].id))
 
     live = seen.attached
+    attaching = Attach("generic" if wanted.generic else wanted.mode, seen.ifindex)
     if attach or live:
         steps += [Evict(hook) for hook in others if attach]
         if adopted:
             steps.append(PinLink(t.cast(int, adopted.link_id)))
             live = True
-            if not current:
+            if not _mode_fits(wanted, seen, adopted.mode):
+                steps += [Detach(adopted.program.id, adopted.mode), attaching]
+            elif not current:
                 steps.append(Swap())
-        elif live and (not attach or _mode_fits(wanted, seen)):
+        elif live and (not attach or _mode_fits(wanted, seen, seen.mode)):
             if not current:
                 steps.append(Swap())
             if not attach and known:
                 mode = known.mode
         else:
             if seen.link:
-                steps.append(_part(seen.link))
-            steps.append(Attach("generic" if wanted.generic else wanted.mode, seen.ifindex))
+                steps.append(_part(seen, seen.link))
+            steps.append(attaching)
             live = True
     elif seen.link:
-        steps.append(_part(seen.link))
+        steps.append(_part(seen, seen.link))
 
     if source.programs:
         steps += [Unpin(place.map(pin)) for pin in sorted(seen.maps) if pin not in shapes]
@@ -355,8 +359,8 @@ def _whose(hook: Hook) -> str:
     return "which is not ours; set on_conflict: replace to take its place"
 
 
-def _part(link: LinkInfo) -> Step:
-    return Detach(link.program_id) if link.ifindex else DropLink()
+def _part(seen: Seen, link: LinkInfo) -> Step:
+    return Detach(link.program_id, seen.mode) if link.ifindex else DropLink()
 
 
 def _program_for(wanted: Wanted, seen: Seen) -> str:
@@ -416,10 +420,10 @@ def _as_created(shape: MapShape, like: t.Optional[MapShape] = None) -> MapShape:
     return shape._replace(max_entries=like.max_entries) if left_to_it else shape
 
 
-def _mode_fits(wanted: Wanted, seen: Seen) -> bool:
+def _mode_fits(wanted: Wanted, seen: Seen, mode: t.Optional[str]) -> bool:
     if wanted.mode != "auto":
-        return seen.mode == wanted.mode
-    return seen.mode == "native" or not seen.known or seen.known.mode == "auto"
+        return mode == wanted.mode
+    return mode == "native" or not seen.known or seen.known.mode == "auto"
 
 
 def _paths(seen: Seen) -> t.List[str]:

@@ -258,6 +258,21 @@ def test_choosing_the_program() -> None:
         an_object(programs=(PLAIN, PLAIN._replace(name="other"))).xdp_program(None)
 
 
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("auto", ["pin the link again"]),
+        ("native", ["pin the link again", "write the record"]),
+        ("generic", ["pin the link again", "detach", "attach by link, mode generic", "write the record"]),
+    ],
+)
+def test_our_own_link_without_its_pin(mode: str, expected: t.List[str]) -> None:
+    seen = deployed()
+    assert seen.pinned
+    lost = seen._replace(link=None, mode=None, others=(Hook("native", seen.pinned, (3,)),))
+    assert steps(wanted(mode=mode), lost) == expected
+
+
 MANIFEST = Manifest("/lib/packet_count.bpf.o", "new", "packet_count", "auto", False, False)
 NOTHING = Persistence(None, False, False, "")
 KEPT = Persistence(MANIFEST, True, True, "")
