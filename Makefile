@@ -15,7 +15,7 @@ demo: setup-demo
 test: lint sanity unit integration molecule
 
 # What takes longer than a `make test` should, and `make test` itself: what CI runs.
-test-all: test docs-check
+test-all: test docs-check test-kill test-fuzz
 
 setup-demo setup-test setup-molecule setup-bench setup-kernels: setup-%:
 	@tools/setup.sh $*
@@ -28,6 +28,7 @@ lint: setup-test
 	mypy tests demo docs/walkthrough
 	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/*/bpf/*.c
 	cog --check -P -I tests/bench README.md
+	cog --check -P -I tests/reliability docs/reliability.md
 	shellcheck demo/*.sh tools/*.sh molecule/*/*.sh tests/kernels/*.sh .ci/run
 	ansible-lint --offline
 	cd $(collection) && antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
@@ -50,7 +51,7 @@ molecule: setup-molecule
 	$(SUDO) tools/molecule.sh $(SCENARIOS)
 
 # Each task killed at each of its calls, and run again; a line for each. `make test-kill SCENARIOS="upgrade"` does one.
-# With RECORD=1, this and test-fuzz write their figures into tests/reliability/*.json.
+# With RECORD=1, this and test-fuzz keep their figures for docs/reliability.md, into which `make figures` puts them.
 test-kill: setup-test
 	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/kill_matrix.py $(record) $(if $(SCENARIOS),"$(SCENARIOS)")
 
@@ -68,9 +69,10 @@ bench: setup-bench
 	$(SUDO) env PYTHONPATH=build/collections:tests/integration:tests/bench "$$(command -v python)" tests/bench/bench.py \
 		$(if $(filter full,$(MODE)),--full) $(SECTIONS)
 
-# The README's table from tests/bench/results.json.
+# The README's table from tests/bench/results.json, those of docs/reliability.md from tests/reliability/*.json.
 figures: setup-test
 	cog -r -P -I tests/bench README.md
+	cog -r -P -I tests/reliability docs/reliability.md
 
 # Run all commands of docs/walkthrough.md on the demo's fleet, and put what they print into it; or compare it with that.
 docs: setup-test

@@ -177,7 +177,7 @@ def values(ground: Ground, chance: random.Random) -> t.Any:
 OPTIONS: t.Dict[str, t.Tuple[str, ...]] = {
     "xdp_program": tuple(
         "state object content checksum program name interfaces mode on_conflict maps on_error allow_unsafe_paths"
-        " pin_root rollback_after".split()
+        " pin_root rollback_after persist".split()
     ),
     "xdp_counter_facts": ("name", "interfaces", "trace_lines", "trace_every", "pin_root"),
     "bpf_object": tuple("content defines cflags include_dirs clang cpu disassemble force mode owner group".split()),
