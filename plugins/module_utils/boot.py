@@ -27,7 +27,18 @@ from .entry import require_libbpf, words
 from .errors import FleetError
 from .files import read_file, sha256
 from .observe import Manifest, Persistence
-from .pins import MANIFESTS, NEW, Place, places, remove, remove_unfinished, root_of_namespace, unescape, write_private
+from .pins import (
+    MANIFESTS,
+    NEW,
+    SYSTEMD_RUNS,
+    Place,
+    places,
+    remove,
+    remove_unfinished,
+    root_of_namespace,
+    unescape,
+    write_private,
+)
 
 if t.TYPE_CHECKING:
     from .libbpf import Libbpf
@@ -121,7 +132,7 @@ def observe(place: Place, ifindex: int) -> Persistence:
 
 def _hindrance(place: Place, ifindex: int) -> str:
     """Why it cannot be brought back; nothing if it can."""
-    if not _booted_with_systemd():
+    if not os.path.isdir(SYSTEMD_RUNS):
         return "this host does not run systemd"
     if "@" in place.root:
         return "it is in a network namespace of its own, which a reboot ends"
@@ -132,11 +143,6 @@ def _hindrance(place: Place, ifindex: int) -> str:
     if device is None or b"\nG:systemd\n" not in device:
         return "systemd does not know of this interface as a device (in a container it knows none, and never lo)"
     return ""
-
-
-def _booted_with_systemd() -> bool:
-    """sd_booted(3)"""
-    return os.path.isdir("/run/systemd/system")
 
 
 @functools.lru_cache(maxsize=None)
@@ -202,14 +208,14 @@ def write_manifest(place: Place, content: t.Optional[bytes]) -> None:
     remove_unfinished(place.manifest)
     every = _all_places()
     if place.interface not in {each.interface for each in every} and os.path.exists(UNIT):
-        _systemctl("disable", *(["--now"] if _booted_with_systemd() else []), unit)
+        _systemctl("disable", *(["--now"] if os.path.isdir(SYSTEMD_RUNS) else []), unit)
         _forget_failure(unit)
     if not every:
         for path in (UNIT, UNIT + NEW, RUNNER, RUNNER + NEW):
             remove(path)
         if os.path.isdir(MANIFESTS):
             os.rmdir(MANIFESTS)
-        if _booted_with_systemd():
+        if os.path.isdir(SYSTEMD_RUNS):
             _systemctl("daemon-reload")
 
 

@@ -19,6 +19,7 @@ from .errors import FleetError
 BPFFS = "/sys/fs/bpf"
 RECORDS = "/run/ebpf_fleet"
 MANIFESTS = "/var/lib/ebpf_fleet"  # what is brought back after a reboot: boot.py
+SYSTEMD_RUNS = "/run/systemd/system"  # sd_booted(3)
 PROVISIONAL = f"{RECORDS}/provisional"  # a socket for each change that is not confirmed yet
 NEW = "%new"  # ends the name of a pin that is about to take its place; no escaped name can
 LOCK_SECONDS = 120  # longer than a provisional change lasts, if it is not asked to last longer

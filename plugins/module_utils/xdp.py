@@ -124,8 +124,8 @@ def _plans(lib: Libbpf, request: Request) -> t.Tuple[t.List[Plan], t.Dict[str, s
     else:
         places = [pins.Place(request.root, wanted.name, name) for name in request.interfaces]
     seen = [observe(lib, place) for place in places]
-    if not request.at_boot and (wanted.persist in ("true", "auto") or os.path.exists(pins.MANIFESTS)):
-        from . import boot
+    if not request.at_boot and _concerns_boot(wanted):
+        from . import boot  # here, too: seldom needed
 
         seen = [each._replace(persistence=boot.observe(each.place, each.ifindex)) for each in seen]
     wanted = wanted._replace(frags=_needs_frags(wanted, seen) and kernel_has("bpf_xdp_get_buff_len"))
@@ -138,6 +138,12 @@ def _plans(lib: Libbpf, request: Request) -> t.Tuple[t.List[Plan], t.Dict[str, s
     if errors and not request.keep_going:
         raise FleetError(" ".join(errors.values()))
     return plans, errors
+
+
+def _concerns_boot(wanted: Wanted) -> bool:
+    if wanted.persist == "true" or os.path.exists(pins.MANIFESTS):
+        return True
+    return wanted.persist == "auto" and os.path.isdir(pins.SYSTEMD_RUNS)
 
 
 def _apply(
