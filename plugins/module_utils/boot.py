@@ -125,7 +125,7 @@ def observe(place: Place, ifindex: int) -> Persistence:
     if place.interface not in {each.interface for each in every}:
         traces = traces or enabled
     if not every:
-        traces = traces or os.path.exists(MANIFESTS) or os.path.exists(UNIT)
+        traces = traces or os.path.exists(RUNNER) or os.path.exists(UNIT)
     whole = enabled and read_file(RUNNER) == runner() and read_file(UNIT) == _unit_file()
     return Persistence(manifest, whole, traces, _hindrance(place, ifindex))
 
@@ -204,19 +204,17 @@ def write_manifest(place: Place, content: t.Optional[bytes]) -> None:
         _systemctl("enable", unit)
         _forget_failure(unit)
         return
-    remove(place.manifest)
-    remove_unfinished(place.manifest)
-    every = _all_places()
-    if place.interface not in {each.interface for each in every} and os.path.exists(UNIT):
+    others = [each for each in _all_places() if each != place]
+    if place.interface not in {each.interface for each in others} and os.path.exists(UNIT):
         _systemctl("disable", *(["--now"] if os.path.isdir(SYSTEMD_RUNS) else []), unit)
         _forget_failure(unit)
-    if not every:
+    if not others:
         for path in (UNIT, UNIT + NEW, RUNNER, RUNNER + NEW):
             remove(path)
-        if os.path.isdir(MANIFESTS):
-            os.rmdir(MANIFESTS)
         if os.path.isdir(SYSTEMD_RUNS):
             _systemctl("daemon-reload")
+    remove(place.manifest)  # last: by it a later run knows of what one that was killed has left
+    remove_unfinished(place.manifest)
 
 
 def _forget_failure(unit: str) -> None:

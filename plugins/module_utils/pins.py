@@ -150,6 +150,14 @@ def places(root: str, name: str) -> t.List[Place]:
     return [Place(root, name, unescape(each)) for each in sorted(names)]
 
 
+def remove_empty_folders(root: str, name: str) -> None:
+    """Those that a run which was killed has left, of a name that is on no interface."""
+    any_place = Place(root, name, "")
+    any_place.remove_folders()
+    for path in (any_place.record, any_place.manifest):
+        _remove_folders_of(path)
+
+
 def make_folder(path: str) -> None:
     """With those that are missing above it, for root alone."""
     umask = os.umask(0o077)
@@ -303,6 +311,11 @@ def remove(path: str) -> None:
 def remove_unfinished(path: str) -> None:
     """What a run that was killed has left of write_private(); and what is empty then, of a record or a manifest."""
     remove(path + NEW)
+    _remove_folders_of(path)
+
+
+def _remove_folders_of(path: str) -> None:
+    """Of a record or a manifest, where they are empty."""
     folder = os.path.dirname(path)
     above = os.path.dirname(folder)
     remove_empty(folder, above, os.path.dirname(above))

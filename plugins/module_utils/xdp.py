@@ -89,8 +89,8 @@ def change(
             for each in plans:
                 pins.remove_unfinished(each.seen.place.record)
             provisional = _apply(lib, request, image, plans, errors, warn, file)
-            if request.wanted.state == "absent":  # folders that a run which was killed has left empty
-                pins.remove_empty(f"{request.root}/{request.wanted.name}", request.root)
+            if request.wanted.state == "absent":
+                pins.remove_empty_folders(request.root, request.wanted.name)
             after = {} if provisional else _look(lib, plans)
     for each in plans:
         for warning in each.warnings:
