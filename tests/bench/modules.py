@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import pathlib
@@ -50,10 +51,11 @@ def module_times(folder: pathlib.Path, rounds: int) -> t.List[Row]:
 
 
 def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
-    cold = folder / "cold"
-    shutil.copytree(
-        ROOT / "plugins", cold / "ansible_collections/ebpf/fleet/plugins", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    cold, compiled_before = folder / "cold", folder / "compiled_before"
+    for copy in (cold, compiled_before):
+        plugins = copy / "ansible_collections/ebpf/fleet/plugins"
+        shutil.copytree(ROOT / "plugins", plugins, ignore=shutil.ignore_patterns("__pycache__"))
+    compileall.compile_dir(compiled_before, quiet=1)
     path = folder / "modules.o"
     path.write_bytes(compiled(folder, "packet_count"))
     shutil.copy(ROOT / "files/bpf/packet_count.bpf.c", folder)
@@ -70,9 +72,11 @@ def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
         "bpf_facts": (_module("bpf_facts"), {}),
     }
     times: t.Dict[str, t.List[t.List[float]]] = {name: [] for name in tasks}
+    quick: t.Dict[str, t.List[float]] = {name: [] for name in tasks}
     for _round in range(rounds):
         for name, (module, options) in tasks.items():
             times[name].append(_run(host, cold, module, options))
+            quick[name].append(_run(host, compiled_before, module, options)[1])
     rows = [
         of_rounds(
             MODULES, "Python's and Ansible's own start (ping)", [sum(each) for each in times["ping"]], "ms", COMMAND
@@ -82,7 +86,9 @@ def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
         imports = [each[1] - own[1] for each, own in zip(times[name], times["ping"])]
         work = [each[2] - own[2] for each, own in zip(times[name], times["ping"])]
         both = [one + two for one, two in zip(imports, work)]
+        compiling = [each[1] - other for each, other in zip(times[name], quick[name])]
         rows.append(of_rounds(MODULES, f"{name}: imports", imports, "ms", COMMAND))
+        rows.append(of_rounds(MODULES, f"{name}: … of them, compiling its Python sources", compiling, "ms", COMMAND))
         rows.append(of_rounds(MODULES, f"{name}: kernel work", work, "ms", COMMAND))
         rows.append(at_most(of_rounds(MODULES, f"{name}: both", both, "ms", COMMAND), 30))
     return rows
