@@ -27,7 +27,7 @@ lint: setup-test
 	mypy $(collection)/plugins
 	mypy tests demo docs/walkthrough
 	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/*/bpf/*.c
-	cog --check -P -I tests/bench README.md
+	cog --check -P -I tests/bench -I tests/kernels README.md
 	cog --check -P -I tests/reliability docs/reliability.md
 	shellcheck demo/*.sh tools/*.sh molecule/*/*.sh tests/kernels/*.sh .ci/run
 	ansible-lint --offline
@@ -71,7 +71,7 @@ bench: setup-bench
 
 # The README's table from tests/bench/results.json, those of docs/reliability.md from tests/reliability/*.json.
 figures: setup-test
-	cog -r -P -I tests/bench README.md
+	cog -r -P -I tests/bench -I tests/kernels README.md
 	cog -r -P -I tests/reliability docs/reliability.md
 
 # Run all commands of docs/walkthrough.md on the demo's fleet, and put what they print into it; or compare it with that.

@@ -63,3 +63,21 @@ def _verdict(result: Result) -> str:
 
 def _cell(words: str) -> str:
     return " ".join(words.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def in_readme(path: str = "docs/kernels.md") -> None:
+    """Print what the last whole run was on, from the table that it wrote. cog puts it into the README."""
+    rows: t.Dict[str, t.List[str]] = {}
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            name, *cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+            rows.setdefault(name, list(dict.fromkeys(cells)))
+
+    def listed(name: str) -> str:
+        *most, last = rows[name]
+        return f"{', '.join(most)} and {last}" if most else last
+
+    kernels = ", ".join(kernel.partition("-")[0] for kernel in rows["kernel"])
+    print(f"- kernels {kernels}")
+    print(f"- libbpf {listed('libbpf')}, Python {listed('Python')}: the userlands of Debian's", end=" ")
+    print(listed("userland of Debian's suite"))
