@@ -184,18 +184,18 @@ def _escaped(name: str) -> str:
     return "\\x2e" + escaped[1:] if escaped.startswith(".") else escaped
 
 
-def _unit(interface: str) -> str:
+def unit_of(interface: str) -> str:
     return f"ebpf-fleet@{_escaped(interface)}.service"
 
 
 def _enabled(interface: str) -> str:
     """The link by which `systemctl enable` has a unit started with its device."""
-    return f"{SYSTEMD}/sys-subsystem-net-devices-{_escaped(interface)}.device.wants/{_unit(interface)}"
+    return f"{SYSTEMD}/sys-subsystem-net-devices-{_escaped(interface)}.device.wants/{unit_of(interface)}"
 
 
 def write_manifest(place: Place, content: t.Optional[bytes]) -> None:
     """Have exactly this brought back, or nothing. Raises OSError, or FleetError in systemd's words."""
-    unit = _unit(place.interface)
+    unit = unit_of(place.interface)
     if content is not None:
         for path, wanted, mode in ((RUNNER, runner(), 0o600), (UNIT, _unit_file(), 0o644)):
             if read_file(path) != wanted:
