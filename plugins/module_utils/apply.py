@@ -58,6 +58,8 @@ class Applier:
         for step in plan.steps:
             if isinstance(step, planning.Load):
                 self._objects[plan.seen.interface] = self._load(plan, step)
+            elif isinstance(step, planning.Persist):
+                boot.runner()  # now: a holder writes it when the file that the module came in is gone
 
     def replace(self, file: ReplacedFile) -> None:
         """Write the object file; taken back with all the rest."""

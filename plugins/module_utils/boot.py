@@ -147,7 +147,7 @@ def _hindrance(place: Place, ifindex: int) -> str:
 
 @functools.lru_cache(maxsize=None)
 def runner() -> bytes:
-    """This package as a file that Python runs. Kept: a holder needs it when the module's own file is gone."""
+    """This package as a file that Python runs. Made once, of the file that the module has come in."""
     package = __name__.rpartition(".")[0]
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:

@@ -144,6 +144,8 @@ def test_a_damaged_manifest_is_named(
     assert re.search(f"^packet_count is not on eth0: .*{says}", done.stderr, re.MULTILINE), done.stderr
     assert bpftool("prog", "show", "pinned", host.pin("eth0", "program", "another"))  # the others come back
     assert host.xdp("eth0")
+    facts = host.ok("xdp_counter_facts")["ansible_facts"]["xdp_counter"]
+    assert facts["interfaces"]["eth0"]["attached"] is False  # and not left out, as if nobody had wanted it
 
 
 def test_anothers_program_stays(host: Host, booting: Booting, compiled: Compile) -> None:
