@@ -46,7 +46,7 @@ if t.TYPE_CHECKING:
 RUNNER = f"{MANIFESTS}/boot.pyz"
 SYSTEMD = "/etc/systemd/system"
 UNIT = f"{SYSTEMD}/ebpf-fleet@.service"
-START_SECONDS = 30  # network-online.target waits no longer for it
+START_SECONDS = 60  # network-online.target waits no longer for it
 
 _UNIT = """\
 # Written by the Ansible collection ebpf.fleet, and taken away by it: xdp_program with persist.
