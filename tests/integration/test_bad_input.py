@@ -208,9 +208,12 @@ def test_not_root(host: Host, compiled: Compiled) -> None:
     host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"])
 
     def as_nobody(module: str, **arguments: t.Any) -> str:
-        # Through a pipe: the checkout may lie where nobody may not look.
+        # The checkout may lie where nobody may not look: options through a pipe, and what is imported late before that.
         code = (
-            "import os, runpy, sys; import ansible.module_utils.basic, ctypes\n"
+            "import os, ctypes\n"
+            "from ansible.module_utils.common import json\n"
+            "json.get_module_decoder('legacy', json.Direction.CONTROLLER_TO_MODULE)\n"
+            "json.get_module_encoder('legacy', json.Direction.MODULE_TO_CONTROLLER)\n"
             f"import ansible_collections.ebpf.fleet.plugins.modules.{module} as m\n"
             "os.setgroups([]); os.setgid(65534); os.setuid(65534); m.main()"
         )
