@@ -46,6 +46,7 @@ if t.TYPE_CHECKING:
 RUNNER = f"{MANIFESTS}/boot.pyz"
 SYSTEMD = "/etc/systemd/system"
 UNIT = f"{SYSTEMD}/ebpf-fleet@.service"
+AGAIN = "run ebpf.fleet.deploy, or the task with xdp_program that has put it there, again"
 START_SECONDS = 60  # network-online.target waits no longer for it
 
 _UNIT = """\
@@ -93,9 +94,6 @@ def read_manifest(place: Place) -> t.Tuple[Manifest, bytes]:
     if sha256(content) != manifest.checksum:
         raise FleetError(f"{place.manifest} is damaged: its object does not have its checksum; {AGAIN}")
     return manifest, content
-
-
-AGAIN = "run ebpf.fleet.deploy, or the task with xdp_program that has put it there, again"
 
 
 def _all_places() -> t.List[Place]:

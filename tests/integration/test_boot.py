@@ -163,6 +163,12 @@ def test_a_manifest_that_others_can_write_is_refused(host: Host, booting: Bootin
     assert not host.xdp("eth0")
 
 
+def test_what_comes_back_is_for_root_alone(booting: Booting, compiled: Compile) -> None:
+    booting.persist(compiled("packet_count"))
+    for path in (booting.place("eth0").manifest, boot.RUNNER, MANIFESTS):
+        assert pathlib.Path(path).stat().st_mode & 0o077 == 0
+
+
 def test_it_is_said_where_it_cannot_be(host: Host, compiled: Compile) -> None:
     options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
     words = host.refused("xdp_program", **options, persist="true")
