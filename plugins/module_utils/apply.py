@@ -42,6 +42,7 @@ class Applier:
         self.provisional = False
         self._unpinned: t.List[t.Tuple[int, str]] = []
         self._at_last: t.List[t.Callable[[], None]] = []
+        self._rewritten: t.List[str] = []
         self._held = contextlib.ExitStack()
         self._undo = contextlib.ExitStack()
         self._objects: t.Dict[str, Object] = {}
@@ -97,12 +98,21 @@ class Applier:
         """Undo all that was committed, the last first. Raises FleetError if that cannot be done."""
         _close(self._undo, why)
 
+    def finish(self) -> None:
+        """What is done once, when all is committed. Raises FleetError where that fails, and all is to be taken back."""
+        if self._rewritten:
+            boot.tell_systemd(self._rewritten)
+
     def keep(self) -> None:
-        """Make it last. Raises OSError or FleetError where that fails, with no link lost, and all to be taken back."""
+        """Make what is provisional last.
+
+        Raises OSError or FleetError where that fails, with no link lost, and all to be taken back.
+        """
         for link, path in self._unpinned:
             self._replace_pin(link, path)
         for do in self._at_last:
             do()
+        self.finish()
 
     # The steps
 
@@ -280,6 +290,9 @@ class Applier:
             do()
 
     def _write_manifest(self, seen: Seen, content: t.Optional[bytes]) -> None:
+        if not self._rewritten:
+            self._undo.callback(boot.tell_systemd, self._rewritten)
+        self._rewritten.append(seen.interface)
         self._undo.callback(boot.write_manifest, seen.place, read_file(seen.place.manifest))
         boot.write_manifest(seen.place, content)
 

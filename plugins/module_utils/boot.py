@@ -34,6 +34,7 @@ from .pins import (
     Place,
     places,
     remove,
+    remove_empty,
     remove_unfinished,
     root_of_namespace,
     unescape,
@@ -187,43 +188,49 @@ def unit_of(interface: str) -> str:
 
 
 def _enabled(interface: str) -> str:
-    """The link by which `systemctl enable` has a unit started with its device."""
+    """The link that has a unit started with its device, as `systemctl enable` makes it."""
     return f"{SYSTEMD}/sys-subsystem-net-devices-{_escaped(interface)}.device.wants/{unit_of(interface)}"
 
 
 def write_manifest(place: Place, content: t.Optional[bytes]) -> None:
-    """Have exactly this brought back, or nothing. Raises OSError, or FleetError in systemd's words."""
-    unit = unit_of(place.interface)
+    """Have exactly this brought back, or nothing; tell_systemd() is to follow. Raises OSError."""
+    enabled = _enabled(place.interface)
     if content is not None:
         for path, wanted, mode in ((RUNNER, runner(), 0o600), (UNIT, _unit_file(), 0o644)):
             if read_file(path) != wanted:
                 write_private(path, wanted, mode)
         write_private(place.manifest, content)
-        _systemctl("enable", unit)
-        _forget_failure(unit)
+        if not os.path.lexists(enabled):
+            os.makedirs(os.path.dirname(enabled), exist_ok=True)
+            os.symlink(UNIT, enabled)
         return
     others = [each for each in _all_places() if each != place]
-    if place.interface not in {each.interface for each in others} and os.path.exists(UNIT):
-        _systemctl("disable", *(["--now"] if os.path.isdir(SYSTEMD_RUNS) else []), unit)
-        _forget_failure(unit)
+    if place.interface not in {each.interface for each in others}:
+        remove(enabled)
+        remove_empty(os.path.dirname(enabled))
     if not others:
         for path in (UNIT, UNIT + NEW, RUNNER, RUNNER + NEW):
             remove(path)
-        if os.path.isdir(SYSTEMD_RUNS):
-            _systemctl("daemon-reload")
     remove(place.manifest)  # last: by it a later run knows of what one that was killed has left
     remove_unfinished(place.manifest)
 
 
-def _forget_failure(unit: str) -> None:
-    """systemd remembers that a unit has failed, and counts the whole host as degraded."""
-    subprocess.run(["systemctl", "reset-failed", unit], capture_output=True, check=False)
-
-
-def _systemctl(*arguments: str) -> None:
-    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
+def tell_systemd(interfaces: t.Iterable[str]) -> None:
+    """Once for all that have changed: it reads all its units again. Raises FleetError in its words."""
+    if not os.path.isdir(SYSTEMD_RUNS):
+        return
+    done = _systemctl("daemon-reload")
     if done.returncode:
-        raise FleetError(f"systemctl {' '.join(arguments)} failed: {done.stderr.strip() or done.stdout.strip()}")
+        raise FleetError(f"systemctl daemon-reload failed: {done.stderr.strip() or done.stdout.strip()}")
+    gone = [unit_of(each) for each in interfaces if not os.path.lexists(_enabled(each))]
+    if gone:
+        _systemctl("stop", *gone)
+    # It remembers that a unit has failed, and counts the whole host as degraded.
+    _systemctl("reset-failed", *(unit_of(each) for each in interfaces))
+
+
+def _systemctl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
 
 
 # What runs at boot

@@ -182,6 +182,7 @@ def _commit(
         for each in plans:
             if each.seen.interface not in errors:
                 _try(applier.commit, each, errors, request.keep_going)
+        applier.finish()
     except BaseException as error:
         try:
             applier.take_back()
