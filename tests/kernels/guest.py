@@ -66,10 +66,11 @@ def boot(guest: Guest, kernel: Kernel, archives: t.Sequence[pathlib.Path], logs:
                 with path.open("rb") as part:
                     shutil.copyfileobj(part, whole)
         # Never kvm: a nested one may open and hang. tb-size: without it qemu's memory grows to 1.5 GiB.
+        # single: a kernel that patches its own code while another thread emulates it has been seen to panic.
         # qemu64: AVX, which libc would take, is slow to emulate. rdrand: or the kernel waits for entropy.
         # mitigations: of holes that an emulated CPU does not have, at a flush of its TLB for each system call.
         command = (
-            "qemu-system-x86_64 -accel tcg,thread=multi,tb-size=64 -cpu qemu64,+rdrand -smp 2 -m 1024"
+            "qemu-system-x86_64 -accel tcg,thread=single,tb-size=64 -cpu qemu64,+rdrand -smp 2 -m 1024"
             " -display none -monitor none -nodefaults -no-reboot"
         ).split()
         command += ["-kernel", str(kernel.image), "-initrd", str(initramfs)]
