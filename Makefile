@@ -15,7 +15,7 @@ demo: setup-demo
 test: lint sanity unit integration molecule
 
 # What takes longer than a `make test` should, and `make test` itself: what CI runs.
-test-all: test docs-check test-kill test-fuzz
+test-all: test docs-check test-kill test-fuzz test-kernels
 
 setup-demo setup-test setup-molecule setup-bench setup-kernels: setup-%:
 	@tools/setup.sh $*
@@ -59,10 +59,10 @@ test-kill: setup-test
 test-fuzz: setup-test
 	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/fuzz.py $(record) $(if $(SEED),--seed $(SEED))
 
-# The modules on other kernels, in qemu, and docs/kernels.md. `make test-kernels KERNELS="5.10 6.1"` runs some.
+# The modules on other kernels, in qemu. `make test-kernels KERNELS="5.10 6.1"` runs some. RECORD=1 writes docs/kernels.md.
 test-kernels: setup-kernels
 	@$(SUDO) env DEBIAN_MIRROR=$(DEBIAN_MIRROR) DEBIAN_SECURITY_MIRROR=$(DEBIAN_SECURITY_MIRROR) \
-		"$$(command -v python)" -B tests/kernels/run.py $(KERNELS)
+		"$$(command -v python)" -B tests/kernels/run.py $(record) $(KERNELS)
 
 # Tables of figures, their bars, and tests/bench/results.json. MODE=full: larger fleets and more rounds, 15 minutes.
 bench: setup-bench

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""run.py [--jobs N] [KERNEL...]: the checks on each kernel, or on some: 5.10, 6.1, 6.12, newest. `make test-kernels`.
+"""run.py [--jobs N] [--record] [KERNEL...]: the checks on each kernel, or on some: 5.10, 6.1, 6.12, newest. `make test-kernels`.
 
-A run of all of them writes docs/kernels.md. Exit code 1 if a check failed, a guest did not come to its end, or a
+--record writes docs/kernels.md. Exit code 1 if a check failed, a guest did not come to its end, or a
 kernel is no longer to be had.
 """
 
@@ -42,7 +42,7 @@ GUESTS = (
 HEAD = """\
 # Kernels
 
-Written by `make test-kernels`: the collection's modules on real kernels in qemu, and what each check found. A column is
+Written by `make test-kernels RECORD=1`: the collection's modules on real kernels in qemu, and what each check found. A column is
 a kernel of Debian's with a userland of Debian's, which brings Python, libbpf, iproute2 and bpftool. What a module
 claims is compared with what ip and bpftool say. "N of N" is packets counted, of packets sent.
 """
@@ -73,6 +73,7 @@ def main() -> int:
     labels = list(dict.fromkeys(guest.label for guest in GUESTS))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="guests at a time")
+    parser.add_argument("--record", action="store_true", help="write docs/kernels.md, if all kernels are run")
     parser.add_argument("kernel", nargs="*", help=f"only these: {', '.join(labels)}")
     options = parser.parse_args()
     if unknown := set(options.kernel) - set(labels):
@@ -93,7 +94,7 @@ def main() -> int:
         except KeyboardInterrupt:
             sys.exit(130)
     print(text(found))
-    if not options.kernel:
+    if options.record and not options.kernel:
         DOCUMENT.write_text(f"{HEAD}\n{markdown(found)}\n\n{totals(found)}.\n")
     print(f"\n{totals(found)}")
     return int(any(outcome.failed or outcome.problem for outcome in found))
