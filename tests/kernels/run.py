@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""run.py [--jobs N] [--record] [KERNEL...]: the checks on each kernel, or on some: 5.10, 6.1, 6.12, newest. `make test-kernels`.
+"""run.py [--jobs N] [--record] [KERNEL...]: the checks on each kernel, or on some: 5.10, 6.1, 6.12, newest.
 
---record writes docs/kernels.md. Exit code 1 if a check failed, a guest did not come to its end, or a
+`make test-kernels` runs it. --record writes docs/kernels.md. Exit code 1 if a check failed, a guest did not come to its end, or a
 kernel is no longer to be had.
 """
 
@@ -42,9 +42,9 @@ GUESTS = (
 HEAD = """\
 # Kernels
 
-Written by `make test-kernels RECORD=1`: the collection's modules on real kernels in qemu, and what each check found. A column is
-a kernel of Debian's with a userland of Debian's, which brings Python, libbpf, iproute2 and bpftool. What a module
-claims is compared with what ip and bpftool say. "N of N" is packets counted, of packets sent.
+Written by `make test-kernels RECORD=1`: the collection's modules on real kernels in qemu, and what each check found.
+A column is a kernel of Debian's with a userland of Debian's, which brings Python, libbpf, iproute2 and bpftool. What a
+module claims is compared with what ip and bpftool say. "N of N" is packets counted, of packets sent.
 """
 
 
