@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """run.py [--jobs N] [--record] [KERNEL...]: the checks on each kernel, or on some: 5.10, 6.1, 6.12, newest.
 
-`make test-kernels` runs it. --record writes docs/kernels.md. Exit code 1 if a check failed, a guest did not come to its end, or a
-kernel is no longer to be had.
+`make test-kernels` runs it. --record writes docs/kernels.md. Exit code 1 if a check failed, a guest did not come to
+its end, or a kernel is no longer to be had.
 """
 
 from __future__ import annotations
