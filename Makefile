@@ -15,9 +15,9 @@ demo: setup-demo
 test: lint sanity unit integration molecule
 
 # What takes longer than a `make test` should, and `make test` itself: what CI runs.
-test-all: test docs-check test-kill test-fuzz test-kernels
+test-all: test docs-check test-kill test-fuzz test-reboot test-kernels
 
-setup-demo setup-test setup-molecule setup-bench setup-kernels: setup-%:
+setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot: setup-%:
 	@tools/setup.sh $*
 
 # Style, types and documentation.
@@ -64,6 +64,11 @@ test-kernels: setup-kernels
 	@$(SUDO) env DEBIAN_MIRROR=$(DEBIAN_MIRROR) DEBIAN_SECURITY_MIRROR=$(DEBIAN_SECURITY_MIRROR) \
 		"$$(command -v python)" -B tests/kernels/run.py $(record) $(KERNELS)
 
+# A guest in qemu that is deployed on over SSH and really rebooted: what comes back by itself.
+test-reboot: setup-reboot
+	@$(SUDO) env DEBIAN_MIRROR=$(DEBIAN_MIRROR) DEBIAN_SECURITY_MIRROR=$(DEBIAN_SECURITY_MIRROR) \
+		PYTHONPATH=tests/kernels "$$(command -v python)" -B tests/reboot/reboot.py
+
 # Tables of figures, their bars, and tests/bench/results.json. MODE=full: larger fleets and more rounds, 15 minutes.
 bench: setup-bench
 	$(SUDO) env PYTHONPATH=build/collections:tests/integration:tests/bench "$$(command -v python)" tests/bench/bench.py \
@@ -86,5 +91,5 @@ clean:
 	rm -rf build
 	$(MAKE) -C files/bpf clean
 
-.PHONY: demo test test-all test-kill test-fuzz test-kernels bench figures docs docs-check setup-demo setup-test setup-molecule setup-bench \
-	setup-kernels lint sanity unit integration molecule clean
+.PHONY: demo test test-all test-kill test-fuzz test-kernels test-reboot bench figures docs docs-check setup-demo setup-test setup-molecule setup-bench \
+	setup-kernels setup-reboot lint sanity unit integration molecule clean

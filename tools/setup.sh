@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh demo|test|molecule|bench|kernels: install what these need: system packages, a virtual environment in
+# setup.sh demo|test|molecule|bench|kernels|reboot: install what these need: system packages, a virtual environment in
 # build/venv, and build/collections, where Ansible finds this checkout as ebpf.fleet.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -29,6 +29,7 @@ if command -v apt-get >/dev/null; then
 		test) packages+=(llvm bpftool iputils-ping file strace) ;;
 		molecule) packages+=(iputils-ping mmdebstrap openssh-client podman runc) ;;
 		kernels) packages+=(debian-archive-keyring kmod libarchive-tools mmdebstrap qemu-system-x86) ;;
+		reboot) packages+=(debian-archive-keyring e2fsprogs mmdebstrap openssh-client qemu-system-x86) ;;
 	esac
 	if [ "$what" = bench ]; then
 		packages+=(bpftool openssh-client)
@@ -50,7 +51,7 @@ elif command -v dnf >/dev/null; then
 		test) packages+=(llvm bpftool iputils file strace) ;;
 		bench) packages+=(bpftool openssh-clients) ;;
 		molecule) fail "the scenarios make their images with Debian's mmdebstrap; run them on Debian or Ubuntu." ;;
-		kernels) fail "the kernels and their userlands come from Debian's suites with apt and mmdebstrap; run them on Debian or Ubuntu." ;;
+		kernels | reboot) fail "the kernels and their userlands come from Debian's suites with apt and mmdebstrap; run them on Debian or Ubuntu." ;;
 	esac
 	rpm -q "${packages[@]}" >/dev/null || quietly "${sudo[@]}" dnf install -y "${packages[@]}"
 else

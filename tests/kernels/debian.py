@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kernels and userlands from Debian's suites, as archives for an initramfs; kept, under a hash of what made them."""
+"""Kernels and userlands from Debian's suites; kept, under a hash of what made them."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class Debian:
         packages = split if known.issuperset(split) else [f"linux-image-{version}"]
         uris = run("apt-get", *apt, "download", "--print-uris", *packages)
         files = [line.split(" ", 1)[1] for line in uris.splitlines() if line.startswith("'")]
-        folder = self.cache / f"kernel-{suite}-{_key(*files)}"
+        folder = self.cache / f"kernel-{suite}-{key(*files)}"
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=self.cache) as work:
                 self._unpack_kernel(apt, packages, version, pathlib.Path(work))
-                self._replace(f"kernel-{suite}-*", pathlib.Path(work, "kept"), folder)
+                self.keep(f"kernel-{suite}-*", pathlib.Path(work, "kept"), folder)
         return Kernel(folder / "vmlinuz", folder / "modules.cpio")
 
     def _apt(self, suite: str) -> t.List[str]:
@@ -100,31 +100,36 @@ class Debian:
             shutil.copy(path, kept / "modules" / f"{number:02}-{os.path.basename(path)}")
         archive(kept / "modules.cpio", "-C", kept, "modules")
 
-    def _replace(self, old: str, made: pathlib.Path, kept: pathlib.Path) -> None:
+    def keep(self, old: str, made: pathlib.Path, kept: pathlib.Path) -> None:
+        """Have it in the place of what the pattern `old` finds."""
         for path in self.cache.glob(old):
             run("rm", "-r", path)
         made.rename(kept)
 
     def userland(self, suite: str) -> pathlib.Path:
         """A suite's Python, libbpf, iproute2 and bpftool, unpacked and not installed. Raises Failed."""
-        made = self.cache / f"userland-{suite}-{_key(suite, *PACKAGES)}.cpio"
+        made = self.cache / f"userland-{suite}-{key(suite, *PACKAGES)}.cpio"
         if not made.exists():
             with tempfile.TemporaryDirectory(dir=self.cache) as work:
                 tar = pathlib.Path(work, "userland.tar")
-                env = {**os.environ, "TMPDIR": work}
-                # unshare: should it be killed, its mounts go with it.
-                run(
-                    *"unshare --mount mmdebstrap --quiet --mode=root --variant=extract --architectures=amd64".split(),
-                    f"--keyring={KEYRING}",
-                    f"--include={','.join(PACKAGES)}",
-                    '--aptopt=Acquire::Check-Valid-Until "false"',
-                    *(suite, tar, self.mirror(suite)),
-                    env=env,
-                )
+                self.mmdebstrap(suite, tar, PACKAGES, "--variant=extract")
                 cpio = pathlib.Path(work, "userland.cpio")
                 archive(cpio, *(f"--exclude={pattern}" for pattern in NOT_NEEDED), f"@{tar}")
-                self._replace(f"userland-{suite}-*", cpio, made)
+                self.keep(f"userland-{suite}-*", cpio, made)
         return made
+
+    def mmdebstrap(self, suite: str, made: pathlib.Path, packages: t.Sequence[str], *options: str) -> None:
+        """Packages of a suite, and what they depend on, as an archive or, without a suffix, a folder. Raises Failed."""
+        # unshare: should it be killed, its mounts go with it.
+        run(
+            *"unshare --mount mmdebstrap --quiet --mode=root --architectures=amd64".split(),
+            f"--keyring={KEYRING}",
+            f"--include={','.join(packages)}",
+            '--aptopt=Acquire::Check-Valid-Until "false"',
+            *options,
+            *(suite, made, self.mirror(suite)),
+            env={**os.environ, "TMPDIR": str(made.parent)},
+        )
 
 
 def archive(made: pathlib.Path, *what: t.Any) -> None:
@@ -132,7 +137,7 @@ def archive(made: pathlib.Path, *what: t.Any) -> None:
     run("bsdtar", "--create", "--format=newc", f"--file={made}", *what)
 
 
-def _key(*parts: str) -> str:
+def key(*parts: str) -> str:
     """A hash of these and of this file: what is kept was made by it."""
     text = "\n".join([*parts, pathlib.Path(__file__).read_text()])
     return hashlib.sha256(text.encode()).hexdigest()[:12]

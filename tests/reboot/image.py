@@ -1,0 +1,84 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guest's disk: Debian 12 with systemd, udev, networkd and sshd; kept, under a hash of what made it."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import tempfile
+import typing as t
+
+from debian import NOT_NEEDED, Debian, key
+from processes import run
+
+HERE = pathlib.Path(__file__).parent
+SEND = HERE.parents[1] / "demo/send.py"
+SUITE = "bookworm"
+PACKAGES = "bpftool iproute2 linux-image-cloud-amd64 openssh-server python3 systemd-sysv tiny-initramfs udev".split()
+MODULES = "virtio_pci virtio_blk ext4".split()  # what it takes to see the disk; udev loads the others
+# Without a part in the test, and each of them a second or more of an emulated CPU.
+MASKED = """
+    apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer e2scrub_reap.service
+    dev-hugepages.mount dev-mqueue.mount getty.target modprobe@.service proc-sys-fs-binfmt_misc.automount
+    sys-fs-fuse-connections.mount systemd-binfmt.service systemd-logind.service systemd-machine-id-commit.service
+    systemd-update-utmp.service
+""".split()
+
+
+class Image(t.NamedTuple):
+    """What qemu and ssh need; `identity` is the private key, and `host_key` the guest's public one."""
+
+    disk: pathlib.Path
+    kernel: pathlib.Path
+    initramfs: pathlib.Path
+    identity: pathlib.Path
+    host_key: pathlib.Path
+
+
+def image(debian: Debian) -> Image:
+    """Raises Failed."""
+    guest = sorted(path for path in (HERE / "guest").rglob("*") if path.is_file())
+    made_by = [pathlib.Path(__file__), SEND, *guest]
+    folder = debian.cache / f"guest-{key(*(f'{path.name} {path.read_text()}' for path in made_by))}"
+    kept = Image(*(folder / each for each in ("disk.ext4", "vmlinuz", "initrd.img", "id_ed25519", "host_key.pub")))
+    if not folder.exists():
+        print("reboot: making the guest's disk", flush=True)
+        with tempfile.TemporaryDirectory(dir=debian.cache) as work:
+            root, made = pathlib.Path(work, "root"), pathlib.Path(work, "made")
+            made.mkdir()
+            debian.mmdebstrap(
+                SUITE,
+                root,
+                PACKAGES,
+                "--variant=minbase",
+                *(f"--dpkgopt=path-exclude={each[1:]}" for each in NOT_NEEDED),
+            )
+            _configure(root, made / kept.identity.name)
+            (kernel,) = (root / "boot").glob("vmlinuz-*")
+            version = kernel.name.partition("-")[2]
+            modules = f"--include-modules={','.join(MODULES)}"
+            _in(root, "mktirfs", "-o", "/initrd.img", "--auto-modules=no", "--microcode=no", modules, version)
+            kernel.rename(made / kept.kernel.name)
+            (root / "initrd.img").replace(made / kept.initramfs.name)
+            shutil.copy(root / "etc/ssh/ssh_host_ed25519_key.pub", made / kept.host_key.name)
+            disk = made / kept.disk.name
+            run("truncate", "--size=1G", disk)
+            # Without a journal: a guest that is ended at once loses nothing that is looked at later.
+            run("mkfs.ext4", "-q", "-O", "^has_journal", "-d", root, disk)
+            debian.keep("guest-*", made, folder)
+    return kept
+
+
+def _configure(root: pathlib.Path, identity: pathlib.Path) -> None:
+    shutil.copytree(HERE / "guest", root, dirs_exist_ok=True)
+    shutil.copy(SEND, root / "root")
+    _in(root, "systemctl", "--quiet", "enable", "systemd-networkd", "online")
+    _in(root, "systemctl", "--quiet", "mask", *MASKED)
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "reboot", "-f", identity)
+    (root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
+    identity.with_suffix(".pub").rename(root / "root/.ssh/authorized_keys")
+
+
+def _in(root: pathlib.Path, *command: str) -> None:
+    run("chroot", root, *command)

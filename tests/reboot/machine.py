@@ -1,0 +1,137 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guest in qemu, and the two ways into it: SSH, and the collection's playbooks over SSH."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import pathlib
+import re
+import socket
+import time
+import typing as t
+
+from image import Image
+from processes import Failed, run
+
+BOOT_SECONDS = 300  # some 30 are usual on an idle machine
+SECONDS = 300  # for a command or a playbook
+ANSIBLE = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_NOCOWS": "1", "ANSIBLE_PIPELINING": "1", "ANSIBLE_LOCALHOST_WARNING": "0"}
+
+
+class Machine:
+    """`work`: a folder for sockets and settings, with a short name. `logs`: for what the guest and Ansible say."""
+
+    def __init__(self, image: Image, work: pathlib.Path, logs: pathlib.Path, variables: t.Mapping[str, t.Any]) -> None:
+        self.serial, self.ansible = logs / "serial.log", logs / "ansible.log"
+        self.boot = ""
+        self._image = image
+        self._ssh = ["ssh", "-F", str(work / "ssh_config"), "guest"]
+        self._inventory = work / "inventory.json"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        (work / "known_hosts").write_text(f"guest {image.host_key.read_text()}")
+        settings = {
+            "HostName": "127.0.0.1",
+            "Port": self._port,
+            "User": "root",
+            "IdentityFile": image.identity,
+            "IdentitiesOnly": "yes",
+            "UserKnownHostsFile": work / "known_hosts",
+            "HostKeyAlias": "guest",
+            "BatchMode": "yes",
+            "ConnectTimeout": 10,
+            "ServerAliveInterval": 10,
+            "LogLevel": "ERROR",
+            # One connection for all, Ansible's own included: to make one costs an emulated CPU seconds.
+            "ControlMaster": "auto",
+            "ControlPersist": 60,
+            "ControlPath": work / "ssh",
+        }
+        lines = [f"{name} {value}" for name, value in settings.items()]
+        (work / "ssh_config").write_text("\n  ".join(["Host guest", *lines]) + "\n")
+        guest = {
+            "ansible_ssh_common_args": f"-F {work}/ssh_config",
+            "ansible_control_path": f"{work}/ssh",
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "xdp_counter_become": False,
+            **variables,
+        }
+        self._inventory.write_text(json.dumps({"all": {"hosts": {"guest": guest}}}))
+
+    @contextlib.contextmanager
+    def running(self, pool: concurrent.futures.Executor) -> t.Iterator[None]:
+        """Boot it. What ends the pool's commands ends it."""
+        for log in (self.serial, self.ansible):
+            log.unlink(missing_ok=True)
+        self._qemu = pool.submit(run, *self._command())
+        self._until_booted()
+        yield
+
+    def _command(self) -> t.List[str]:
+        # See tests/kernels/guest.py for the CPU. -svm, and without the disks of old: or udev loads modules for them.
+        kernel = "root=/dev/vda rootfstype=ext4 rw console=ttyS0 mitigations=off net.ifnames=0"
+        kernel += " modprobe.blacklist=ata_generic,ata_piix"
+        command = (
+            "qemu-system-x86_64 -accel tcg,thread=single,tb-size=512 -cpu qemu64,+rdrand,-svm -smp 1 -m 1024"
+            " -display none -monitor none -nodefaults"
+            # The way in.
+            f" -netdev user,id=in,restrict=on,hostfwd=tcp:127.0.0.1:{self._port}-:22 -device virtio-net-pci,netdev=in"
+        ).split()
+        for number in (1, 2):  # the two ends of a wire: guest/etc/systemd/network/10-lan0.link
+            command += ["-netdev", f"hubport,id=wire{number},hubid=1"]
+            command += ["-device", f"virtio-net-pci,netdev=wire{number},mac=52:54:00:00:00:0{number}"]
+        command += ["-kernel", str(self._image.kernel), "-initrd", str(self._image.initramfs), "-append", kernel]
+        # snapshot: what is written goes into a file without a name, which outlasts a reboot and no more.
+        drive = f"file={self._image.disk},format=raw,if=virtio,snapshot=on,cache=unsafe"
+        return [*command, "-drive", drive, "-serial", f"file:{self.serial}"]
+
+    def _until_booted(self) -> None:
+        """Until it is another boot than before, and all that is to be started has been."""
+        deadline = time.monotonic() + BOOT_SECONDS
+        while True:
+            if self._qemu.done():
+                raise Failed(f"qemu has ended: {self._qemu.exception() or self._qemu.result()}")
+            with contextlib.suppress(Failed):
+                boot = self.sh("cat /proc/sys/kernel/random/boot_id", seconds=20).strip()
+                if boot != self.boot:
+                    break
+                self._hang_up()
+            if time.monotonic() > deadline:
+                raise Failed(f"the guest cannot be reached within {BOOT_SECONDS} s")
+            time.sleep(0.5)
+        self.boot = boot
+        self.sh("systemctl is-system-running --wait || :")
+
+    def reboot(self) -> None:
+        with contextlib.suppress(Failed):  # the connection may go first
+            self.sh("systemctl reboot", seconds=20)
+        self._hang_up()
+        self._until_booted()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(Failed):
+            run(*self._ssh, "-O", "exit", seconds=20)
+
+    def sh(self, command: str, seconds: float = SECONDS) -> str:
+        """What a command prints in the guest. Raises Failed."""
+        return run(*self._ssh, command, seconds=seconds)
+
+    def json(self, command: str) -> t.List[t.Any]:
+        """The same, a line of JSON for each part of it that prints one."""
+        return [json.loads(line) for line in self.sh(command).splitlines()]
+
+    def playbook(self, name: str, **variables: t.Any) -> int:
+        """How many tasks have changed something. Raises Failed."""
+        words = ["ansible-playbook", f"ebpf.fleet.{name}", "-i", self._inventory, "-e", json.dumps(variables)]
+        env = {**os.environ, **ANSIBLE, "ANSIBLE_LOG_PATH": str(self.ansible)}
+        said = run("sh", "-c", '"$@" 2>&1 || :', "sh", *words, seconds=SECONDS, env=env)
+        recap = re.search(r"^guest .* changed=(\d+) +unreachable=0 +failed=0 ", said, re.MULTILINE)
+        if not recap:
+            fatal = re.search(r"^fatal: .*", said, re.MULTILINE)
+            raise Failed(f"{name}: {(fatal.group() if fatal else said)[:1000]}; see {self.ansible}")
+        return int(recap.group(1))
