@@ -245,9 +245,10 @@ def main(arguments: t.Sequence[str]) -> int:
             continue
         try:
             for line in bring_back(require_libbpf(), place):
-                print(line, flush=True)
+                sys.stdout.write(f"{line}\n")
+                sys.stdout.flush()
         except (FleetError, OSError, ValueError) as error:
-            print(f"{place.name} is not on {interface}: {words(error)}", file=sys.stderr)
+            sys.stderr.write(f"{place.name} is not on {interface}: {words(error)}\n")
             failed = 1
     return failed
 
