@@ -17,12 +17,13 @@ SEND = HERE.parents[1] / "demo/send.py"
 SUITE = "bookworm"
 PACKAGES = "bpftool iproute2 linux-image-cloud-amd64 openssh-server python3 systemd-sysv tiny-initramfs udev".split()
 MODULES = "virtio_pci virtio_blk ext4".split()  # what it takes to see the disk; udev loads the others
-# Without a part in the test, and each of them a second or more of an emulated CPU.
+# Without a part in the test, and each of them half a second or more of an emulated CPU.
 MASKED = """
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer e2scrub_reap.service
-    dev-hugepages.mount dev-mqueue.mount getty.target modprobe@.service proc-sys-fs-binfmt_misc.automount
-    sys-fs-fuse-connections.mount systemd-binfmt.service systemd-logind.service systemd-machine-id-commit.service
-    systemd-update-utmp.service
+    dev-hugepages.mount dev-mqueue.mount getty.target kmod-static-nodes.service modprobe@.service
+    proc-sys-fs-binfmt_misc.automount sys-fs-fuse-connections.mount sys-kernel-debug.mount systemd-binfmt.service
+    systemd-logind.service systemd-machine-id-commit.service systemd-modules-load.service systemd-random-seed.service
+    systemd-sysusers.service systemd-update-utmp.service systemd-update-utmp-runlevel.service
 """.split()
 
 
