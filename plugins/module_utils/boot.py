@@ -26,7 +26,7 @@ import zipfile
 from .entry import require_libbpf, words
 from .errors import FleetError
 from .files import read_file, sha256
-from .observe import Manifest, Persistence
+from .observe import Manifest, Persistence, Seen
 from .pins import (
     MANIFESTS,
     NEW,
@@ -113,20 +113,25 @@ def _listed(folder: str) -> t.List[str]:
         return []
 
 
-def observe(place: Place, ifindex: int) -> Persistence:
-    manifest = None
-    if os.path.exists(place.manifest):
-        with contextlib.suppress(FleetError):
-            manifest = read_manifest(place)[0]
+def observe(all_seen: t.Iterable[Seen]) -> t.List[Seen]:
+    """Add what the host brings back. Of all interfaces at once, as runner, unit and the list are the same for all."""
     every = _all_places()
-    enabled = os.path.lexists(_enabled(place.interface))
-    traces = os.path.exists(place.manifest) or os.path.exists(place.manifest + NEW)
-    if place.interface not in {each.interface for each in every}:
-        traces = traces or enabled
-    if not every:
-        traces = traces or os.path.exists(RUNNER) or os.path.exists(UNIT)
-    whole = enabled and read_file(RUNNER) == runner() and read_file(UNIT) == _unit_file()
-    return Persistence(manifest, whole, traces, _hindrance(place, ifindex))
+    kept = {each.interface for each in every}
+    works = bool(every) and read_file(RUNNER) == runner() and read_file(UNIT) == _unit_file()
+    left_over = not every and (os.path.exists(RUNNER) or os.path.exists(UNIT))
+
+    def persistence(place: Place, ifindex: int) -> Persistence:
+        manifest = None
+        exists = os.path.exists(place.manifest)
+        if exists:
+            with contextlib.suppress(FleetError):
+                manifest = read_manifest(place)[0]
+        enabled = os.path.lexists(_enabled(place.interface))
+        traces = exists or os.path.exists(place.manifest + NEW) or left_over
+        traces = traces or (enabled and place.interface not in kept)
+        return Persistence(manifest, enabled and works, traces, _hindrance(place, ifindex))
+
+    return [seen._replace(persistence=persistence(seen.place, seen.ifindex)) for seen in all_seen]
 
 
 def _hindrance(place: Place, ifindex: int) -> str:

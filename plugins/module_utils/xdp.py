@@ -127,7 +127,7 @@ def _plans(lib: Libbpf, request: Request) -> t.Tuple[t.List[Plan], t.Dict[str, s
     if not request.at_boot and _concerns_boot(wanted):
         from . import boot  # here, too: seldom needed
 
-        seen = [each._replace(persistence=boot.observe(each.place, each.ifindex)) for each in seen]
+        seen = boot.observe(seen)
     wanted = wanted._replace(frags=_needs_frags(wanted, seen) and kernel_has("bpf_xdp_get_buff_len"))
     plans, errors = [], {}
     for each in seen:

@@ -5,9 +5,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import pathlib
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 import typing as t
 
@@ -50,6 +54,25 @@ def run(*command: t.Any, seconds: t.Optional[float] = None, **options: t.Any) ->
     if process.returncode:
         raise Failed(f"{command[0]} failed: {' '.join((err or out).split())[-600:]}")
     return out
+
+
+@contextlib.contextmanager
+def session(name: str, cache: pathlib.Path) -> t.Iterator[None]:
+    """One run of a tool that starts guests: alone in its cache, and ended in one line by a failure or a signal."""
+    if os.geteuid():
+        sys.exit(f"{name}: mmdebstrap unpacks guests as root; run it as root (`make test-{name}` uses sudo).")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in cache.glob("tmp*"):  # by a run that was killed
+            shutil.rmtree(left)
+        try:
+            yield
+        except Failed as error:
+            sys.exit(f"{name}: {error}")
+        except KeyboardInterrupt:
+            sys.exit(130)
 
 
 def end_all() -> None:

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import fcntl
 import functools
 import os
 import pathlib
-import shutil
-import signal
 import sys
 import tempfile
 import typing as t
@@ -23,7 +20,7 @@ import typing as t
 from debian import Debian
 from guest import Guest, Outcome, boot, not_booted
 from payload import make_payload
-from processes import Failed, end_all
+from processes import Failed, end_all, session
 from table import markdown, text, totals
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -78,21 +75,9 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.kernel) - set(labels):
         parser.error(f"no kernel {', '.join(sorted(unknown))}; there are {', '.join(labels)}")
-    if os.geteuid():
-        sys.exit("kernels: mmdebstrap unpacks userlands as root; run it as root (`make test-kernels` uses sudo).")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for left in CACHE.glob("tmp*"):  # by a run that was killed
-            shutil.rmtree(left)
-        guests = [guest for guest in GUESTS if not options.kernel or guest.label in options.kernel]
-        try:
-            found = outcomes(guests, options.jobs)
-        except Failed as error:
-            sys.exit(f"kernels: {error}")
-        except KeyboardInterrupt:
-            sys.exit(130)
+    guests = [guest for guest in GUESTS if not options.kernel or guest.label in options.kernel]
+    with session("kernels", CACHE):
+        found = outcomes(guests, options.jobs)
     print(text(found))
     if options.record and not options.kernel:
         DOCUMENT.write_text(f"{HEAD}\n{markdown(found)}\n\n{totals(found)}.\n")

@@ -8,13 +8,9 @@ What it brings back by itself is compared with what it carried before. A line fo
 from __future__ import annotations
 
 import concurrent.futures
-import fcntl
 import functools
 import json
-import os
 import pathlib
-import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -24,7 +20,7 @@ from checks import PINS, Wrong, expect
 from debian import Debian
 from image import image
 from machine import Machine
-from processes import Failed, end_all
+from processes import Failed, end_all, session
 from view import Carried, View
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -279,20 +275,8 @@ def run() -> Reboots:
 
 
 def main() -> int:
-    if os.geteuid():
-        sys.exit("reboot: mmdebstrap unpacks the guest as root; run it as root (`make test-reboot` uses sudo).")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for left in CACHE.glob("tmp*"):  # by a run that was killed
-            shutil.rmtree(left)
-        try:
-            reboots = run()
-        except Failed as error:
-            sys.exit(f"reboot: {error}")
-        except KeyboardInterrupt:
-            sys.exit(130)
+    with session("reboot", CACHE):
+        reboots = run()
     print(f"\n{reboots.passed} passed, {reboots.failed} failed")
     return int(reboots.failed > 0)
 
