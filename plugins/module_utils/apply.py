@@ -11,7 +11,7 @@ import os
 import time
 import typing as t
 
-from . import boot
+from . import boot, rtnetlink
 from . import plan as planning
 from .errors import FleetError
 from .files import ReplacedFile, read_file
@@ -275,7 +275,8 @@ class Applier:
 
     def _do_Persist(self, seen: Seen, step: planning.Persist) -> None:
         def persist() -> None:
-            generic = "generic" in self.lib.xdp_programs(seen.ifindex)
+            now = rtnetlink.interface(seen.ifindex)
+            generic = bool(now and "generic" in now.xdp)
             self._write_manifest(seen, boot.packed(step.manifest._replace(generic=generic), self.image.content))
 
         self._make_last(persist)

@@ -12,9 +12,9 @@ import re
 import struct
 import typing as t
 
-from . import nic, pins
+from . import nic, pins, rtnetlink
 from .libbpf import BpfError, Fd, Libbpf, links, testing
-from .observe import PLAIN_MTU, Hook, all_interfaces, hooks, mtu_of, pinned_links
+from .observe import PLAIN_MTU, Hook, Links, all_interfaces, hooks, pinned_links
 from .toolchain import ELSEWHERE, Run, which
 
 # linux/capability.h, those that loading, attaching, pinning and tracing may ask for
@@ -124,15 +124,22 @@ def _in_new_namespace(ask: t.Callable[[], t.Any]) -> t.Optional[bool]:
 
 def interfaces(lib: t.Optional[Libbpf], root: str) -> t.Dict[str, t.Any]:
     """All interfaces of this network namespace, with the XDP programs in place and whose they are."""
-    links, ours = None, {}
+    links: t.Optional[Links] = None
+    ours: t.Dict[int, pins.Place] = {}
     if lib:
-        with contextlib.suppress(BpfError):
-            links = list(lib.links())
+        links = Links(lib)
+        try:
             ours = pinned_links(lib, [place for name in pins.names(root) for place in pins.places(root, name)])
+            links.every()
+        except BpfError:  # who may not look is told of no programs
+            links = None
     found = {}
-    for interface, ifindex in all_interfaces().items():
+    for name, ifindex in all_interfaces().items():
+        interface = rtnetlink.interface(ifindex)
+        if not interface:  # it went away meanwhile
+            continue
         programs = None
-        if lib and links is not None:
+        if lib and links:
             programs = [
                 {
                     "mode": hook.mode,
@@ -142,13 +149,13 @@ def interfaces(lib: t.Optional[Libbpf], root: str) -> t.Dict[str, t.Any]:
                     "link_id": hook.link_id,
                     **_owner(hook, ours),
                 }
-                for hook in hooks(lib, ifindex, links)
+                for hook in hooks(lib, interface, links)
             ]
-        found[interface] = {
+        found[name] = {
             "ifindex": ifindex,
-            "driver": nic.driver(interface),
-            "mtu": mtu_of(interface),
-            "queues": nic.queues(interface),
+            "driver": nic.driver(name),
+            "mtu": interface.mtu,
+            "queues": nic.queues(name),
             "xdp": programs,
         }
     return found

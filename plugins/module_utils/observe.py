@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
-import struct
 import time
 import typing as t
 
+from . import rtnetlink
 from .libbpf import BpfError, Libbpf, LinkInfo, MapInfo, ProgramInfo
 from .pins import NEW, Place, Record, places, read_record
 
@@ -143,20 +142,35 @@ def all_interfaces() -> t.Dict[str, int]:
     return {name: index for index, name in socket.if_nameindex()}
 
 
-def mtu_of(name: str) -> int:
-    """In bytes, 0 if there is no such interface. ioctl SIOCGIFMTU, netdevice(7)."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        try:
-            answer = fcntl.ioctl(any_socket, 0x8921, struct.pack("16si12x", name.encode(), 0))
-        except OSError:
-            return 0
-    return t.cast(int, struct.unpack_from("16si", answer)[1])
+class Links:
+    """All links of the kernel. Listed once, when first asked for: there may be one for each of thousands of VLANs."""
+
+    def __init__(self, lib: Libbpf) -> None:
+        self._lib = lib
+        self._every: t.Optional[t.List[LinkInfo]] = None
+        self._on: t.Dict[t.Tuple[int, int], t.Tuple[int, ...]] = {}
+
+    def every(self) -> t.List[LinkInfo]:
+        if self._every is None:
+            self._every = list(self._lib.links())
+            for link in self._every:
+                if link.type == "xdp":
+                    hook = link.ifindex, link.program_id
+                    self._on[hook] = (*self._on.get(hook, ()), link.id)
+        return self._every
+
+    def on(self, ifindex: int, program_id: int) -> t.Tuple[int, ...]:
+        """The ids of those that hold a program on interfaces of this index."""
+        self.every()
+        return self._on.get((ifindex, program_id), ())
 
 
-def hooks(lib: Libbpf, ifindex: int, links: t.Optional[t.Sequence[LinkInfo]] = None) -> t.Tuple[Hook, ...]:
+def hooks(lib: Libbpf, interface: t.Optional[rtnetlink.Interface], links: Links) -> t.Tuple[Hook, ...]:
     """All programs in place on an interface of this network namespace."""
-    found = []
-    for mode, number in sorted(lib.xdp_programs(ifindex).items()):
+    found: t.List[Hook] = []
+    if not interface:
+        return ()
+    for mode, number in sorted(interface.xdp.items()):
         try:
             with lib.program_by_id(number) as fd:
                 program = lib.program_info(fd)
@@ -164,10 +178,7 @@ def hooks(lib: Libbpf, ifindex: int, links: t.Optional[t.Sequence[LinkInfo]] = N
             if error.errno == errno.ENOENT:  # taken off meanwhile
                 continue
             raise
-        if links is None:
-            links = list(lib.links())
-        on_it = (x for x in links if x.type == "xdp" and (x.ifindex, x.program_id) == (ifindex, number))
-        found.append(Hook(mode, program, tuple(link.id for link in on_it)))
+        found.append(Hook(mode, program, links.on(interface.ifindex, number)))
     return tuple(found)
 
 
@@ -185,12 +196,17 @@ def _pinned(lib: Libbpf, path: str, kind: str, read: t.Callable[[int], T]) -> t.
         raise
 
 
-def observe_settled(lib: Libbpf, place: Place, tries: int = 50) -> Seen:
-    """As observe(), but not half-way through somebody's upgrade, for who does not hold the lock."""
+def observe_settled(lib: Libbpf, where: t.Iterable[Place]) -> t.List[Seen]:
+    """As observe(), but none half-way through somebody's upgrade, for who does not hold the lock."""
+    links = Links(lib)
+    return [_observe_settled(lib, place, links) for place in where]
+
+
+def _observe_settled(lib: Libbpf, place: Place, links: Links, tries: int = 50) -> Seen:
     while True:
         tries -= 1
         try:
-            seen = observe(lib, place)
+            seen = _observe(lib, place, links)
         except BpfError as error:
             if error.errno != errno.ENOENT or not tries:
                 raise
@@ -199,11 +215,19 @@ def observe_settled(lib: Libbpf, place: Place, tries: int = 50) -> Seen:
             if not between or not tries:
                 return seen
         time.sleep(0.005)
+        links = Links(lib)
 
 
-def observe(lib: Libbpf, place: Place) -> Seen:
-    """Ask the kernel about one interface. Raises BpfError where it will not say."""
+def observe(lib: Libbpf, where: t.Iterable[Place]) -> t.List[Seen]:
+    """Ask the kernel about some interfaces. Raises BpfError or OSError where it will not say."""
+    links = Links(lib)
+    return [_observe(lib, place, links) for place in where]
+
+
+def _observe(lib: Libbpf, place: Place, links: Links) -> Seen:
     ifindex = find_interface(place.interface)[1]
+    interface = rtnetlink.interface(ifindex) if ifindex else None
+    ifindex = interface.ifindex if interface else 0
     link = _pinned(lib, place.link, "link", lib.link_info)
     pinned = _pinned(lib, place.program, "prog", lib.program_info)
     paths = place.pins()
@@ -214,7 +238,7 @@ def observe(lib: Libbpf, place: Place) -> Seen:
             if info:
                 maps[os.path.basename(path)] = info
 
-    here = hooks(lib, ifindex) if ifindex else ()
+    here = hooks(lib, interface, links)
     mode = None
     if link and link.ifindex == ifindex:
         mode = next((hook.mode for hook in here if hook.program.id == link.program_id), None)
@@ -232,7 +256,7 @@ def observe(lib: Libbpf, place: Place) -> Seen:
     return Seen(
         place=place,
         ifindex=ifindex,
-        mtu=mtu_of(place.interface),
+        mtu=interface.mtu if interface else 0,
         link=link,
         mode=mode,
         pinned=pinned,

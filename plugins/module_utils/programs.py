@@ -9,9 +9,9 @@ import contextlib
 import os
 import typing as t
 
-from . import pins
+from . import pins, rtnetlink
 from .libbpf import BpfError, Libbpf, LinkInfo, ProgramInfo
-from .observe import all_interfaces, hooks
+from .observe import Links, all_interfaces, hooks
 
 Pins = t.Dict[t.Tuple[str, int], t.List[str]]  # paths by kind ('prog', 'link') and id
 
@@ -44,12 +44,12 @@ def surroundings(lib: Libbpf) -> Surroundings:
     Not what the kernel does not tell by program: filters of tc by netlink, and cgroups without a link.
     """
     pinned = pins_of_kernel(lib)
-    links = list(lib.links())
+    links = Links(lib)
     found: t.Dict[int, t.List[Attachment]] = {}
     seen = set()
     for name, index in all_interfaces().items():
         with contextlib.suppress(BpfError):  # it went away meanwhile
-            for hook in hooks(lib, index, links):
+            for hook in hooks(lib, rtnetlink.interface(index), links):
                 attachment = Attachment("netlink", None, None, name, index, hook.mode, [])
                 for link in hook.link_ids:
                     seen.add(link)
@@ -59,7 +59,7 @@ def surroundings(lib: Libbpf) -> Surroundings:
                     found.setdefault(hook.program.id, []).append(by_link)
                 if not hook.link_ids:
                     found.setdefault(hook.program.id, []).append(attachment)
-    for each in links:
+    for each in links.every():
         if each.id not in seen and each.program_id:
             found.setdefault(each.program_id, []).append(_elsewhere(each, pinned))
     return Surroundings(found, pinned)

@@ -100,7 +100,7 @@ def change(
 
 
 def _look(lib: Libbpf, plans: t.Iterable[Plan]) -> t.Dict[str, Seen]:
-    return {each.seen.interface: observe(lib, each.seen.place) for each in plans}
+    return {seen.interface: seen for seen in observe(lib, [each.seen.place for each in plans])}
 
 
 def _attachments(
@@ -123,7 +123,7 @@ def _plans(lib: Libbpf, request: Request) -> t.Tuple[t.List[Plan], t.Dict[str, s
         places = pins.places(request.root, wanted.name)
     else:
         places = [pins.Place(request.root, wanted.name, name) for name in request.interfaces]
-    seen = [observe(lib, place) for place in places]
+    seen = observe(lib, places)
     if not request.at_boot and _concerns_boot(wanted):
         from . import boot  # here, too: seldom needed
 

@@ -65,10 +65,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import entry, pins, provisional
+from ..module_utils import entry, pins, provisional, rtnetlink
 from ..module_utils.errors import FleetError
 from ..module_utils.libbpf import BpfError, Libbpf
-from ..module_utils.observe import find_interface, hooks
+from ..module_utils.observe import Links, find_interface, hooks
 
 
 def main() -> None:
@@ -105,12 +105,13 @@ def run(module: AnsibleModule) -> None:
 def what_runs(lib: Libbpf, interfaces: t.Iterable[str]) -> t.Dict[str, t.List[str]]:
     """A sentence for each program, by interface."""
     found: t.Dict[str, t.List[str]] = {}
+    links = Links(lib)
     for name in interfaces:
         index = find_interface(name)[1]
         found[name] = []
         if index:
             with contextlib.suppress(BpfError):  # it is gone since
-                found[name] = [str(hook) for hook in hooks(lib, index)]
+                found[name] = [str(hook) for hook in hooks(lib, rtnetlink.interface(index), links)]
     return found
 
 

@@ -117,7 +117,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     else:
         asked = [find_interface(pins.check_interface_name(each))[0] for each in options["interfaces"]]
         places = [pins.Place(root, name, each) for each in dict.fromkeys(asked)]
-    seen = [observe_settled(lib, place) for place in places]
+    seen = observe_settled(lib, places)
     with contextlib.ExitStack() as held:
         outer = [readings(lib, seen)]
         time.sleep(SETTLE_SECONDS)

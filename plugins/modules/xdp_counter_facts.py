@@ -269,7 +269,7 @@ def look(module: AnsibleModule, lib: Libbpf) -> t.List[Seen]:
         for each in sorted(asked - {place.interface for place in places}):
             module.warn(f"{name} is not on {each}: deploy it there with ebpf.fleet.xdp_program")
         places = [place for place in places if place.interface in asked]
-    return [observe_settled(lib, place) for place in places]
+    return observe_settled(lib, places)
 
 
 def interface_facts(seen: Seen, reading: t.Optional[counters.Reading]) -> t.Dict[str, t.Any]:

@@ -19,6 +19,7 @@ from report import Row, at_most, of_rounds
 
 MODULES = "time of each module in the target (CPU time; its sources compiled anew, as in each task)"
 COMMAND = "make bench"
+FURTHER = 200
 
 # As a target runs it: sources without bytecode. Ansible's own start is what its ping takes.
 PROBE = """
@@ -91,6 +92,27 @@ def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
         rows.append(of_rounds(MODULES, f"{name}: … of them, compiling its Python sources", compiling, "ms", COMMAND))
         rows.append(of_rounds(MODULES, f"{name}: kernel work", work, "ms", COMMAND))
         rows.append(at_most(of_rounds(MODULES, f"{name}: both", both, "ms", COMMAND), 30))
+    return rows + _further_interfaces(host, cold, given)
+
+
+def _further_interfaces(host: Host, cold: pathlib.Path, given: t.Dict[str, t.Any]) -> t.List[Row]:
+    """What each interface beyond the first adds, of an unchanged xdp_program and of xdp_counter_facts."""
+    more = [f"v{number}" for number in range(FURTHER)]
+    for name in more:
+        host.plug(name)
+    every = {**given, "interfaces": ["eth0", *more]}
+    host.ok("xdp_program", **every)
+    rows = []
+    for name, options, one in (
+        ("xdp_program", every, given),
+        ("xdp_counter_facts", {"name": "bench"}, {"name": "bench", "interfaces": ["eth0"]}),
+    ):
+        added = [
+            (_run(host, cold, _module(name), options)[2] - _run(host, cold, _module(name), one)[2]) / FURTHER
+            for _round in range(3)
+        ]
+        words = f"{name}, unchanged" if one is given else name
+        rows.append(of_rounds(MODULES, f"{words}: each of {FURTHER} further interfaces", added, "ms", COMMAND))
     return rows
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -374,6 +375,32 @@ def test_two_runs_at_once_take_turns(host: Host, compiled: Compiled) -> None:
         assert '"failed"' not in out, out + err
     tags = {bpftool("prog", "show", "pinned", host.pin(interface, "program"))["tag"] for interface in BOTH}
     assert len(tags) == 1
+
+
+def test_each_interface_costs_the_same_however_many_there_are(
+    host: Host, compiled: Compiled, tmp_path: pathlib.Path
+) -> None:
+    """In calls to the kernel, and in bytes that it answers with: a router has thousands of VLANs."""
+    names = [f"v{number}" for number in range(25)]
+    options: t.Dict[str, t.Any] = {"object": compiled("packet_count")}
+
+    def cost(module: str, **how: t.Any) -> t.Tuple[int, int]:
+        log = tmp_path / "log"
+        traced = ["strace", "-qq", "-f", "--output", str(log), "--trace=bpf,ioctl,recvfrom,recvmsg,openat"]
+        assert not host.ok(module, wrap=traced, **how).get("changed")
+        lines = log.read_text().splitlines()
+        answers = [int(line.rsplit("= ", 1)[1].split()[0]) for line in lines if " recv" in line]
+        return len(lines), sum(answers)
+
+    costs = []
+    for first, end in ((0, 5), (5, 15), (15, 25)):
+        for name in names[first:end]:
+            host.plug(name)
+        options["interfaces"] = names[:end]
+        host.ok("xdp_program", **options)
+        costs.append((*cost("xdp_program", **options), *cost("xdp_counter_facts")))
+    for few, some, many in zip(*costs):
+        assert many - some <= 1.1 * (some - few), costs
 
 
 def test_two_names_on_two_interfaces(host: Host, compiled: Compiled) -> None:

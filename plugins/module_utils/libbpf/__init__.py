@@ -175,17 +175,6 @@ class _LinkInfo(ctypes.Structure):
     ]
 
 
-class _XdpQueryOpts(ctypes.Structure):
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("prog_id", ctypes.c_uint32),
-        ("drv_prog_id", ctypes.c_uint32),
-        ("hw_prog_id", ctypes.c_uint32),
-        ("skb_prog_id", ctypes.c_uint32),
-        ("attach_mode", ctypes.c_uint8),
-    ]
-
-
 _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 HANDLE = ctypes.c_void_p
@@ -211,7 +200,6 @@ _FUNCTIONS: Functions = {
     "bpf_prog_get_next_id": (INT, (U32, POINTER), True),
     "bpf_map_lookup_elem": (INT, (INT, POINTER, POINTER), True),
     "bpf_map_update_elem": (INT, (INT, POINTER, POINTER, ctypes.c_uint64), True),
-    "bpf_xdp_query": (INT, (INT, INT, POINTER), True),
 }
 
 
@@ -388,20 +376,6 @@ class Libbpf:
         self.read_info(fd, info)
         kind = named(LINK_TYPES, info.type)
         return LinkInfo(info.id, kind, info.prog_id, info.ifindex if kind == "xdp" else 0)
-
-    # XDP
-
-    def xdp_programs(self, ifindex: int) -> t.Dict[str, int]:
-        """Program ids by mode ('native', 'generic', 'offload') on an interface of this netns."""
-        options = _XdpQueryOpts()
-        options.sz = ctypes.sizeof(options)
-        self.c.bpf_xdp_query(ifindex, 0, ctypes.byref(options))
-        ids = {
-            "native": options.drv_prog_id,
-            "generic": options.skb_prog_id,
-            "offload": options.hw_prog_id,
-        }
-        return {mode: number for mode, number in ids.items() if number}
 
     # Map elements, as bytes
 
