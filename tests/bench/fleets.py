@@ -32,6 +32,9 @@ PING = [{"hosts": "all", "gather_facts": False, "tasks": [{"name": "Ping", "ansi
 FACTS = [{"hosts": "all", "gather_facts": False, "tasks": [{"name": "Facts", "ebpf.fleet.xdp_counter_facts": {}}]}]
 
 
+SENT = {"ping": "ping.yml", "xdp_counter_facts": "facts.yml", "deploy": "ebpf.fleet.deploy"}
+
+
 class Run(t.NamedTuple):
     """Of one command, start included: seconds by the clock, and of CPU on the controller and the hosts together."""
 
@@ -45,21 +48,25 @@ class Fleet:
     """So many hosts, with their inventory and Ansible's commands on them."""
 
     def __init__(self, folder: pathlib.Path, count: int) -> None:
-        self.count = count
         self.folder = folder / f"fleet-{count}"
         self.folder.mkdir()
-        self.names = [f"{PREFIX}{number}" for number in range(count)]
+        self.every = self.names = [f"{PREFIX}{number}" for number in range(count)]
         lines = []
-        for name in self.names:
+        for name in self.every:
             sh("ip", "netns", "add", name)
             lines += [f"link add name eth0 netns {name} type veth peer name p0 netns {name}"]
         (self.folder / "batch").write_text("\n".join(lines) + "\n")
         sh("ip", "-batch", self.folder / "batch")
-        for name in self.names:
+        for name in self.every:
             (self.folder / "batch").write_text("link set dev eth0 up\nlink set dev p0 up\n")
             sh("ip", "-n", name, "-batch", self.folder / "batch")
         for name, play in (("ping", PING), ("facts", FACTS)):
             (self.folder / f"{name}.yml").write_text(json.dumps(play))
+        self.take(count)
+
+    def take(self, count: int) -> None:
+        """Have so many of the hosts from now on."""
+        self.names = self.every[:count]
         self.inventory({"ansible_connection": "ebpf.fleet.netns"})
 
     def inventory(self, connection: t.Dict[str, t.Any], hosts: t.Optional[t.Sequence[str]] = None) -> None:
@@ -104,7 +111,7 @@ class Fleet:
         self.play(playbook, ANSIBLE_CONNECTION_PLUGINS=str(HERE / "connection"), BENCH_COUNTS=str(counts))
         self.inventory({"ansible_connection": "ebpf.fleet.netns"})
         sizes = [int(line) for line in counts.read_text().split()]
-        return len(sizes) / self.count, sum(sizes) / self.count
+        return len(sizes) / len(self.names), sum(sizes) / len(self.names)
 
     def remove_rival(self) -> None:
         for name in self.names:
@@ -119,7 +126,7 @@ class Fleet:
 
     def close(self) -> None:
         self._remove_rivals_files()
-        for name in self.names:
+        for name in self.every:
             if os.path.exists(f"/run/netns/{name}"):
                 sh("ip", "netns", "del", name)
             shutil.rmtree(f"/sys/fs/bpf/ebpf_fleet@{name}", ignore_errors=True)
@@ -129,84 +136,113 @@ class Fleet:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+Runs = t.Dict[str, t.List[Run]]
+Sent = t.Dict[str, t.Tuple[float, float]]
+
+
 def control_plane(folder: pathlib.Path, sizes: t.Sequence[int]) -> t.List[Row]:
-    rows: t.List[Row] = []
-    costs: t.Dict[str, t.Dict[int, float]] = {}
-    for count in sizes:
-        fleet = Fleet(folder, count)
-        try:
-            rows += _one_fleet(fleet, costs)
-            if count == sizes[0]:
-                fleet.play("ebpf.fleet.remove")
-                rows += _compiled_once(fleet) + _over_ssh(fleet)
-        finally:
-            fleet.close()
-    if {50, 200} <= set(sizes):
-        for name in (name for name, by_size in costs.items() if {50, 200} <= set(by_size)):
-            by_size = costs[name]
-            row = Row(
-                FLEET.format("50 and 200"),
-                f"{name}: cost of a host, 200 over 50",
-                by_size[200] / by_size[50],
-                "times",
-                COMMAND,
-            )
-            rows.append(at_most(row, 1.1))
+    """The first size is a fleet of its own, with all that is measured once. The others are parts of the largest."""
+    small, *larger = sizes
+    with contextlib.closing(Fleet(folder, small)) as fleet:
+        sent: Sent = {}
+        runs = _measure(fleet, cycles=2, rounds=2, rival=True, sent=sent)
+        rows = [*_seconds(fleet, runs), *_commands_and_bytes(fleet, runs, sent), *_ratios(fleet, runs)]
+        rows += _compiled_once(fleet) + _over_ssh(fleet)
+    if larger:
+        with contextlib.closing(Fleet(folder, max(larger))) as fleet:
+            rows += _larger(fleet, *larger)
     return rows
 
 
-def _one_fleet(fleet: Fleet, costs: t.Dict[str, t.Dict[int, float]]) -> t.List[Row]:
-    section, hosts = FLEET.format(fleet.count), fleet.count
-    rivals = hosts <= 50  # beyond, the rival takes longer than all the rest of the benchmark
-    rounds = {10: 5, 50: 3}.get(hosts, 1)
-    runs: t.Dict[str, t.List[Run]] = {}
-    sent: t.Dict[str, t.Tuple[float, float]] = {}
+def _larger(fleet: Fleet, few: int, many: int) -> t.List[Row]:
+    """The fewer before and after the many: these machines change their speed by the minute."""
+    fleet.take(few)
+    before = _measure(fleet, cycles=1, rounds=2, rival=True)
+    rows = _seconds(fleet, before) + _ratios(fleet, before)
+    fleet.take(many)  # without the rival, which takes longer than all the rest of the benchmark
+    runs = _measure(fleet, cycles=1, rounds=1)
+    rows += _seconds(fleet, runs) + _ratios(fleet, runs)
+    fleet.take(few)
+    after = _measure(fleet, cycles=1, rounds=1)
+    section = FLEET.format(f"{few} and {many}")
+    for name, found in runs.items():
+        around = [_cpu(each[name]) / few for each in (before, after)]
+        ratios = [_cpu(found) / many / each for each in around]
+        words = f"{name}: cost of a host, {many} over {few}"
+        rows.append(at_most(of_rounds(section, words, ratios, "times", COMMAND), 1.1))
+    return rows
 
-    def run(name: str, playbook: str, *more: str) -> Run:
-        found = fleet.play(playbook, *more)
-        runs.setdefault(name, []).append(found)
-        return found
 
-    if rivals:
-        run("rival, first", str(HERE / "rival.yml"))
-        again = run("rival, unchanged", str(HERE / "rival.yml"))
-        if again.changed:
-            sys.exit("bench: the rival changed something when it ran again: it is no fair rival")
-        if hosts == 10:
-            sent["rival"] = fleet.sent(str(HERE / "rival.yml"))
-        fleet.remove_rival()
-    run("deploy, first", "ebpf.fleet.deploy")
-    run("deploy, unchanged", "ebpf.fleet.deploy")
-    for _round in range(rounds):
-        run("ping", "ping.yml")
-        run("xdp_counter_facts", "facts.yml")
+def _measure(fleet: Fleet, cycles: int, rounds: int, rival: bool = False, sent: t.Optional[Sent] = None) -> Runs:
+    """The runs of each playbook by its name, from nothing and back to it. `sent`: what to fill with fleet.sent()."""
+    runs: Runs = {}
+
+    def run(name: str, playbook: str) -> Run:
+        runs.setdefault(name, []).append(fleet.play(playbook))
+        return runs[name][-1]
+
+    for _cycle in range(cycles):
+        if rival:
+            playbook = str(HERE / "rival.yml")
+            run("rival, first", playbook)
+            if run("rival, unchanged", playbook).changed:
+                sys.exit("bench: the rival changed something when it ran again: it is no fair rival")
+            if sent is not None and "rival" not in sent:
+                sent["rival"] = fleet.sent(playbook)
+            fleet.remove_rival()
+        run("deploy, first", "ebpf.fleet.deploy")
+        run("deploy, unchanged", "ebpf.fleet.deploy")
+        for _round in range(rounds):
+            run("ping", "ping.yml")
+            run("xdp_counter_facts", "facts.yml")
+        if sent is not None and "ping" not in sent:
+            for name, playbook in SENT.items():
+                sent[name] = fleet.sent(playbook)
+        fleet.play("ebpf.fleet.remove")
+    return runs
+
+
+def _cpu(runs: t.Iterable[Run]) -> float:
+    return statistics.median(each.cpu for each in runs)
+
+
+def _seconds(fleet: Fleet, runs: Runs) -> t.List[Row]:
+    section, hosts = FLEET.format(len(fleet.names)), len(fleet.names)
     rows = []
     for name, found in runs.items():
         rows.append(of_rounds(section, f"{name}: wall", [each.wall / hosts for each in found], "s/host", COMMAND))
-        cpu = statistics.median(each.cpu / hosts for each in found)
-        rows.append(Row(section, f"{name}: CPU, controller and host together", cpu, "s/host", COMMAND))
-        costs.setdefault(name, {})[hosts] = cpu
-    if hosts == 10:
-        for name, playbook in (
-            ("ping", "ping.yml"),
-            ("xdp_counter_facts", "facts.yml"),
-            ("deploy", "ebpf.fleet.deploy"),
+        cpu = [each.cpu / hosts for each in found]
+        rows.append(of_rounds(section, f"{name}: CPU, controller and host together", cpu, "s/host", COMMAND))
+    return rows
+
+
+def _commands_and_bytes(fleet: Fleet, runs: Runs, sent: Sent) -> t.List[Row]:
+    section = FLEET.format(len(fleet.names))
+    rows = []
+    for name, (commands, size) in sent.items():
+        tasks = next(each.tasks for key, found in runs.items() if key.startswith(name) for each in found)
+        for words, value, unit in (
+            (f"{name}: tasks, those of the controller alone included", tasks, "a host"),
+            (f"{name}, unchanged: commands run on the host", commands, "a host"),
+            (f"{name}, unchanged: bytes sent to the host", size / 1000, "kB/host"),
         ):
-            sent[name] = fleet.sent(playbook)
-        for name, (commands, size) in sent.items():
-            first = next(each for key, found in runs.items() if key.startswith(name) for each in found)
-            rows.append(
-                Row(section, f"{name}: tasks, those of the controller alone included", first.tasks, "a host", COMMAND)
-            )
-            rows.append(Row(section, f"{name}, unchanged: commands run on the host", commands, "a host", COMMAND))
-            rows.append(Row(section, f"{name}, unchanged: bytes sent to the host", size / 1000, "kB/host", COMMAND))
-    ratios = [one.wall / two.wall for one, two in zip(runs["xdp_counter_facts"], runs["ping"])]
-    row = of_rounds(section, "xdp_counter_facts over ping: wall", ratios, "times", COMMAND)
-    rows.append(at_most(row, 1.15) if hosts == 50 else row)
-    if rivals:
+            rows.append(Row(section, words, value, unit, COMMAND))
+    return rows
+
+
+def _ratios(fleet: Fleet, runs: Runs) -> t.List[Row]:
+    section = FLEET.format(len(fleet.names))
+
+    def ratio(name: str, one: str, two: str) -> Row:
+        ratios = [first.wall / second.wall for first, second in zip(runs[one], runs[two])]
+        return of_rounds(section, f"{name}: wall", ratios, "times", COMMAND)
+
+    row = ratio("xdp_counter_facts over ping", "xdp_counter_facts", "ping")
+    rows = [at_most(row, 1.15) if len(fleet.names) == 50 else row]
+    if "rival, first" in runs:
         for which, limit in (("unchanged", 0.4), ("first", 1.0)):
-            ratio = runs[f"deploy, {which}"][0].wall / runs[f"rival, {which}"][0].wall
-            rows.append(at_most(Row(section, f"deploy over rival, {which}: wall", ratio, "times", COMMAND), limit))
+            row = ratio(f"deploy over rival, {which}", f"deploy, {which}", f"rival, {which}")
+            rows.append(at_most(row, limit))
     return rows
 
 
@@ -221,7 +257,7 @@ def _compiled_once(fleet: Fleet) -> t.List[Row]:
     fleet.play("ebpf.fleet.deploy", *how)
     fleet.play("ebpf.fleet.remove")
     row = Row(
-        FLEET.format(fleet.count),
+        FLEET.format(len(fleet.names)),
         "two deploys built on the controller: times that clang compiled",
         float(len(log.read_text().splitlines())),
         "in all",
@@ -261,7 +297,7 @@ def _over_ssh(fleet: Fleet) -> t.List[Row]:
     for pipelining in ("true", "false"):
         with_it = "with pipelining" if pipelining == "true" else "without"
         found: t.Dict[str, t.List[float]] = {}
-        for _round in range(3):
+        for _round in range(2):
             for name, playbook in (
                 ("ping", "ping.yml"),
                 ("xdp_counter_facts", "facts.yml"),
