@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import collections
 import json
+import re
 import statistics
+import textwrap
 import typing as t
 
 
@@ -78,10 +81,35 @@ def in_readme(path: str = "tests/bench/results.json") -> None:
                 figure = f"{_number(row.value)} {row.unit}".replace(" of 1", "").replace("in all", "").strip()
                 print(f"| {row.name} | {figure} | {row.goal} | {'met' if row.met else '**missed**'} |")
     figures = {row.name: f"{_number(row.value)} {row.unit}" for row in rows}
-    about = ", ".join(results["machine"].values())
-    start, length = "Python's and Ansible's own start (ping)", "empty, but for asking its length, above empty"
-    print(f"\n`make bench{' MODE=full' if results['full'] else ''}` on {about}.")
-    print(f"On this machine an empty XDP program takes {figures['empty program']} a packet. One that only asks for its")
-    print(f"length, as packets of several buffers need it, takes {figures[length]} more, and the least per-CPU counter")
-    print(f"{figures['a per-CPU counter and nothing else, above empty']} more. Python's and Ansible's own start takes")
-    print(f"{figures[start]}.")
+    print(f"\n`make bench{' MODE=full' if results['full'] else ''}` on {', '.join(results['machine'].values())}.\n")
+    figures = {_key(row.name): f"{_number(row.value)} {row.unit}" for row in rows if ", 200 hosts" not in row.section}
+    known = collections.defaultdict(lambda: "(not in this run)", figures)
+    print("What the limits are, in the same run:\n")
+    for limit in LIMITS:
+        print(textwrap.fill(limit.format_map(known), 118, subsequent_indent="  ", break_on_hyphens=False))
+
+
+def _key(name: str) -> str:
+    """A row's name as str.format() can look it up."""
+    return re.sub(r"\W+", "_", name).strip("_")
+
+
+# What stands behind the bars that are missed, with the figures of the same run, by their rows' names.
+LIMITS = (
+    "- **A packet.** An empty program takes {empty_program}. The least per-CPU counter that the kernel offers takes"
+    " {a_per_CPU_counter_and_nothing_else_above_empty} more than that, and ours"
+    " {ours_above_a_per_CPU_counter_and_nothing_else} more than this counter. Packets of several buffers have to ask"
+    " for their length, by a call that alone takes {empty_but_for_asking_its_length_above_empty}. Cheaper, on a CPU"
+    " that is alone, are a mapped array, which has room for a fixed number of CPUs, and an atomic, for which CPUs wait"
+    " for each other.",
+    "- **A module.** Ansible sends sources, and the target's Python compiles them in each task: of xdp_counter_facts"
+    " {xdp_counter_facts_of_them_compiling_its_Python_sources}, of xdp_program"
+    " {xdp_program_unchanged_of_them_compiling_its_Python_sources}, of bpf_object"
+    " {bpf_object_unchanged_of_them_compiling_its_Python_sources}. What they do then takes"
+    " {xdp_counter_facts_kernel_work}, {xdp_program_unchanged_kernel_work} and {bpf_object_unchanged_kernel_work};"
+    " Python's and Ansible's own start, before it, {Python_s_and_Ansible_s_own_start_ping}. Each further interface"
+    " adds {xdp_program_unchanged_each_of_200_further_interfaces} to xdp_program.",
+    "- **A fleet.** Most of it is Ansible's: on the clock, with 50 hosts, ping takes {ping_wall},"
+    " xdp_counter_facts {xdp_counter_facts_wall}, and an unchanged deploy, which runs two modules on the host,"
+    " {deploy_unchanged_wall}.",
+)
