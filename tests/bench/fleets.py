@@ -144,13 +144,18 @@ Sent = t.Dict[str, t.Tuple[float, float]]
 
 
 def control_plane(folder: pathlib.Path, sizes: t.Sequence[int]) -> t.List[Row]:
-    """The first size is a fleet of its own, with all that is measured once. The others are parts of the largest."""
+    """The first size is a fleet of its own, with all that is measured once. The others are parts of the largest.
+
+    With one size alone there is less of it: a round, and no SSH.
+    """
     small, *larger = sizes
     with contextlib.closing(Fleet(folder, small)) as fleet:
         sent: Sent = {}
-        runs = _measure(fleet, rounds=3, rival=True, sent=sent)
+        runs = _measure(fleet, rounds=3 if larger else 1, rival=True, sent=sent)
         rows = [*_seconds(fleet, runs), *_commands_and_bytes(fleet, runs, sent), *_ratios(fleet, runs)]
-        rows += _compiled_once(fleet) + _over_ssh(fleet)
+        rows += _compiled_once(fleet)
+        if larger:
+            rows += _over_ssh(fleet)
     if larger:
         with contextlib.closing(Fleet(folder, max(larger))) as fleet:
             rows += _larger(fleet, *larger)
