@@ -80,7 +80,6 @@ def in_readme(path: str = "tests/bench/results.json") -> None:
             if row.goal and row.section == section:
                 figure = f"{_number(row.value)} {row.unit}".replace(" of 1", "").replace("in all", "").strip()
                 print(f"| {row.name} | {figure} | {row.goal} | {'met' if row.met else '**missed**'} |")
-    figures = {row.name: f"{_number(row.value)} {row.unit}" for row in rows}
     print(f"\n`make bench{' MODE=full' if results['full'] else ''}` on {', '.join(results['machine'].values())}.\n")
     figures = {_key(row.name): f"{_number(row.value)} {row.unit}" for row in rows if ", 200 hosts" not in row.section}
     known = collections.defaultdict(lambda: "(not in this run)", figures)
