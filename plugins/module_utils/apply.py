@@ -63,7 +63,7 @@ class Applier:
                 boot.runner()  # now: a holder writes it when the file that the module came in is gone
 
     def replace(self, file: ReplacedFile) -> None:
-        """Write the object file; taken back with all the rest."""
+        """Write a file; taken back with all the rest."""
         self._undo.callback(file.put_back)
         file.write()
 

@@ -1,17 +1,30 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Observe, plan, apply for one object file: the spine of the module bpf_object."""
+"""Observe and plan for one object file: the spine of bpf_object, and of the option `build` of xdp_program.
+
+What is planned is compiled at once, in a temporary folder: only so is it known what it will be, in check mode too.
+Applied it is by writing Build.files.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 import typing as t
 
+from . import toolchain
 from .errors import FleetError
-from .files import read_file, sha256
+from .files import ReplacedFile, read_file, sha256
+from .object_file import Inspected, inspect
 from .toolchain import Built, Compiler, Source
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+    from .libbpf import Libbpf
 
 
 class BuildRecord(t.NamedTuple):
@@ -50,6 +63,103 @@ class Plan(t.NamedTuple):
     source: Source
     write_source: bool
     reasons: t.Tuple[str, ...]
+
+
+class Build(t.NamedTuple):
+    """An object, compiled now or before. `files` are to be written: source, object and record, those that differ."""
+
+    wanted: Wanted
+    seen: Seen
+    plan: Plan
+    record: BuildRecord
+    inspected: Inspected
+    files: t.Tuple[ReplacedFile, ...]
+
+    @property
+    def content(self) -> bytes:
+        return self.inspected.image.content
+
+    @property
+    def steps(self) -> t.List[str]:
+        """What changes by it, in words. A record alone is no change: another compiler may give the same object."""
+        written = [f"write {each.path}" for each in self.files if each.path in (self.wanted.src, self.wanted.dest)]
+        return [f"compile {self.wanted.src}", *written] if written and self.plan.reasons else written
+
+    def facts(self) -> t.Dict[str, t.Any]:
+        """As the modules return them."""
+        return {
+            "source_checksum": sha256(self.plan.source.content),
+            "compiler": self.record.version,
+            "reasons": list(self.plan.reasons),
+            **self.inspected.facts(),
+        }
+
+    def diff(self) -> t.Dict[str, t.Any]:
+        return {
+            "before": _describe(self.seen.record, self.seen.object, self.seen.source),
+            "after": _describe(self.record, self.content, self.plan.source.content),
+        }
+
+
+def check_paths(src: str, dest: str) -> None:
+    """Raises FleetError where they cannot be those of a source and its object."""
+    for path in (src, dest):
+        if not os.path.isabs(path) or os.path.isdir(path):
+            raise FleetError(f"{path} is not the absolute path of a file; source and object need one each")
+    if os.path.realpath(src) == os.path.realpath(dest):
+        raise FleetError(f"source and object are both {dest}: the object would take the place of its source")
+
+
+def make(module: AnsibleModule, lib: Libbpf, options: t.Mapping[str, t.Any]) -> Build:
+    """`options`: those of bpf_object, with paths that check_paths() has seen. Raises FleetError."""
+    module.run_command_environ_update = {"LC_ALL": "C"}  # what clang says is searched for headers that are missing
+    src, dest, text = options["src"], options["dest"], options["content"]
+    wanted = Wanted(
+        src=src,
+        dest=dest,
+        content=None if text is None else text.encode(),
+        arguments=tuple(
+            toolchain.arguments(options["defines"], options["cflags"], options["include_dirs"], options["cpu"])
+        ),
+        compiler=toolchain.find_compiler(options["clang"]),
+        force=options["force"],
+    )
+    seen = observe(src, dest)
+    planned = plan(wanted, seen)
+    if planned.reasons or seen.record is None or seen.object is None:
+        record, content = _compile(module, wanted, planned.source)
+    else:
+        record, content = seen.record, seen.object
+    inspected = inspect(lib, dest, content)
+    files = [ReplacedFile(module, dest, content, seen.object)]
+    if planned.write_source:
+        files.insert(0, ReplacedFile(module, src, planned.source.content, seen.source))
+    if record != seen.record:  # last: without it, the object is built again
+        path = record_path(dest)
+        files.append(ReplacedFile(module, path, json.dumps(record._asdict(), indent=1).encode(), read_file(path)))
+    return Build(wanted, seen, planned, record, inspected, tuple(file for file in files if file.differs))
+
+
+def _compile(module: AnsibleModule, wanted: Wanted, source: Source) -> t.Tuple[BuildRecord, bytes]:
+    folder = tempfile.mkdtemp(dir=module.tmpdir)
+    try:
+        built = toolchain.compile_object(module.run_command, wanted.compiler, source, wanted.arguments, folder)
+        version = toolchain.version(module.run_command, wanted.compiler)
+        return record_of(wanted, source, built, version), built.content
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _describe(
+    record: t.Optional[BuildRecord], content: t.Optional[bytes], source: t.Optional[bytes]
+) -> t.Dict[str, t.Any]:
+    """One side of the diff."""
+    return {
+        "checksum": sha256(content) if content is not None else None,
+        "source_checksum": sha256(source) if source is not None else None,
+        "compiler": record.version if record else None,
+        "arguments": list(record.arguments) if record else None,
+    }
 
 
 def record_path(dest: str) -> str:

@@ -68,26 +68,33 @@ def unfinished(path: str) -> str:
 
 
 class ReplacedFile:
-    """A file that is to have new content, and can be put back as it was."""
+    """A file that is to have new content, and can be put back as it was. `before` None: there is none yet."""
 
-    def __init__(self, module: AnsibleModule, path: str, content: bytes) -> None:
+    def __init__(self, module: AnsibleModule, path: str, content: bytes, before: t.Optional[bytes]) -> None:
+        self.path = path
         self._module = module
-        self._path = path
         self._content = content
-        self._before = read_file(path)
+        self._before = before
         self._written = False
+        self._folders: t.List[str] = []
 
     @property
     def differs(self) -> bool:
         return self._before != self._content
 
     def write(self) -> None:
-        if self.differs:
-            self._written = True
-            write_file(self._module, self._path, self._content, 0o644)
+        self._written = True
+        folder = os.path.dirname(self.path)
+        while not os.path.exists(folder):
+            self._folders.append(folder)
+            folder = os.path.dirname(folder)
+        write_file(self._module, self.path, self._content, 0o644)
 
     def put_back(self) -> None:
-        if self._written and self._before is None:
-            os.unlink(self._path)
-        elif self._written and self._before is not None:
-            write_file(self._module, self._path, self._before, 0o644)
+        if self._written and self._before is not None:
+            write_file(self._module, self.path, self._before, 0o644)
+        elif self._written:
+            os.unlink(self.path)
+            for folder in self._folders:
+                with contextlib.suppress(OSError):  # another has put something in it meanwhile
+                    os.rmdir(folder)

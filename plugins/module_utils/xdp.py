@@ -65,9 +65,9 @@ def change(
     request: Request,
     image: Image,
     warn: t.Callable[[str], None],
-    file: t.Optional[ReplacedFile] = None,
+    files: t.Sequence[ReplacedFile] = (),
 ) -> Outcome:
-    """Raises FleetError, with nothing changed, where the request cannot be met. `file` is written on the way."""
+    """Raises FleetError, with nothing changed, where the request cannot be met. `files` are written on the way."""
     needs_mount = not pins.is_mounted(request.root) and request.wanted.state in ("attached", "loaded")
     if not request.check:
         _raise_file_limit()
@@ -88,7 +88,7 @@ def change(
                 sweep()
             for each in plans:
                 pins.remove_unfinished(each.seen.place.record)
-            provisional = _apply(lib, request, image, plans, errors, warn, file)
+            provisional = _apply(lib, request, image, plans, errors, warn, files)
             if request.wanted.state == "absent":
                 pins.remove_empty_folders(request.root, request.wanted.name)
             after = {} if provisional else _look(lib, plans)
@@ -153,10 +153,10 @@ def _apply(
     plans: t.Sequence[Plan],
     errors: t.Dict[str, str],
     warn: t.Callable[[str], None],
-    file: t.Optional[ReplacedFile],
+    files: t.Sequence[ReplacedFile],
 ) -> t.Optional[Provisional]:
     """Do what is planned, and add to `errors`. Returns a change that is still to be confirmed."""
-    if not any(each.steps for each in plans) and not (file and file.differs):
+    if not any(each.steps for each in plans) and not files:
         return None
     from .apply import Applier  # here: a target compiles what it imports, and mostly nothing is to be done
 
@@ -164,8 +164,8 @@ def _apply(
         for each in plans:
             _try(applier.prepare, each, errors, request.keep_going)
         if request.rollback_after and any(changes_what_runs(p) for p in plans if p.seen.interface not in errors):
-            return _hold(lib, request, applier, plans, errors, file)
-        _commit(applier, request, plans, errors, file)
+            return _hold(lib, request, applier, plans, errors, files)
+        _commit(applier, request, plans, errors, files)
         return None
 
 
@@ -174,10 +174,10 @@ def _commit(
     request: Request,
     plans: t.Sequence[Plan],
     errors: t.Dict[str, str],
-    file: t.Optional[ReplacedFile],
+    files: t.Sequence[ReplacedFile],
 ) -> None:
     try:
-        if file:
+        for file in files:
             applier.replace(file)
         for each in plans:
             if each.seen.interface not in errors:
@@ -197,7 +197,7 @@ def _hold(
     applier: Applier,
     plans: t.Sequence[Plan],
     errors: t.Dict[str, str],
-    file: t.Optional[ReplacedFile],
+    files: t.Sequence[ReplacedFile],
 ) -> Provisional:
     """Have the change made by a holder. What it adds to `errors`, and its warnings, come back from there."""
     from .provisional import Change, hold
@@ -207,7 +207,7 @@ def _hold(
     applier.warn, applier.provisional = warnings.append, True
 
     def make() -> t.Dict[str, t.Any]:
-        _commit(applier, request, plans, errors, file)
+        _commit(applier, request, plans, errors, files)
         return {"errors": errors, "warnings": warnings, "after": _running(_look(lib, plans).values())}
 
     def keep() -> t.Dict[str, t.Any]:

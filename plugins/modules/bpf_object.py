@@ -212,7 +212,6 @@ disassembly:
 
 import base64
 import contextlib
-import json
 import os
 import shutil
 import tempfile
@@ -222,8 +221,6 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import build, entry, pins, toolchain
 from ..module_utils.errors import FleetError
-from ..module_utils.files import sha256, write_file
-from ..module_utils.object_file import inspect
 
 
 def main() -> None:
@@ -244,114 +241,59 @@ def main() -> None:
         add_file_common_args=True,
         supports_check_mode=True,
     )
-    module.run_command_environ_update = {"LC_ALL": "C"}
-    folder = tempfile.mkdtemp(dir=module.tmpdir)
-    try:
-        with entry.errors_to_user(module):
-            module.exit_json(**run(module, folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with entry.errors_to_user(module):
+        module.exit_json(**run(module))
 
 
-def run(module: AnsibleModule, folder: str) -> t.Dict[str, t.Any]:
+def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     """The result of the module. Raises FleetError."""
-    options = module.params
-    src, dest = options["src"], options["dest"]
-    for path in (src, dest):
-        if not os.path.isabs(path) or os.path.isdir(path):
-            raise FleetError(f"{path} is not the absolute path of a file; give one for src and for dest")
-    if os.path.realpath(src) == os.path.realpath(dest):
-        raise FleetError(f"src and dest are both {dest}: the object would take the place of its source")
+    dest = module.params["dest"]
+    build.check_paths(module.params["src"], dest)
     if module.check_mode:
-        return build_object(module, folder)
+        return build_object(module)
     # One at a time: of several hosts whose object the controller builds, the first compiles it, and the others find it.
     made = not os.path.isdir(os.path.dirname(dest))
     os.makedirs(os.path.dirname(dest), exist_ok=True)
     try:
         with pins.lock(os.path.dirname(dest)):
-            return build_object(module, folder)
+            return build_object(module)
     finally:
         if made:
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.dirname(dest))
 
 
-def build_object(module: AnsibleModule, folder: str) -> t.Dict[str, t.Any]:
+def build_object(module: AnsibleModule) -> t.Dict[str, t.Any]:
     options = module.params
-    src, dest, text = options["src"], options["dest"], options["content"]
-    lib = entry.require_libbpf()
-    wanted = build.Wanted(
-        src=src,
-        dest=dest,
-        content=None if text is None else text.encode(),
-        arguments=tuple(
-            toolchain.arguments(options["defines"], options["cflags"], options["include_dirs"], options["cpu"])
-        ),
-        compiler=toolchain.find_compiler(options["clang"]),
-        force=options["force"],
-    )
-    seen = build.observe(src, dest)
-    plan = build.plan(wanted, seen)
-    if plan.reasons or seen.record is None or seen.object is None:
-        built = toolchain.compile_object(module.run_command, wanted.compiler, plan.source, wanted.arguments, folder)
-        record = build.record_of(wanted, plan.source, built, toolchain.version(module.run_command, wanted.compiler))
-        content = built.content
-    else:
-        record, content = seen.record, seen.object
-    inspected = inspect(lib, dest, content)
-
-    differs = content != seen.object
+    built = build.make(module, entry.require_libbpf(), options)
     if not module.check_mode:
-        if plan.write_source:
-            write_file(module, src, plan.source.content, 0o644)
-        if differs:
-            write_file(module, dest, content, 0o644)
-        if record != seen.record:
-            write_file(module, build.record_path(dest), json.dumps(record._asdict(), indent=1).encode(), 0o644)
-    result = {
-        "changed": differs or plan.write_source,
-        "dest": dest,
-        "source_checksum": sha256(plan.source.content),
-        "compiler": record.version,
-        "reasons": list(plan.reasons),
-        **inspected.facts(),
-        "diff": {
-            "before": describe(seen.record, seen.object, seen.source),
-            "after": describe(record, content, plan.source.content),
-        },
-    }
+        for file in built.files:
+            file.write()
+    result = {"changed": bool(built.steps), "dest": options["dest"], **built.facts(), "diff": built.diff()}
     if options["disassemble"]:
-        result["disassembly"] = disassembly(module, wanted, plan.source, folder, content)
-    if options["return_content"] or (module.check_mode and differs):
-        result["content"] = base64.b64encode(content).decode()
-    attributes = module.load_file_common_arguments(options, path=dest)
+        result["disassembly"] = disassembly(module, built)
+    if options["return_content"] or (module.check_mode and built.content != built.seen.object):
+        result["content"] = base64.b64encode(built.content).decode()
+    attributes = module.load_file_common_arguments(options, path=options["dest"])
     result["changed"] = module.set_fs_attributes_if_different(attributes, result["changed"], diff=result["diff"])
     return result
 
 
-def describe(
-    record: t.Optional[build.BuildRecord], content: t.Optional[bytes], source: t.Optional[bytes]
-) -> t.Dict[str, t.Any]:
-    """One side of the diff."""
-    return {
-        "checksum": sha256(content) if content is not None else None,
-        "source_checksum": sha256(source) if source is not None else None,
-        "compiler": record.version if record else None,
-        "arguments": list(record.arguments) if record else None,
-    }
-
-
-def disassembly(
-    module: AnsibleModule, wanted: build.Wanted, source: toolchain.Source, folder: str, content: bytes
-) -> t.List[str]:
-    tool = toolchain.find_llvm_objdump(wanted.compiler.path)
+def disassembly(module: AnsibleModule, built: build.Build) -> t.List[str]:
+    tool = toolchain.find_llvm_objdump(built.wanted.compiler.path)
     if not tool:
         raise FleetError("llvm-objdump is not on this host: install the package llvm, or leave out disassemble")
-    path = os.path.join(folder, os.path.basename(wanted.dest))
-    for name, data in ((path, content), (os.path.join(folder, os.path.basename(source.path)), source.content)):
-        with open(name, "wb") as file:
-            file.write(data)
-    return toolchain.disassemble(module.run_command, tool, path)
+    folder = tempfile.mkdtemp(dir=module.tmpdir)
+    try:
+        source = built.plan.source
+        for name, content in ((source.path, source.content), (built.wanted.dest, built.content)):
+            with open(os.path.join(folder, os.path.basename(name)), "wb") as file:
+                file.write(content)
+        return toolchain.disassemble(
+            module.run_command, tool, os.path.join(folder, os.path.basename(built.wanted.dest))
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

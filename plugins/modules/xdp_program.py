@@ -49,6 +49,52 @@ options:
         differs.
       - Saves a M(ansible.builtin.copy) task, and lets check mode look into an object that is not on the target yet.
     type: str
+  build:
+    description:
+      - Compile O(object) first, if it is not as its source, headers, flags and compiler make it; as
+        M(ebpf.fleet.bpf_object) does, and with what it keeps beside the object.
+      - Saves a task, and with it a round trip to each host. What is compiled is written only when all programs have
+        been loaded, and put back if the task fails.
+    type: dict
+    version_added: 0.2.0
+    suboptions:
+      src:
+        description:
+          - Path of the C file on the target.
+        type: path
+        required: true
+      content:
+        description:
+          - Text of the C file. It is written to O(build.src) if that differs.
+        type: str
+      defines:
+        description:
+          - Macros to define, by name.
+        type: dict
+        default: {}
+      cflags:
+        description:
+          - More flags for clang.
+        type: list
+        elements: str
+        default: []
+      include_dirs:
+        description:
+          - Folders to look for headers in, before those of the system.
+        type: list
+        elements: path
+        default: []
+      clang:
+        description:
+          - The compiler, by name or path.
+        type: str
+        default: clang
+      cpu:
+        description:
+          - The version of the BPF instruction set.
+        type: str
+        choices: [v1, v2, v3, v4]
+        default: v3
   checksum:
     description:
       - SHA-256 of the object file, in hexadecimal. Any other object is refused.
@@ -154,6 +200,14 @@ EXAMPLES = r"""
       - eth0
       - eth0.10
 
+- name: Compile it on the host as well, in the same task
+  ebpf.fleet.xdp_program:
+    object: /usr/local/lib/bpf/packet_count.bpf.o
+    build:
+      src: /usr/local/lib/bpf/packet_count.bpf.c
+      content: "{{ lookup('ansible.builtin.file', 'packet_count.bpf.c', rstrip=false) }}"
+    interfaces: [eth0]
+
 - name: Take it off, and keep the counts readable
   ebpf.fleet.xdp_program:
     name: packet_count
@@ -243,6 +297,16 @@ steps:
     - "eth0: load packet_count"
     - "eth0: attach by link, mode auto"
     - "eth0: write the record"
+build:
+  description:
+    - What M(ebpf.fleet.bpf_object) returns of the object, its C(reasons) to compile among it.
+  returned: if O(build) is set, and the program is to be attached or loaded
+  type: dict
+  version_added: 0.2.0
+  sample:
+    checksum: 6f1ed002ab5595859014ebf0951522d9f2cb1a0dfb3ba1ac22ffcb0b9a6d9d1b
+    compiler: Debian clang version 14.0.6
+    reasons: [the source has changed]
 provisional:
   description:
     - What M(ebpf.fleet.xdp_confirm) needs to confirm the change. The task does that by itself, and leaves this out.
@@ -282,6 +346,7 @@ from ..module_utils.safe_path import check_safe
 from ..module_utils.xdp import Outcome, Request, change
 
 if t.TYPE_CHECKING:
+    from ..module_utils.build import Build
     from ..module_utils.libbpf import Libbpf
 
 LONGEST_ROLLBACK = 3600
@@ -293,6 +358,18 @@ def main() -> None:
             "state": {"choices": ["attached", "loaded", "detached", "absent"], "default": "attached"},
             "object": {"type": "path"},
             "content": {"type": "str"},
+            "build": {
+                "type": "dict",
+                "options": {
+                    "src": {"type": "path", "required": True},
+                    "content": {"type": "str"},
+                    "defines": {"type": "dict", "default": {}},
+                    "cflags": {"type": "list", "elements": "str", "default": []},
+                    "include_dirs": {"type": "list", "elements": "path", "default": []},
+                    "clang": {"type": "str", "default": "clang"},
+                    "cpu": {"choices": ["v1", "v2", "v3", "v4"], "default": "v3"},
+                },
+            },
             "checksum": {"type": "str"},
             "program": {"type": "str"},
             "name": {"type": "str"},
@@ -312,7 +389,8 @@ def main() -> None:
             ("state", "detached", ("name", "program"), True),
             ("state", "absent", ("name", "program"), True),
         ],
-        required_by={"content": "object"},
+        required_by={"content": "object", "build": "object"},
+        mutually_exclusive=[("content", "build")],
         supports_check_mode=True,
     )
     with entry.errors_to_user(module):
@@ -339,15 +417,20 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     if not options["allow_unsafe_paths"]:
         check_safe(options["pin_root"], "to pin in")
     lib = entry.require_libbpf()
-    image = find_object(module, lib) if options["state"] in ("attached", "loaded") else Image()
+    present = options["state"] in ("attached", "loaded")
+    built = build_object(module, lib) if present and options["build"] else None
+    if built:
+        image, files = built.inspected.image, built.files
+    else:
+        image, files = find_object(module, lib) if present else (Image(), ())
     facts = image.facts
     name = options["name"] or options["program"]
-    if not name and facts.programs:
+    if not name and image.content:
         name = facts.xdp_program(None)
     if not name:
         raise FleetError("in check mode an object that is not there yet does not tell its program: set name or program")
     pins.check_name(name)
-    if facts.programs:
+    if image.content:
         facts.xdp_program(options["program"])
 
     request = Request(
@@ -367,52 +450,79 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         check=module.check_mode,
         rollback_after=options["rollback_after"],
     )
-    file = None
-    if options["content"] is not None and image.content:
-        file = ReplacedFile(module, options["object"], image.content)
-    outcome = change(lib, request, image, module.warn, file)
-    result = result_of(outcome)
-    if file and file.differs:
-        result["changed"] = True
-        result["steps"].insert(0, f"write {options['object']}")
+    outcome = change(lib, request, image, module.warn, files)
+    result = result_of(outcome, built.steps if built else [f"write {file.path}" for file in files])
+    if built:
+        result["build"] = built.facts()
+        if built.steps:
+            for side, described in built.diff().items():
+                result["diff"][side][options["object"]] = described
     if outcome.errors:
         failed = f"{len(outcome.errors)} of {len(outcome.attachments)} interfaces failed: "
         module.fail_json(msg=failed + " ".join(outcome.errors.values()), **result)
     return result
 
 
-def find_object(module: AnsibleModule, lib: Libbpf) -> Image:
-    """The object, from the task or from the target; without content where check mode has to do without."""
+def build_object(module: AnsibleModule, lib: Libbpf) -> Build:
+    from ..module_utils import build  # here: a target compiles what it imports
+
+    path, options = module.params["object"], module.params["build"]
+    build.check_paths(options["src"], path)
+    if not module.params["allow_unsafe_paths"]:
+        check_safe(path)
+        check_safe(options["src"], "to compile and load")
+    built = build.make(module, lib, {**options, "dest": path, "force": False})
+    check_checksum(module, built.content)
+    return built
+
+
+def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[Image, t.Tuple[ReplacedFile, ...]]:
+    """The object, from the task or from the target, and the file to write if it differs.
+
+    Without content where check mode has to do without.
+    """
     path, wanted, given = module.params["object"], module.params["checksum"], module.params["content"]
     if not os.path.isabs(path) or os.path.isdir(path):
         raise FleetError(f"object {path} is not the absolute path of a file")
     if not module.params["allow_unsafe_paths"]:
         check_safe(path)
+    found = read_file(path)
     if given is not None:
         try:
             content = base64.b64decode(given, validate=True)
         except ValueError as error:
             raise FleetError(f"content is not Base64 ({error}); pass what ansible.builtin.slurp returns") from error
-    else:
-        found = read_file(path)
-        if found is None:
-            if module.check_mode:
-                return Image(ObjectFacts(path, wanted))
-            raise FleetError(
-                f"there is no object {path} on this host; build it with ebpf.fleet.bpf_object, or copy it there"
-            )
-        content = found
+        check_checksum(module, content)
+        file = ReplacedFile(module, path, content, found)
+        return inspect(lib, path, content).image, (file,) if file.differs else ()
+    if found is None:
+        if module.check_mode:
+            return Image(ObjectFacts(path, wanted)), ()
+        raise FleetError(
+            f"there is no object {path} on this host; build it with ebpf.fleet.bpf_object, or copy it there"
+        )
+    if module.check_mode and wanted and wanted.lower() != sha256(found):
+        module.warn(
+            f"{path} has the checksum {sha256(found)}, not {wanted} yet: this foretells the run after an earlier task"
+            f" has put that object there"
+        )
+        return Image(ObjectFacts(path, wanted.lower())), ()
+    check_checksum(module, found)
+    return inspect(lib, path, found).image, ()
+
+
+def check_checksum(module: AnsibleModule, content: bytes) -> None:
+    wanted = module.params["checksum"]
     if wanted and wanted.lower() != sha256(content):
-        message = f"{path} has the checksum {sha256(content)}, not {wanted}"
-        if module.check_mode and given is None:
-            module.warn(f"{message} yet: this foretells the run after an earlier task has put that object there")
-            return Image(ObjectFacts(path, wanted.lower()))
-        raise FleetError(f"{message}: refused, and nothing was changed")
-    return inspect(lib, path, content).image
+        raise FleetError(
+            f"{module.params['object']} has the checksum {sha256(content)}, not {wanted}: refused, and nothing was"
+            f" changed"
+        )
 
 
-def result_of(outcome: Outcome) -> t.Dict[str, t.Any]:
-    steps = ["mount bpffs on /sys/fs/bpf"] if outcome.mounts else []
+def result_of(outcome: Outcome, first: t.Sequence[str]) -> t.Dict[str, t.Any]:
+    """`first`: what else was done, before what the plans say."""
+    steps = [*first, *(["mount bpffs on /sys/fs/bpf"] if outcome.mounts else [])]
     steps += [f"{plan.seen.interface}: {step}" for plan in outcome.plans for step in plan.steps]
     changed = [plan for plan in outcome.plans if plan.steps]
     result = {

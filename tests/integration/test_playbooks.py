@@ -42,8 +42,7 @@ def test_deploy_facts_remove(fleet: Fleet, build: str, compiled: t.Callable[...,
     assert not (fleet.folder / "one").exists()
     done = fleet.play("deploy", "--diff", *how)
     assert diffs(foretold) == diffs(done)
-    changes = 2 if build == "target" else 1
-    assert recap(foretold) == recap(done) == [("one", changes, 0), ("two", changes, 0)]
+    assert recap(foretold) == recap(done) == [("one", 1, 0), ("two", 1, 0)]
     assert recap(fleet.play("deploy", *how)) == [("one", 0, 0), ("two", 0, 0)]
     assert recap(fleet.play("deploy", "--check", *how)) == [("one", 0, 0), ("two", 0, 0)]
 
@@ -115,7 +114,7 @@ def test_a_batch_of_two_of_which_one_fails_is_the_last(tmp_path: pathlib.Path) -
         assert fleet.hosts[1].xdp("eth0") and fleet.hosts[2].xdp("eth0") is None
         assert re.search(r"failed +one\"", text) and re.search(r"not yet +three\"", text)
         assert re.search(r"[0-9a-f]{16} +two eth0, two eth0.10\"", text)
-        assert recap(text) == [("one", 0, 1), ("two", 2, 0)] or ("one", 1, 1) in recap(text)
+        assert recap(text) == [("one", 0, 1), ("two", 1, 0)]
     finally:
         fleet.close()
 
@@ -277,4 +276,4 @@ def test_installed_as_people_do(fleet: Fleet, tmp_path: pathlib.Path, what: str)
         capture_output=True,
     )
     fleet.collections = installed
-    assert recap(fleet.play("deploy")) == [("one", 2, 0), ("two", 2, 0)]
+    assert recap(fleet.play("deploy")) == [("one", 1, 0), ("two", 1, 0)]

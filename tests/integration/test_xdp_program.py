@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import pathlib
 import shutil
@@ -14,7 +15,7 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf
-from conftest import COLLECTIONS, Host, bpftool, program_ids, sh
+from conftest import BPF, COLLECTIONS, Host, bpftool, program_ids, sh
 
 Compiled = t.Callable[..., str]
 BOTH = ["eth0", "eth0.10"]
@@ -525,6 +526,75 @@ def test_the_object_file_is_put_back_if_an_interface_fails(host: Host, compiled:
     assert path.read_bytes() == b"as it was"
     for bad in (str(tmp_path), "x.bpf.o"):
         assert "is not the absolute path of a file" in host.refused("xdp_program", object=bad, **options)
+
+
+@pytest.fixture
+def building(tmp_path: pathlib.Path) -> t.Dict[str, t.Any]:
+    """Options of a task that compiles on the way, into a folder that is not there yet."""
+    source = (BPF / "counter.bpf.c").read_text()
+    folder = tmp_path / "not" / "there"
+    build = {"src": f"{folder}/counter.bpf.c", "content": source, "defines": {"VERSION": 1}}
+    return {"object": f"{folder}/counter.bpf.o", "build": build, "interfaces": ["eth0"], "name": "packet_count"}
+
+
+def test_build_and_attach_in_one_task(host: Host, building: t.Dict[str, t.Any]) -> None:
+    before, path = host.state(), pathlib.Path(building["object"])
+    foretold = host.ok("xdp_program", check=True, **building)
+    assert host.state() == before and not path.parent.parent.exists()
+    done = host.ok("xdp_program", **building)
+    assert (done["steps"], done["diff"], done["build"]) == (foretold["steps"], foretold["diff"], foretold["build"])
+    source = building["build"]["src"]
+    assert done["steps"][:4] == [f"compile {source}", f"write {source}", f"write {path}", "eth0: load packet_count"]
+    assert done["build"]["reasons"] == ["there is no object yet"] and done["build"]["programs"][0]["section"] == "xdp"
+    assert done["diff"]["before"][str(path)]["checksum"] is None
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == done["build"]["checksum"]
+
+    again = host.ok("xdp_program", **building)
+    assert not again["changed"] and not again["steps"] and not again["build"]["reasons"]
+    as_object = {"src": source, "dest": str(path), "defines": {"VERSION": 1}}
+    assert not host.ok("bpf_object", **as_object)["changed"], "it keeps the record that bpf_object reads"
+
+    host.send("eth0", 7)
+    building["build"]["defines"] = {"VERSION": 2}
+    steps = repaired(host, building)
+    assert steps[:2] == [f"compile {source}", f"write {path}"] and "eth0: swap the program in the link" in steps
+    host.send("eth0", 1)
+    assert host.counts()[0] == 8
+
+
+def test_what_was_built_is_put_back_with_the_rest(host: Host, building: t.Dict[str, t.Any]) -> None:
+    """The jumbo interface fails in native mode, when eth0 has been changed already."""
+    host.plug("jumbo0", 9000)
+    path, both = pathlib.Path(building["object"]), {**building, "interfaces": ["eth0", "jumbo0"], "mode": "native"}
+    host.refused("xdp_program", **both)
+    assert not path.parent.parent.exists()
+    host.ok("xdp_program", **building)
+    files = {each: each.read_bytes() for each in path.parent.iterdir()}
+    both["build"] = {**building["build"], "content": building["build"]["content"] + "/* more */", "defines": {"X": 1}}
+    host.refused("xdp_program", **both)
+    assert {each: each.read_bytes() for each in path.parent.iterdir()} == files
+    assert not host.ok("xdp_program", **building)["changed"]
+
+
+def test_a_build_that_is_refused_changes_nothing(host: Host, building: t.Dict[str, t.Any]) -> None:
+    host.ok("xdp_program", **building)
+    state, build = host.state(), building["build"]
+    for wrong, words in (
+        ({"build": {**build, "content": "int broken(\n"}}, "does not compile"),
+        ({"build": {**build, "clang": "/none/clang"}}, "install the package clang"),
+        ({"build": {**build, "src": building["object"]}}, "would take the place of its source"),
+        ({"build": {**build, "src": "counter.bpf.c"}}, "not the absolute path of a file"),
+        ({"build": {**build, "content": "int none;\n"}}, "has no XDP program"),
+        ({"content": "AAAA"}, "mutually exclusive"),
+        ({"checksum": "0" * 64}, "refused, and nothing was changed"),
+    ):
+        assert words in host.refused("xdp_program", **{**building, **wrong})
+        assert host.state() == state
+    os.chmod(os.path.dirname(build["src"]), 0o777)
+    assert "is not safe to load" in host.refused("xdp_program", **building)
+    elsewhere = {**building, "object": f"{os.path.dirname(build['src'])}/../own/counter.bpf.o"}
+    assert "is not safe to compile and load" in host.refused("xdp_program", **elsewhere)
+    assert not host.ok("xdp_program", allow_unsafe_paths=True, **building)["changed"]
 
 
 def test_other_links_come_and_go_meanwhile(host: Host, compiled: Compiled, attached: t.Dict[str, t.Any]) -> None:
