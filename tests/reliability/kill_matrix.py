@@ -115,6 +115,10 @@ class Bench:
                 for what, seconds in (("keep", 30), ("take back", 2))
             ]
 
+        def compiled(version: int) -> Options:
+            build = {"src": str(self.work / "c.bpf.c"), "content": f"{self.source}/* {version} */\n"}
+            return counter(1, object=str(self.work / "c.bpf.o"), build={**build, "cflags": [f"-mcpu=v{version}"]})
+
         absent = {"state": "absent", "name": "counter"}
         built = {"src": str(self.work / "c.bpf.c"), "dest": str(self.work / "c.bpf.o"), "content": self.source}
         packet_count = counter(1, object=str(self.folder / "packet_count.bpf.o"))
@@ -124,6 +128,8 @@ class Bench:
             Scenario("first attach, object in the task", [], content(1), counts=0),
             Scenario("upgrade", [counter(1)], counter(2)),
             Scenario("upgrade, object in the task", [content(1)], content(2)),
+            Scenario("first attach, compiled in the task", [], compiled(1), counts=0),
+            Scenario("upgrade, compiled in the task", [compiled(1)], compiled(2)),
             Scenario("upgrade with new maps", [counter(1)], counter(2, maps="reset"), counts=None),
             Scenario("another mode", [counter(1)], counter(1, mode="generic")),
             Scenario("another's program replaced", [], counter(1, on_conflict="replace"), counts=0, foreign=True),
