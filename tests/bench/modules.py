@@ -18,12 +18,12 @@ from conftest import ROOT, Host
 from packets import compiled
 from report import Row, at_most, of_rounds
 
-MODULES = "time of each module in the target (CPU time; its sources compiled anew, as in each task)"
+MODULES = "time of each module in the target (CPU time; out of a zip of sources, as Ansible sends them in each task)"
 COMMAND = "make bench"
 ANSIBLE = pathlib.Path(ansible.__file__).parent
 FURTHER = 200
 
-# As a target runs it: sources without bytecode, Ansible's as well. Ansible's own start is what its ping takes.
+# As a target runs it: out of a zip of sources, Ansible's as well. Ansible's own start is what its ping takes.
 PROBE = """
 import io, json, sys, time
 def clock(): return time.process_time() * 1000
@@ -54,17 +54,7 @@ def module_times(folder: pathlib.Path, rounds: int) -> t.List[Row]:
 
 
 def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
-    cold, compiled_before = folder / "cold", folder / "compiled_before"
-    for copy in (cold, compiled_before):
-        plugins = copy / "ansible_collections/ebpf/fleet/plugins"
-        shutil.copytree(ROOT / "plugins", plugins, ignore=shutil.ignore_patterns("__pycache__"))
-    compileall.compile_dir(compiled_before, quiet=1)
-    for part in ("__init__.py", "_vendor/__init__.py", "release.py", "modules/__init__.py", "modules/ping.py"):
-        (cold / "ansible" / part).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ANSIBLE / part, cold / "ansible" / part)
-    shutil.copytree(
-        ANSIBLE / "module_utils", cold / "ansible/module_utils", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    sent, compiled_before = _as_sent(folder)
     path = folder / "modules.o"
     path.write_bytes(compiled(folder, "packet_count"))
     shutil.copy(ROOT / "files/bpf/packet_count.bpf.c", folder)
@@ -84,7 +74,7 @@ def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
     quick: t.Dict[str, t.List[float]] = {name: [] for name in tasks}
     for _round in range(rounds):
         for name, (module, options) in tasks.items():
-            times[name].append(_run(host, cold, module, options))
+            times[name].append(_run(host, sent, module, options))
             quick[name].append(_run(host, compiled_before, module, options)[1])
     rows = [
         of_rounds(
@@ -100,10 +90,29 @@ def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
         rows.append(of_rounds(MODULES, f"{name}: … of them, compiling its Python sources", compiling, "ms", COMMAND))
         rows.append(of_rounds(MODULES, f"{name}: kernel work", work, "ms", COMMAND))
         rows.append(at_most(of_rounds(MODULES, f"{name}: both", both, "ms", COMMAND), 30))
-    return rows + _further_interfaces(host, cold, given)
+    return rows + _further_interfaces(host, sent, given)
 
 
-def _further_interfaces(host: Host, cold: pathlib.Path, given: t.Dict[str, t.Any]) -> t.List[Row]:
+def _as_sent(folder: pathlib.Path) -> t.Tuple[pathlib.Path, pathlib.Path]:
+    """What Ansible sends, all modules in one zip; and another in which ours alone are bytecode."""
+    tree = folder / "sent"
+    for part in ("__init__.py", "_vendor/__init__.py", "release.py", "modules/__init__.py", "modules/ping.py"):
+        (tree / "ansible" / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ANSIBLE / part, tree / "ansible" / part)
+    without = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ANSIBLE / "module_utils", tree / "ansible/module_utils", ignore=without)
+    ours = tree / "ansible_collections"
+    shutil.copytree(ROOT / "plugins", ours / "ebpf/fleet/plugins", ignore=without)
+    for package in (".", "ebpf", "ebpf/fleet", "ebpf/fleet/plugins", "ebpf/fleet/plugins/modules"):
+        (ours / package / "__init__.py").touch()
+    sent = shutil.make_archive(str(folder / "sent"), "zip", tree)
+    compileall.compile_dir(ours, quiet=1, legacy=True)
+    for source in ours.rglob("*.py"):
+        source.unlink()
+    return pathlib.Path(sent), pathlib.Path(shutil.make_archive(str(folder / "compiled_before"), "zip", tree))
+
+
+def _further_interfaces(host: Host, sent: pathlib.Path, given: t.Dict[str, t.Any]) -> t.List[Row]:
     """What each interface beyond the first adds, of an unchanged xdp_program and of xdp_counter_facts."""
     more = [f"v{number}" for number in range(FURTHER)]
     for name in more:
@@ -116,7 +125,7 @@ def _further_interfaces(host: Host, cold: pathlib.Path, given: t.Dict[str, t.Any
         ("xdp_counter_facts", {"name": "bench"}, {"name": "bench", "interfaces": ["eth0"]}),
     ):
         added = [
-            (_run(host, cold, _module(name), options)[2] - _run(host, cold, _module(name), one)[2]) / FURTHER
+            (_run(host, sent, _module(name), options)[2] - _run(host, sent, _module(name), one)[2]) / FURTHER
             for _round in range(3)
         ]
         words = f"{name}, unchanged" if one is given else name
@@ -128,12 +137,12 @@ def _module(name: str) -> str:
     return f"ansible_collections.ebpf.fleet.plugins.modules.{name}"
 
 
-def _run(host: Host, cold: pathlib.Path, module: str, options: t.Dict[str, t.Any]) -> t.List[float]:
+def _run(host: Host, sent: pathlib.Path, module: str, options: t.Dict[str, t.Any]) -> t.List[float]:
     """ms of CPU time: start, imports, main()."""
     words = ["nsenter", f"--net=/run/netns/{host.name}", sys.executable, "-B", "-W", "ignore", "-c", PROBE]
     done = subprocess.run(
         [*words, module, json.dumps({"ANSIBLE_MODULE_ARGS": options})],
-        env={**os.environ, "PYTHONPATH": str(cold)},
+        env={**os.environ, "PYTHONPATH": str(sent)},
         capture_output=True,
         text=True,
         check=False,
