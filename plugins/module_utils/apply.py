@@ -20,7 +20,9 @@ from .kernel_functions import kernel_has
 from .libbpf import BpfError, Libbpf, links
 from .libbpf.objects import Object, open_object
 from .observe import Seen
-from .pins import NEW, Record, make_folder, remove, write_record
+from .pins import NEW
+from .private_files import make_folder, remove, remove_folders, write_record
+from .records import Record
 
 BUSY_SECONDS = 2.0
 BUSY_ERRORS = (errno.EBUSY, errno.EEXIST)
@@ -71,7 +73,7 @@ class Applier:
         """Do the steps. Where one fails, those of this interface are taken back, and FleetError raised."""
         before = self._undo
         self._undo = contextlib.ExitStack()
-        self._undo.callback(plan.seen.place.remove_folders)
+        self._undo.callback(remove_folders, plan.seen.place)
         step: t.Any = None
         try:
             for step in plan.steps:
@@ -270,7 +272,7 @@ class Applier:
             record = Record(facts.path, facts.checksum or "", step.program, step.mode, number)
         write_record(seen.place, record)
         if not record:
-            seen.place.remove_folders()
+            remove_folders(seen.place)
         self._undo.callback(write_record, seen.place, seen.record)
 
     def _do_Persist(self, seen: Seen, step: planning.Persist) -> None:

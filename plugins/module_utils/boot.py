@@ -27,19 +27,8 @@ from .entry import require_libbpf, words
 from .errors import FleetError
 from .files import read_file, sha256
 from .observe import Manifest, Persistence, Seen
-from .pins import (
-    MANIFESTS,
-    NEW,
-    SYSTEMD_RUNS,
-    Place,
-    places,
-    remove,
-    remove_empty,
-    remove_unfinished,
-    root_of_namespace,
-    unescape,
-    write_private,
-)
+from .pins import MANIFESTS, NEW, SYSTEMD_RUNS, Place, places, root_of_namespace, unescape
+from .private_files import remove, remove_empty, remove_unfinished, write_private
 
 if t.TYPE_CHECKING:
     from .libbpf import Libbpf

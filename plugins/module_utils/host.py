@@ -12,7 +12,7 @@ import re
 import struct
 import typing as t
 
-from . import nic, pins, rtnetlink
+from . import mounts, nic, pins, rtnetlink
 from .libbpf import BpfError, Fd, Libbpf, links, testing
 from .observe import PLAIN_MTU, Hook, Links, all_interfaces, hooks, pinned_links
 from .toolchain import ELSEWHERE, Run, which
@@ -63,7 +63,7 @@ def capabilities() -> t.List[str]:
 def mounted(kind: str) -> t.Optional[str]:
     """Where a file system of this type is mounted, the usual place first."""
     usual = {"bpf": pins.BPFFS, "tracefs": "/sys/kernel/tracing"}[kind]
-    points = [point for point, each in pins.mounts() if each == kind]
+    points = [point for point, each in mounts.mounts() if each == kind]
     return usual if usual in points else points[0] if points else None
 
 

@@ -15,7 +15,7 @@ from .files import sha256
 from .image import Image, ObjectFacts
 from .libbpf import BpfError, Libbpf
 from .libbpf.objects import open_object
-from .pins import records
+from .records import records
 
 
 class Inspected(t.NamedTuple):

@@ -14,7 +14,8 @@ import typing as t
 
 from . import rtnetlink
 from .libbpf import BpfError, Libbpf, LinkInfo, MapInfo, ProgramInfo
-from .pins import NEW, Place, Record, places, read_record
+from .pins import NEW, Place, places
+from .records import Record, read_record
 
 PLAIN_MTU = 1500  # what a single buffer holds with every driver
 

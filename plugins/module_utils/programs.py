@@ -9,7 +9,7 @@ import contextlib
 import os
 import typing as t
 
-from . import pins, rtnetlink
+from . import mounts, rtnetlink
 from .libbpf import BpfError, Libbpf, LinkInfo, ProgramInfo
 from .observe import Links, all_interfaces, hooks
 
@@ -74,7 +74,7 @@ def _elsewhere(link: LinkInfo, pinned: Pins) -> Attachment:
 def pins_of_kernel(lib: Libbpf) -> Pins:
     """All pins of programs and links, in every bpffs that this mount namespace has."""
     found: Pins = {}
-    for mount in sorted({point for point, kind in pins.mounts() if kind == "bpf"}):
+    for mount in sorted({point for point, kind in mounts.mounts() if kind == "bpf"}):
         for folder, _folders, files in os.walk(mount):
             for name in files:
                 pin = what_is_pinned(lib, os.path.join(folder, name))

@@ -22,7 +22,8 @@ import typing as t
 
 from .background import fork_into_background
 from .errors import FleetError
-from .pins import PROVISIONAL, RECORDS, make_folder, remove_empty
+from .pins import PROVISIONAL, RECORDS
+from .private_files import make_folder, remove_empty
 
 CONFIRM = b"confirm\n"
 PEER_SECONDS = 10.0  # for a peer to say why it has come

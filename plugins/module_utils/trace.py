@@ -21,8 +21,9 @@ import typing as t
 from .background import fork_into_background
 from .errors import FleetError
 from .libbpf import Fd, Libbpf
+from .locks import lock
+from .mounts import mount
 from .observe import Seen
-from .pins import lock, mount
 
 TRACEFS = "/sys/kernel/tracing"
 INSTANCE = "ebpf_fleet."

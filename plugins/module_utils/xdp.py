@@ -12,15 +12,18 @@ import typing as t
 
 from . import pins
 from .errors import FleetError
-from .files import ReplacedFile
 from .image import Image
 from .kernel_functions import kernel_has
 from .libbpf import Libbpf
+from .locks import LOCK_SECONDS, lock
+from .mounts import is_mounted, mount
 from .observe import PLAIN_MTU, Seen, observe
-from .plan import FRAGS_TWIN, Plan, Wanted, changes_what_runs, describe, plan
+from .plan import FRAGS_TWIN, Plan, Wanted, describe, plan
 
 if t.TYPE_CHECKING:
-    from .apply import Applier
+    from .files import ReplacedFile
+
+# A target compiles what it imports, in each task: what is seldom needed is imported where it is.
 
 
 class Request(t.NamedTuple):
@@ -68,30 +71,39 @@ def change(
     files: t.Sequence[ReplacedFile] = (),
 ) -> Outcome:
     """Raises FleetError, with nothing changed, where the request cannot be met. `files` are written on the way."""
-    needs_mount = not pins.is_mounted(request.root) and request.wanted.state in ("attached", "loaded")
+    needs_mount = not is_mounted(request.root) and request.wanted.state in ("attached", "loaded")
     if not request.check:
         _raise_file_limit()
         if needs_mount:
-            with pins.lock():
-                if not pins.is_mounted(request.root):  # another run has done it meanwhile
-                    pins.mount("bpf", pins.BPFFS)
+            with lock():
+                if not is_mounted(request.root):  # another run has done it meanwhile
+                    mount("bpf", pins.BPFFS)
     provisional = None
     after: t.Dict[str, Seen] = {}
     # Another run's change may be provisional for as long as ours would be.
-    patience = pins.LOCK_SECONDS + request.rollback_after
-    with contextlib.nullcontext() if request.check else pins.lock(seconds=patience):
+    patience = LOCK_SECONDS + request.rollback_after
+    with contextlib.nullcontext() if request.check else lock(seconds=patience):
         plans, errors = _plans(lib, request)
         if not request.check:
             if os.path.isdir(pins.PROVISIONAL):
                 from .provisional import sweep
 
                 sweep()
-            for each in plans:
-                pins.remove_unfinished(each.seen.place.record)
-            provisional = _apply(lib, request, image, plans, errors, warn, files)
+            if any(os.path.exists(each.seen.place.record + pins.NEW) for each in plans):
+                from .private_files import remove_unfinished
+
+                for each in plans:
+                    remove_unfinished(each.seen.place.record)
+            if files or any(each.steps for each in plans):
+                from .transaction import Transaction
+
+                transaction = Transaction(lib, request, plans, errors, files)
+                provisional = transaction.run(image, warn, lambda seen: _attachments(request, plans, seen, errors))
             if request.wanted.state == "absent":
-                pins.remove_empty_folders(request.root, request.wanted.name)
-            after = {} if provisional else _look(lib, plans)
+                from .private_files import remove_empty_folders
+
+                remove_empty_folders(request.root, request.wanted.name)
+            after = {} if provisional else look(lib, [each for each in plans if each.steps])
     for each in plans:
         for warning in each.warnings:
             warn(warning)
@@ -99,7 +111,7 @@ def change(
     return Outcome(done, _attachments(request, plans, after, errors), errors, needs_mount, provisional)
 
 
-def _look(lib: Libbpf, plans: t.Iterable[Plan]) -> t.Dict[str, Seen]:
+def look(lib: Libbpf, plans: t.Iterable[Plan]) -> t.Dict[str, Seen]:
     return {seen.interface: seen for seen in observe(lib, [each.seen.place for each in plans])}
 
 
@@ -144,95 +156,6 @@ def _concerns_boot(wanted: Wanted) -> bool:
     if wanted.persist == "true" or os.path.exists(pins.MANIFESTS):
         return True
     return wanted.persist == "auto" and os.path.isdir(pins.SYSTEMD_RUNS)
-
-
-def _apply(
-    lib: Libbpf,
-    request: Request,
-    image: Image,
-    plans: t.Sequence[Plan],
-    errors: t.Dict[str, str],
-    warn: t.Callable[[str], None],
-    files: t.Sequence[ReplacedFile],
-) -> t.Optional[Provisional]:
-    """Do what is planned, and add to `errors`. Returns a change that is still to be confirmed."""
-    if not any(each.steps for each in plans) and not files:
-        return None
-    from .apply import Applier  # here: a target compiles what it imports, and mostly nothing is to be done
-
-    with Applier(lib, request.wanted.name, image, warn) as applier:
-        for each in plans:
-            _try(applier.prepare, each, errors, request.keep_going)
-        if request.rollback_after and any(changes_what_runs(p) for p in plans if p.seen.interface not in errors):
-            return _hold(lib, request, applier, plans, errors, files)
-        _commit(applier, request, plans, errors, files)
-        return None
-
-
-def _commit(
-    applier: Applier,
-    request: Request,
-    plans: t.Sequence[Plan],
-    errors: t.Dict[str, str],
-    files: t.Sequence[ReplacedFile],
-) -> None:
-    try:
-        for file in files:
-            applier.replace(file)
-        for each in plans:
-            if each.seen.interface not in errors:
-                _try(applier.commit, each, errors, request.keep_going)
-        applier.finish()
-    except BaseException as error:
-        try:
-            applier.take_back()
-        except FleetError as second:
-            raise FleetError(f"{error}; {second}") from error
-        raise
-
-
-def _hold(
-    lib: Libbpf,
-    request: Request,
-    applier: Applier,
-    plans: t.Sequence[Plan],
-    errors: t.Dict[str, str],
-    files: t.Sequence[ReplacedFile],
-) -> Provisional:
-    """Have the change made by a holder. What it adds to `errors`, and its warnings, come back from there."""
-    from .provisional import Change, hold
-
-    warn = applier.warn
-    warnings: t.List[str] = []
-    applier.warn, applier.provisional = warnings.append, True
-
-    def make() -> t.Dict[str, t.Any]:
-        _commit(applier, request, plans, errors, files)
-        return {"errors": errors, "warnings": warnings, "after": _running(_look(lib, plans).values())}
-
-    def keep() -> t.Dict[str, t.Any]:
-        applier.keep()
-        return {"attachments": _attachments(request, plans, _look(lib, plans), errors)}
-
-    change = Change(make, keep, lambda: applier.take_back("and it was to be put back as it was"))
-    token, made = hold(request.rollback_after, change)
-    errors.update(made["errors"])
-    for warning in made["warnings"]:
-        warn(warning)
-    return Provisional(token, _running(plan.seen for plan in plans), made["after"])
-
-
-def _running(seen: t.Iterable[Seen]) -> t.Dict[str, t.List[str]]:
-    return {each.interface: [str(hook) for hook in each.hooks] for each in seen}
-
-
-def _try(do: t.Callable[[Plan], None], planned: Plan, errors: t.Dict[str, str], keep_going: bool) -> None:
-    try:
-        do(planned)
-    except FleetError as error:
-        if not keep_going:
-            raise
-        errors[planned.seen.interface] = str(error)
 
 
 def _raise_file_limit() -> None:

@@ -219,8 +219,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import build, entry, pins, toolchain
+from ..module_utils import build, entry, toolchain
 from ..module_utils.errors import FleetError
+from ..module_utils.locks import lock
 
 
 def main() -> None:
@@ -255,7 +256,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     made = not os.path.isdir(os.path.dirname(dest))
     os.makedirs(os.path.dirname(dest), exist_ok=True)
     try:
-        with pins.lock(os.path.dirname(dest)):
+        with lock(os.path.dirname(dest)):
             return build_object(module)
     finally:
         if made:

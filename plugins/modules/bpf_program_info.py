@@ -237,6 +237,7 @@ from ..module_utils import entry, pins
 from ..module_utils.clock import loaded_at
 from ..module_utils.errors import FleetError
 from ..module_utils.programs import Surroundings, full_name, surroundings, what_is_pinned
+from ..module_utils.records import records
 
 if t.TYPE_CHECKING:
     from ..module_utils.libbpf import Libbpf, ProgramInfo
@@ -276,7 +277,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     around = surroundings(lib)
     found = list(find(module, lib))
     result: t.Dict[str, t.Any] = {"programs": [listed(each, around) for each in found]}
-    objects = {each.program_id: {"path": each.object, "checksum": each.checksum} for each in pins.records()}
+    objects = {each.program_id: {"path": each.object, "checksum": each.checksum} for each in records()}
     for program in result["programs"]:
         program["object"] = objects.get(program["id"])
     wanted = module.params["dump"]

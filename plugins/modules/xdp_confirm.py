@@ -68,6 +68,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils import entry, pins, provisional, rtnetlink
 from ..module_utils.errors import FleetError
 from ..module_utils.libbpf import BpfError, Libbpf
+from ..module_utils.locks import lock
 from ..module_utils.observe import Links, find_interface, hooks
 
 
@@ -96,7 +97,7 @@ def run(module: AnsibleModule) -> None:
         try:
             answer = provisional.confirm(token)
         except FleetError as error:
-            with pins.lock():  # when nobody changes anything any more, of which this may have heard too early
+            with lock():  # when nobody changes anything any more, of which this may have heard too early
                 xdp = what_runs(lib, interfaces)
             module.fail_json(msg=str(error), xdp=xdp)
     module.exit_json(changed=False, xdp=what_runs(lib, interfaces), **answer)

@@ -73,7 +73,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import counters, entry, pins
+from ..module_utils import counters, entry, mounts, pins
 from ..module_utils.arrivals import Arrivals
 from ..module_utils.errors import FleetError
 from ..module_utils.observe import Seen, find_interface, observe_settled
@@ -111,7 +111,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     lib = entry.require_libbpf()
     name = pins.check_name(options["name"])
     root = pins.root_of_namespace(options["pin_root"])
-    pins.is_mounted(root)
+    mounts.is_mounted(root)
     if options["interfaces"] is None:
         places = pins.places(root, name)
     else:

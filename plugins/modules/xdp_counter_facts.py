@@ -262,8 +262,11 @@ def look(module: AnsibleModule, lib: Libbpf) -> t.List[Seen]:
     """What is pinned for the interfaces that are asked for."""
     name = pins.check_name(module.params["name"])
     root = pins.root_of_namespace(module.params["pin_root"])
-    pins.is_mounted(root)
     places = pins.places(root, name)
+    if not places:
+        from ..module_utils.mounts import is_mounted  # here: a target compiles what it imports
+
+        is_mounted(root)  # or it says why nothing can be pinned there
     if module.params["interfaces"] is not None:
         asked = {find_interface(pins.check_interface_name(each))[0] for each in module.params["interfaces"]}
         for each in sorted(asked - {place.interface for place in places}):

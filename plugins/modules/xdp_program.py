@@ -335,7 +335,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import entry, pins
+from ..module_utils import entry, mounts, pins
 from ..module_utils.errors import FleetError
 from ..module_utils.files import ReplacedFile, read_file, sha256
 from ..module_utils.image import Image, ObjectFacts
@@ -413,7 +413,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
             )
     if not 0 <= options["rollback_after"] <= LONGEST_ROLLBACK:
         raise FleetError(f"rollback_after is {options['rollback_after']}: give a number of seconds from 0 to 3600")
-    pins.is_mounted(options["pin_root"])  # or can be
+    mounts.is_mounted(options["pin_root"])  # or can be
     if not options["allow_unsafe_paths"]:
         check_safe(options["pin_root"], "to pin in")
     lib = entry.require_libbpf()

@@ -19,7 +19,8 @@ import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils import boot
 from ansible_collections.ebpf.fleet.plugins.module_utils.files import sha256
 from ansible_collections.ebpf.fleet.plugins.module_utils.observe import Manifest
-from ansible_collections.ebpf.fleet.plugins.module_utils.pins import MANIFESTS, Place, write_private
+from ansible_collections.ebpf.fleet.plugins.module_utils.pins import MANIFESTS, Place
+from ansible_collections.ebpf.fleet.plugins.module_utils.private_files import write_private
 from conftest import Host, bpftool, sh
 
 Compile = t.Callable[..., str]

@@ -7,6 +7,8 @@ import pathlib
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils import pins
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
+from ansible_collections.ebpf.fleet.plugins.module_utils.private_files import write_record
+from ansible_collections.ebpf.fleet.plugins.module_utils.records import Record, read_record
 
 
 def test_names_as_bpffs_allows_them() -> None:
@@ -39,15 +41,15 @@ def test_interfaces_that_can(name: str) -> None:
 def test_records(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pins, "RECORDS", str(tmp_path / "records"))
     place = pins.Place("/sys/fs/bpf/x", "name", "eth0")
-    record = pins.Record("/o", "abc", "p", "auto", 7)
-    assert pins.read_record(place) is None
-    pins.write_record(place, record)
-    assert pins.read_record(place) == record
+    record = Record("/o", "abc", "p", "auto", 7)
+    assert read_record(place) is None
+    write_record(place, record)
+    assert read_record(place) == record
     assert pathlib.Path(place.record).stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "records").stat().st_mode & 0o777 == 0o700
     assert pins.places("/sys/fs/bpf/x", "name") == [place], "a record alone is a trace"
     for damage in ("", "{", "[]", '{"object": 1}', "null"):
         pathlib.Path(place.record).write_text(damage)
-        assert pins.read_record(place) is None
-    pins.write_record(place, None)
+        assert read_record(place) is None
+    write_record(place, None)
     assert not (tmp_path / "records").exists()

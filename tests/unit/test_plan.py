@@ -18,7 +18,8 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import (
 )
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import ObjectMap, ObjectProgram
 from ansible_collections.ebpf.fleet.plugins.module_utils.observe import Hook, Manifest, Persistence, Seen
-from ansible_collections.ebpf.fleet.plugins.module_utils.pins import Place, Record
+from ansible_collections.ebpf.fleet.plugins.module_utils.pins import Place
+from ansible_collections.ebpf.fleet.plugins.module_utils.records import Record
 
 PLACE = Place("/sys/fs/bpf/ebpf_fleet", "packet_count", "eth0")
 COUNTERS = MapShape("percpu_array", 4, 16, 1, 0)
