@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
-import importlib.util
 import io
 import json
 import os
@@ -153,17 +152,16 @@ def runner() -> bytes:
 
 def _sources(package: str, folder: str) -> t.Iterator[t.Tuple[str, str]]:
     """Path and text of all modules of a package, wherever it was imported from."""
-    yield f"{folder}/__init__.py", _source(package)
+    spec: t.Any = sys.modules[package].__spec__
+    yield f"{folder}/__init__.py", spec.loader.get_source(package) or ""
     for each in pkgutil.iter_modules(sys.modules[package].__path__):
+        name, finder = f"{package}.{each.name}", t.cast(t.Any, each.module_finder)
         if each.ispkg:
-            yield from _sources(f"{package}.{each.name}", f"{folder}/{each.name}")
+            yield from _sources(name, f"{folder}/{each.name}")
         else:
-            yield f"{folder}/{each.name}.py", _source(f"{package}.{each.name}")
-
-
-def _source(module: str) -> str:
-    spec: t.Any = importlib.util.find_spec(module)
-    return spec.loader.get_source(module) or ""
+            # A zipimporter is a loader as well. Its find_spec() would compile the module.
+            loader = finder if hasattr(finder, "get_source") else finder.find_spec(name).loader
+            yield f"{folder}/{each.name}.py", loader.get_source(name)
 
 
 def _unit_file() -> bytes:
