@@ -69,7 +69,7 @@ test-reboot: setup-reboot
 	@$(SUDO) env DEBIAN_MIRROR=$(DEBIAN_MIRROR) DEBIAN_SECURITY_MIRROR=$(DEBIAN_SECURITY_MIRROR) \
 		PYTHONPATH=tests/kernels "$$(command -v python)" -B tests/reboot/reboot.py
 
-# Tables of figures, their bars, and tests/bench/results.json. MODE=full: larger fleets and more rounds, 15 minutes.
+# Tables of figures, their bars, and tests/bench/results.json. MODE=full: larger fleets and more rounds, ten to thirty minutes.
 bench: setup-bench
 	$(SUDO) env PYTHONPATH=build/collections:tests/integration:tests/bench "$$(command -v python)" tests/bench/bench.py \
 		$(if $(filter full,$(MODE)),--full) $(SECTIONS)

@@ -54,7 +54,7 @@ def machine() -> t.Dict[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="all fleets and more rounds: half an hour on two slow CPUs")
+    parser.add_argument("--full", action="store_true", help="all fleets and more rounds: ten minutes to half an hour")
     parser.add_argument("section", nargs="*", help="only these: cost, exactness, traffic, modules, fleets")
     options = parser.parse_args()
     if os.geteuid():
