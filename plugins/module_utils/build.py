@@ -144,8 +144,7 @@ def _compile(module: AnsibleModule, wanted: Wanted, source: Source) -> t.Tuple[B
     folder = tempfile.mkdtemp(dir=module.tmpdir)
     try:
         built = toolchain.compile_object(module.run_command, wanted.compiler, source, wanted.arguments, folder)
-        version = toolchain.version(module.run_command, wanted.compiler)
-        return record_of(wanted, source, built, version), built.content
+        return record_of(wanted, source, built), built.content
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -205,10 +204,10 @@ def _reasons(wanted: Wanted, seen: Seen, source: Source) -> t.Iterator[str]:
         yield "the object was changed by another hand"
 
 
-def record_of(wanted: Wanted, source: Source, built: Built, version: str) -> BuildRecord:
+def record_of(wanted: Wanted, source: Source, built: Built) -> BuildRecord:
     inputs = {path: _checksum(path) or "" for path in built.headers}
     inputs[wanted.src] = sha256(source.content)
-    return BuildRecord(wanted.arguments, wanted.compiler, version, inputs, sha256(built.content))
+    return BuildRecord(wanted.arguments, wanted.compiler, built.version, inputs, sha256(built.content))
 
 
 def read_record(dest: str) -> t.Optional[BuildRecord]:

@@ -38,10 +38,11 @@ class Source(t.NamedTuple):
 
 
 class Built(t.NamedTuple):
-    """An object, and the headers that went into it."""
+    """An object, the headers that went into it, and the first line of clang --version."""
 
     content: bytes
     headers: t.Tuple[str, ...]
+    version: str
 
 
 def find_compiler(clang: str) -> Compiler:
@@ -61,14 +62,6 @@ def which(name: str) -> t.Optional[str]:
         return name if os.access(name, os.X_OK) else None
     folders = [*os.environ.get("PATH", "").split(":"), "/usr/local/bin", "/usr/bin"]
     return next((f"{folder}/{name}" for folder in folders if os.access(f"{folder}/{name}", os.X_OK)), None)
-
-
-def version(run: Run, compiler: Compiler) -> str:
-    """The first line of clang --version."""
-    code, out, err = run([compiler.path, "--version"])
-    if code:
-        raise FleetError(f"{compiler.path} --version failed: {(err or out).strip()}")
-    return out.splitlines()[0].strip()
 
 
 def arguments(
@@ -94,6 +87,7 @@ def compile_object(run: Run, compiler: Compiler, source: Source, flags: t.Sequen
     The object does not tell where it was built: the same source, headers, flags and compiler give the
     same bytes in any folder of any host. Raises FleetError with clang's own words.
     """
+    version, includes = _ask(run, compiler)
     home, name = os.path.split(source.path)
     copy, out, depends = (os.path.join(folder, each) for each in (name, "object", "depends"))
     with open(copy, "wb") as file:
@@ -102,7 +96,7 @@ def compile_object(run: Run, compiler: Compiler, source: Source, flags: t.Sequen
         [
             compiler.path,
             *flags,
-            *_system_includes(run, compiler),
+            *includes,
             f"-iquote{home}",
             f"-ffile-prefix-map={folder}=.",
             "-MD",
@@ -125,7 +119,7 @@ def compile_object(run: Run, compiler: Compiler, source: Source, flags: t.Sequen
     with open(depends, encoding="utf-8", errors="surrogateescape") as file:
         paths = file.read().replace("\\\n", " ").split(":", 1)[1]
     headers = [os.path.join(folder, _unescape(path)) for path in re.findall(r"(?:\\ |\S)+", paths)]
-    return Built(content, tuple(sorted(set(headers) - {copy})))
+    return Built(content, tuple(sorted(set(headers) - {copy})), version)
 
 
 def _unescape(path: str) -> str:
@@ -133,12 +127,13 @@ def _unescape(path: str) -> str:
     return path.replace("\\ ", " ").replace("\\#", "#").replace("$$", "$")
 
 
-def _system_includes(run: Run, compiler: Compiler) -> t.List[str]:
-    """Clang's own search path, last: for -target bpf it leaves out /usr/include/ARCHITECTURE."""
+def _ask(run: Run, compiler: Compiler) -> t.Tuple[str, t.List[str]]:
+    """Its version, and as flags its own search path, last: for -target bpf it leaves out /usr/include/ARCHITECTURE."""
     _code, _out, err = run([compiler.path, "-v", "-E", "-x", "c", "/dev/null"])
+    version = re.search(r".*\bclang version .*|.+", err)
     found = re.search(r"#include <\.\.\.>.*?\n(.*?)End of search list", err, re.S)
     folders = [line.strip() for line in found.group(1).splitlines()] if found else []
-    return [word for folder in folders for word in ("-idirafter", folder)]
+    return version.group().strip() if version else "", [word for each in folders for word in ("-idirafter", each)]
 
 
 def _remedy(words: str) -> str:
