@@ -98,9 +98,8 @@ LIMITS = (
     "- **A packet.** An empty program takes {empty_program}. The least per-CPU counter that the kernel offers takes"
     " {a_per_CPU_counter_and_nothing_else_above_empty} more than that, and ours"
     " {ours_above_a_per_CPU_counter_and_nothing_else} more than this counter. Packets of several buffers have to ask"
-    " for their length, by a call that alone takes {empty_but_for_asking_its_length_above_empty}. Cheaper, on a CPU"
-    " that is alone, are a mapped array, which has room for a fixed number of CPUs, and an atomic, for which CPUs wait"
-    " for each other.",
+    " for their length, by a call that alone takes {empty_but_for_asking_its_length_above_empty}. A mapped array"
+    " has no lookup, and room for a fixed number of CPUs; an atomic is cheaper on some CPUs, while no other counts.",
     "- **A module.** Ansible sends sources, and the target's Python compiles them in each task, twice: a flaw of its"
     " zipimport (python/cpython#141276), for which a mend is under way. Of xdp_counter_facts compiling takes"
     " {xdp_counter_facts_of_them_compiling_its_Python_sources}, the second time"
@@ -112,5 +111,5 @@ LIMITS = (
     " {xdp_program_unchanged_each_of_200_further_interfaces} to xdp_program.",
     "- **A fleet.** Most of it is Ansible's: on the clock, with 50 hosts, ping takes {ping_wall},"
     " xdp_counter_facts {xdp_counter_facts_wall}, and an unchanged deploy, which runs one module on the host and"
-    " three tasks on the controller, {deploy_unchanged_wall}.",
+    " two tasks on the controller, {deploy_unchanged_wall}.",
 )
