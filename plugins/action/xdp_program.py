@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 import typing as t
+from collections.abc import Mapping
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.validation import check_type_int
@@ -33,6 +34,9 @@ class ActionModule(ActionBase):
         result: Result = super().run(tmp, task_vars)
         wrap_async = self._task.async_val and not self._connection.has_native_async
         seconds = self._rollback_after()
+        build = self._task.args.get("build")
+        if build is not None and not isinstance(build, (Mapping, str)):  # else ansible-core ends in a TypeError
+            raise AnsibleActionFail(f"build is {build!r}: give its options, src and the others, as a dictionary")
         if seconds and wrap_async:
             raise AnsibleActionFail("rollback_after needs somebody who confirms: leave out async, or rollback_after")
         try:
@@ -63,7 +67,8 @@ class ActionModule(ActionBase):
         if result["confirmed"]:
             result["attachments"] = answer.get("attachments", result["attachments"])
             return
-        result.pop("diff", None)
+        for taken_back in ("diff", "build"):
+            result.pop(taken_back, None)
         carries = (
             f"what it did before: {_list(now)}" if _alike(now, before) else f"{_list(now)} (before: {_list(before)})"
         )
@@ -73,7 +78,7 @@ class ActionModule(ActionBase):
         )
         if result.get("failed"):
             msg = f"{result['msg']} {msg}"
-        result.update(failed=True, changed=False, msg=msg, attachments=[], xdp=now)
+        result.update(failed=True, changed=False, msg=msg, attachments=[], steps=[], xdp=now)
 
     def _lost(self, seconds: int, error: AnsibleConnectionFailure, task_vars: t.Optional[Result]) -> Result:
         """The connection broke before the module's result came: tell what the host is left with."""

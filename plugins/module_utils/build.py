@@ -61,12 +61,11 @@ class Plan(t.NamedTuple):
     """`reasons` to compile, none if the object is as it should be."""
 
     source: Source
-    write_source: bool
     reasons: t.Tuple[str, ...]
 
 
 class Build(t.NamedTuple):
-    """An object, compiled now or before. `files` are to be written: source, object and record, those that differ."""
+    """An object, compiled now or before. `files` are to be written where they differ: source, object and record."""
 
     wanted: Wanted
     seen: Seen
@@ -79,11 +78,10 @@ class Build(t.NamedTuple):
     def content(self) -> bytes:
         return self.inspected.image.content
 
-    @property
-    def steps(self) -> t.List[str]:
+    def steps(self, written: t.Iterable[ReplacedFile]) -> t.List[str]:
         """What changes by it, in words. A record alone is no change: another compiler may give the same object."""
-        written = [f"write {each.path}" for each in self.files if each.path in (self.wanted.src, self.wanted.dest)]
-        return [f"compile {self.wanted.src}", *written] if written and self.plan.reasons else written
+        words = [f"write {each.path}" for each in written if each.path in (self.wanted.src, self.wanted.dest)]
+        return [f"compile {self.wanted.src}", *words] if words and self.plan.reasons else words
 
     def facts(self) -> t.Dict[str, t.Any]:
         """As the modules return them."""
@@ -130,14 +128,11 @@ def make(module: AnsibleModule, lib: Libbpf, options: t.Mapping[str, t.Any]) -> 
         record, content = _compile(module, wanted, planned.source)
     else:
         record, content = seen.record, seen.object
-    inspected = inspect(lib, dest, content)
-    files = [ReplacedFile(module, dest, content, seen.object)]
-    if planned.write_source:
-        files.insert(0, ReplacedFile(module, src, planned.source.content, seen.source))
-    if record != seen.record:  # last: without it, the object is built again
-        path = record_path(dest)
-        files.append(ReplacedFile(module, path, json.dumps(record._asdict(), indent=1).encode(), read_file(path)))
-    return Build(wanted, seen, planned, record, inspected, tuple(file for file in files if file.differs))
+    given = [] if wanted.content is None else [ReplacedFile(module, src, wanted.content)]
+    # The record last: without it, the object is built again.
+    record_file = ReplacedFile(module, record_path(dest), json.dumps(record._asdict(), indent=1).encode())
+    files = (*given, ReplacedFile(module, dest, content), record_file)
+    return Build(wanted, seen, planned, record, inspect(lib, dest, content), files)
 
 
 def _compile(module: AnsibleModule, wanted: Wanted, source: Source) -> t.Tuple[BuildRecord, bytes]:
@@ -178,7 +173,7 @@ def plan(wanted: Wanted, seen: Seen) -> Plan:
         raise FleetError(f"there is no source {wanted.src} on this host; copy it there, or give its text as content")
     source = Source(wanted.src, content)
     reasons = tuple(_reasons(wanted, seen, source))
-    return Plan(source, wanted.content is not None and wanted.content != seen.source, reasons)
+    return Plan(source, reasons)
 
 
 def _reasons(wanted: Wanted, seen: Seen, source: Source) -> t.Iterator[str]:

@@ -41,7 +41,7 @@ def write_file(module: AnsibleModule, path: str, content: bytes, mode: int) -> N
     """
     new = unfinished(path)
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        make_folders(os.path.dirname(path))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(new)
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
@@ -59,7 +59,19 @@ def write_file(module: AnsibleModule, path: str, content: bytes, mode: int) -> N
             module.set_context_if_different(new, context, False)
         os.rename(new, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(new)
         raise FleetError(f"cannot write {path}: {error.strerror}") from error
+
+
+def make_folders(path: str) -> None:
+    """With those above it that are missing; by no umask such that others can write to them."""
+    umask = os.umask(0o022)
+    try:
+        os.umask(umask | 0o022)
+        os.makedirs(path, exist_ok=True)
+    finally:
+        os.umask(umask)
 
 
 def unfinished(path: str) -> str:
@@ -68,33 +80,46 @@ def unfinished(path: str) -> str:
 
 
 class ReplacedFile:
-    """A file that is to have new content, and can be put back as it was. `before` None: there is none yet."""
+    """A file that is to have new content, and can be put back as it was when look() was called last."""
 
-    def __init__(self, module: AnsibleModule, path: str, content: bytes, before: t.Optional[bytes]) -> None:
+    def __init__(self, module: AnsibleModule, path: str, content: bytes) -> None:
         self.path = path
         self._module = module
-        self._content = content
-        self._before = before
-        self._written = False
+        self.content = content
+        self._before: t.Optional[bytes] = None
+        self._link: t.Optional[str] = None
         self._folders: t.List[str] = []
 
-    @property
-    def differs(self) -> bool:
-        return self._before != self._content
+    def look(self) -> bool:
+        """Whether it is to be written."""
+        self._before = read_file(self.path)
+        self._link = os.readlink(self.path) if os.path.islink(self.path) else None
+        return self._before != self.content
 
     def write(self) -> None:
-        self._written = True
+        """Raises FleetError; then, too, put_back() leaves nothing of it."""
+        above = os.path.dirname(self.path)
+        while not os.path.exists(above):
+            self._folders.append(above)
+            above = os.path.dirname(above)
+        self._write(self.content)
+
+    def _write(self, content: bytes) -> None:
+        from .locks import lock  # here: a target compiles what it imports
+
         folder = os.path.dirname(self.path)
-        while not os.path.exists(folder):
-            self._folders.append(folder)
-            folder = os.path.dirname(folder)
-        write_file(self._module, self.path, self._content, 0o644)
+        make_folders(folder)
+        with lock(folder):  # a task of bpf_object may be at work there
+            write_file(self._module, self.path, content, 0o644)
 
     def put_back(self) -> None:
-        if self._written and self._before is not None:
-            write_file(self._module, self.path, self._before, 0o644)
-        elif self._written:
+        if self._link is None and self._before is not None:
+            self._write(self._before)
+            return
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
-            for folder in self._folders:
-                with contextlib.suppress(OSError):  # another has put something in it meanwhile
-                    os.rmdir(folder)
+        if self._link is not None:
+            os.symlink(self._link, self.path)
+        for folder in self._folders:
+            with contextlib.suppress(OSError):  # another has put something in it meanwhile
+                os.rmdir(folder)

@@ -38,7 +38,7 @@ class Source(t.NamedTuple):
 
 
 class Built(t.NamedTuple):
-    """An object, the headers that went into it, and the first line of clang --version."""
+    """An object, the headers that went into it, and the version of clang, as it says it."""
 
     content: bytes
     headers: t.Tuple[str, ...]
@@ -46,7 +46,7 @@ class Built(t.NamedTuple):
 
 
 def find_compiler(clang: str) -> Compiler:
-    path = which(clang)
+    path = which(clang or "")
     if not path:
         raise FleetError(
             f"{clang} is not on this host: install the package clang (and for its headers {HEADERS['bpf']}),"
@@ -58,10 +58,9 @@ def find_compiler(clang: str) -> Compiler:
 
 
 def which(name: str) -> t.Optional[str]:
-    if "/" in name:
-        return name if os.access(name, os.X_OK) else None
     folders = [*os.environ.get("PATH", "").split(":"), "/usr/local/bin", "/usr/bin"]
-    return next((f"{folder}/{name}" for folder in folders if os.access(f"{folder}/{name}", os.X_OK)), None)
+    paths = [name] if "/" in name else [f"{folder}/{name}" for folder in folders]
+    return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
 
 def arguments(
@@ -129,8 +128,10 @@ def _unescape(path: str) -> str:
 
 def _ask(run: Run, compiler: Compiler) -> t.Tuple[str, t.List[str]]:
     """Its version, and as flags its own search path, last: for -target bpf it leaves out /usr/include/ARCHITECTURE."""
-    _code, _out, err = run([compiler.path, "-v", "-E", "-x", "c", "/dev/null"])
-    version = re.search(r".*\bclang version .*|.+", err)
+    code, out, err = run([compiler.path, "-v", "-E", "-x", "c", "/dev/null"], errors="replace")
+    if code:
+        raise FleetError(f"{compiler.path} -v -E failed: {(err or out).strip()}")
+    version = re.search(r".*\bclang version .*", err) or re.search(r".+", err)
     found = re.search(r"#include <\.\.\.>.*?\n(.*?)End of search list", err, re.S)
     folders = [line.strip() for line in found.group(1).splitlines()] if found else []
     return version.group().strip() if version else "", [word for each in folders for word in ("-idirafter", each)]

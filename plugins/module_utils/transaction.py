@@ -57,7 +57,7 @@ class Transaction:
 
     def _commit(self, applier: Applier) -> None:
         try:
-            for file in self._files:
+            for file in self._files if self._sound() else ():
                 applier.replace(file)
             for each in self._sound():
                 self._try(applier.commit, each)

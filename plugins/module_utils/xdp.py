@@ -53,13 +53,14 @@ class Provisional(t.NamedTuple):
 class Outcome(t.NamedTuple):
     """What was done, or in check mode would be. `errors` by interface, when the others were done all the same.
 
-    provisional: a change that is still to be confirmed.
+    `files` are those that were written. provisional: a change that is still to be confirmed.
     """
 
     plans: t.Tuple[Plan, ...]
     attachments: t.List[t.Dict[str, t.Any]]
     errors: t.Dict[str, str]
     mounts: bool
+    files: t.Tuple[ReplacedFile, ...] = ()
     provisional: t.Optional[Provisional] = None
 
 
@@ -70,7 +71,7 @@ def change(
     warn: t.Callable[[str], None],
     files: t.Sequence[ReplacedFile] = (),
 ) -> Outcome:
-    """Raises FleetError, with nothing changed, where the request cannot be met. `files` are written on the way."""
+    """Raises FleetError, with nothing changed, where the request cannot be met. `files`: to be written."""
     needs_mount = not is_mounted(request.root) and request.wanted.state in ("attached", "loaded")
     if not request.check:
         _raise_file_limit()
@@ -84,6 +85,7 @@ def change(
     patience = LOCK_SECONDS + request.rollback_after
     with contextlib.nullcontext() if request.check else lock(seconds=patience):
         plans, errors = _plans(lib, request)
+        differing = tuple(file for file in files if file.look()) if _sound(plans, errors) else ()
         if not request.check:
             if os.path.isdir(pins.PROVISIONAL):
                 from .provisional import sweep
@@ -94,10 +96,10 @@ def change(
 
                 for each in plans:
                     remove_unfinished(each.seen.place.record)
-            if files or any(each.steps for each in plans):
+            if differing or any(each.steps for each in plans):
                 from .transaction import Transaction
 
-                transaction = Transaction(lib, request, plans, errors, files)
+                transaction = Transaction(lib, request, plans, errors, differing)
                 provisional = transaction.run(image, warn, lambda seen: _attachments(request, plans, seen, errors))
             if request.wanted.state == "absent":
                 from .private_files import remove_empty_folders
@@ -107,8 +109,13 @@ def change(
     for each in plans:
         for warning in each.warnings:
             warn(warning)
-    done = tuple(p for p in plans if p.seen.interface not in errors)
-    return Outcome(done, _attachments(request, plans, after, errors), errors, needs_mount, provisional)
+    done = _sound(plans, errors)
+    attachments = _attachments(request, plans, after, errors)
+    return Outcome(done, attachments, errors, needs_mount, differing if done else (), provisional)
+
+
+def _sound(plans: t.Iterable[Plan], errors: t.Container[str]) -> t.Tuple[Plan, ...]:
+    return tuple(plan for plan in plans if plan.seen.interface not in errors)
 
 
 def look(lib: Libbpf, plans: t.Iterable[Plan]) -> t.Dict[str, Seen]:

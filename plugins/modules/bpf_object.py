@@ -221,6 +221,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import build, entry, toolchain
 from ..module_utils.errors import FleetError
+from ..module_utils.files import make_folders, write_file
 from ..module_utils.locks import lock
 
 
@@ -254,7 +255,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         return build_object(module)
     # One at a time: of several hosts whose object the controller builds, the first compiles it, and the others find it.
     made = not os.path.isdir(os.path.dirname(dest))
-    os.makedirs(os.path.dirname(dest), exist_ok=True)
+    make_folders(os.path.dirname(dest))
     try:
         with lock(os.path.dirname(dest)):
             return build_object(module)
@@ -267,10 +268,11 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
 def build_object(module: AnsibleModule) -> t.Dict[str, t.Any]:
     options = module.params
     built = build.make(module, entry.require_libbpf(), options)
+    written = [file for file in built.files if file.look()]
     if not module.check_mode:
-        for file in built.files:
-            file.write()
-    result = {"changed": bool(built.steps), "dest": options["dest"], **built.facts(), "diff": built.diff()}
+        for file in written:
+            write_file(module, file.path, file.content, 0o644)
+    result = {"changed": bool(built.steps(written)), "dest": options["dest"], **built.facts(), "diff": built.diff()}
     if options["disassemble"]:
         result["disassembly"] = disassembly(module, built)
     if options["return_content"] or (module.check_mode and built.content != built.seen.object):

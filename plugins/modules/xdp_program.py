@@ -54,7 +54,9 @@ options:
       - Compile O(object) first, if it is not as its source, headers, flags and compiler make it; as
         M(ebpf.fleet.bpf_object) does, and with what it keeps beside the object.
       - Saves a task, and with it a round trip to each host. What is compiled is written only when all programs have
-        been loaded, and put back if the task fails.
+        been loaded, and put back if the task fails; with O(on_error=continue) it stays if any interface could be done.
+      - In check mode a source that is not there yet is taken for one that an earlier task would have put there, with a
+        warning.
     type: dict
     version_added: 0.2.0
     suboptions:
@@ -182,8 +184,8 @@ options:
     version_added: 0.2.0
   allow_unsafe_paths:
     description:
-      - Accept an object file, or a O(pin_root), that others than root can write to, or that lies in a folder that they
-        can write to.
+      - Accept an object file, a O(pin_root), or with O(build) a source, header or compiler, that others than root can
+        write to, or that lies in a folder that they can write to.
     type: bool
     default: false
 seealso:
@@ -418,11 +420,15 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         check_safe(options["pin_root"], "to pin in")
     lib = entry.require_libbpf()
     present = options["state"] in ("attached", "loaded")
+    image: Image = Image()
+    files: t.Sequence[ReplacedFile] = ()
     built = build_object(module, lib) if present and options["build"] else None
     if built:
         image, files = built.inspected.image, built.files
-    else:
-        image, files = find_object(module, lib) if present else (Image(), ())
+    elif present and options["build"]:
+        image = Image(ObjectFacts(options["object"], options["checksum"]))
+    elif present:
+        image, files = find_object(module, lib)
     facts = image.facts
     name = options["name"] or options["program"]
     if not name and image.content:
@@ -451,10 +457,11 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         rollback_after=options["rollback_after"],
     )
     outcome = change(lib, request, image, module.warn, files)
-    result = result_of(outcome, built.steps if built else [f"write {file.path}" for file in files])
+    steps = built.steps(outcome.files) if built else [f"write {file.path}" for file in outcome.files]
+    result = result_of(outcome, steps)
     if built:
         result["build"] = built.facts()
-        if built.steps:
+        if steps:
             for side, described in built.diff().items():
                 result["diff"][side][options["object"]] = described
     if outcome.errors:
@@ -463,21 +470,28 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     return result
 
 
-def build_object(module: AnsibleModule, lib: Libbpf) -> Build:
-    from ..module_utils import build  # here: a target compiles what it imports
+def build_object(module: AnsibleModule, lib: Libbpf) -> t.Optional[Build]:
+    """None where check mode has to do without the source."""
+    from ..module_utils import build, toolchain  # here: a target compiles what it imports
 
     path, options = module.params["object"], module.params["build"]
-    build.check_paths(options["src"], path)
-    if not module.params["allow_unsafe_paths"]:
-        check_safe(path)
-        check_safe(options["src"], "to compile and load")
+    src, safe = options["src"], not module.params["allow_unsafe_paths"]
+    build.check_paths(src, path)
+    if module.check_mode and options["content"] is None and not os.path.exists(src):
+        module.warn(f"there is no source {src} yet: this foretells the run after an earlier task has put it there")
+        return None
+    if safe:
+        for each in (path, build.record_path(path), src, toolchain.find_compiler(options["clang"]).path):
+            check_safe(each, "to compile and load")
     built = build.make(module, lib, {**options, "dest": path, "force": False})
+    for header in built.record.inputs if safe and built.plan.reasons else ():
+        check_safe(header, "to compile and load")
     check_checksum(module, built.content)
     return built
 
 
-def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[Image, t.Tuple[ReplacedFile, ...]]:
-    """The object, from the task or from the target, and the file to write if it differs.
+def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[Image, t.Sequence[ReplacedFile]]:
+    """The object, from the task or from the target, and the file that is to hold it.
 
     Without content where check mode has to do without.
     """
@@ -486,15 +500,14 @@ def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[Image, t.Tuple[Re
         raise FleetError(f"object {path} is not the absolute path of a file")
     if not module.params["allow_unsafe_paths"]:
         check_safe(path)
-    found = read_file(path)
     if given is not None:
         try:
             content = base64.b64decode(given, validate=True)
         except ValueError as error:
             raise FleetError(f"content is not Base64 ({error}); pass what ansible.builtin.slurp returns") from error
         check_checksum(module, content)
-        file = ReplacedFile(module, path, content, found)
-        return inspect(lib, path, content).image, (file,) if file.differs else ()
+        return inspect(lib, path, content).image, (ReplacedFile(module, path, content),)
+    found = read_file(path)
     if found is None:
         if module.check_mode:
             return Image(ObjectFacts(path, wanted)), ()

@@ -169,6 +169,28 @@ def test_sources_that_are_not_utf8(host: Host, task: t.Dict[str, t.Any], tmp_pat
     assert host.ok("bpf_object", **task)["reasons"] == []
 
 
+@pytest.mark.parametrize(
+    "script, words",
+    [
+        ("echo boom >&2; exit 1", "-v -E failed: boom"),
+        ("exit 1", "-v -E failed"),
+        ('echo "a word before" >&2; exec clang "$@"', ""),
+    ],
+)
+def test_compilers_in_wrappers(
+    host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path, script: str, words: str
+) -> None:
+    clang = tmp_path / "clang"
+    clang.write_text(f"#!/bin/sh\n{script}\n")
+    clang.chmod(0o755)
+    if words:
+        assert words in host.refused("bpf_object", clang=str(clang), **task)
+    else:
+        assert "clang version" in host.ok("bpf_object", clang=str(clang), **task)["compiler"]
+    for nothing in ("", str(tmp_path)):
+        assert "is not on this host" in host.refused("bpf_object", clang=nothing, **task)
+
+
 def test_file_options(host: Host, task: t.Dict[str, t.Any]) -> None:
     host.ok("bpf_object", mode="0640", **task)
     assert os.stat(task["dest"]).st_mode & 0o777 == 0o640

@@ -8,6 +8,7 @@ Over SSH on the very interface that it cuts: Molecule's scenario lockout.
 from __future__ import annotations
 
 import base64
+import json
 import os
 import pathlib
 import re
@@ -16,7 +17,7 @@ import time
 import typing as t
 
 import pytest
-from conftest import Host, bpftool, sh
+from conftest import BPF, Host, bpftool, sh
 from fleet import Fleet
 
 Compiled = t.Callable[..., str]
@@ -63,6 +64,24 @@ def deep(host: Host) -> t.Any:
         elif path.endswith("json"):
             pins[path] = pathlib.Path(path).read_text()
     return files, links, pins
+
+
+def test_what_a_change_built_that_is_taken_back_is_built_again_by_who_waited(
+    host: Host, tmp_path: pathlib.Path
+) -> None:
+    """It saw the other's object, thought it good, and then waited for the lock."""
+    folder = tmp_path / "built"
+    build = {"src": f"{folder}/c.bpf.c", "content": (BPF / "counter.bpf.c").read_text()}
+    options: Options = {"object": f"{folder}/c.bpf.o", "build": build, "interfaces": ["eth0"], "name": "packet_count"}
+    host.ok("xdp_program", rollback_after=SHORT, **options)
+    waits = host.start("xdp_program", **options)
+    over(host)
+    out, err = waits.communicate(timeout=30)
+    done = json.loads(out)
+    assert not done.get("failed"), out + err
+    assert f"write {folder}/c.bpf.o" in done["steps"]
+    assert len(list(folder.iterdir())) == 3
+    assert not host.ok("xdp_program", **options)["changed"]
 
 
 def test_a_new_attachment_is_held_by_nobody_else_until_it_is_confirmed(host: Host, compiled: Compiled) -> None:

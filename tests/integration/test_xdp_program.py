@@ -590,11 +590,81 @@ def test_a_build_that_is_refused_changes_nothing(host: Host, building: t.Dict[st
     ):
         assert words in host.refused("xdp_program", **{**building, **wrong})
         assert host.state() == state
-    os.chmod(os.path.dirname(build["src"]), 0o777)
-    assert "is not safe to load" in host.refused("xdp_program", **building)
-    elsewhere = {**building, "object": f"{os.path.dirname(build['src'])}/../own/counter.bpf.o"}
-    assert "is not safe to compile and load" in host.refused("xdp_program", **elsewhere)
+
+
+def test_nothing_is_compiled_that_others_could_have_written(
+    host: Host, building: t.Dict[str, t.Any], tmp_path: pathlib.Path
+) -> None:
+    host.ok("xdp_program", **building)
+    build, folder = building["build"], pathlib.Path(building["object"]).parent
+    unsafe = "is not safe to compile and load"
+    headers = tmp_path / "headers"
+    headers.mkdir()
+    (headers / "more.h").write_text("#define MORE_OF_IT 1\n")
+    more = {**build, "content": '#include "more.h"\n' + build["content"], "include_dirs": [str(headers)]}
+    os.chown(headers / "more.h", 65534, 65534)
+    assert unsafe in host.refused("xdp_program", **{**building, "build": more})
+    os.chown(headers, 65534, 65534)
+    shutil.copy(sys.executable, headers / "clang")
+    assert unsafe in host.refused("xdp_program", **{**building, "build": {**build, "clang": str(headers / "clang")}})
+    record = folder / ".counter.bpf.o.build.json"
+    os.chown(record, 65534, 65534)  # by it another could say that there is nothing to compile
+    assert unsafe in host.refused("xdp_program", **building)
+    os.chown(record, 0, 0)
+    os.chmod(folder, 0o777)
+    assert unsafe in host.refused("xdp_program", **building)
+    elsewhere = {**building, "object": str(tmp_path / "own" / "counter.bpf.o")}
+    assert unsafe in host.refused("xdp_program", **elsewhere)
     assert not host.ok("xdp_program", allow_unsafe_paths=True, **building)["changed"]
+
+
+def test_what_no_interface_can_run_is_not_written(host: Host, building: t.Dict[str, t.Any]) -> None:
+    """A veth has no hardware to offload to; on_error=continue has nobody to go on with."""
+    result = host.module("xdp_program", mode="offload", on_error="continue", **building)
+    assert result["failed"] and not result["changed"] and result["steps"] == []
+    assert not pathlib.Path(building["object"]).parent.parent.exists()
+    host.plug("jumbo0", 9000)
+    both = {**building, "interfaces": ["eth0", "jumbo0"], "mode": "native", "on_error": "continue"}
+    result = host.module("xdp_program", **both)
+    assert result["failed"] and result["changed"] and pathlib.Path(building["object"]).exists()
+    assert host.xdp("eth0") and not host.xdp("jumbo0")
+
+
+def test_a_link_in_the_place_of_the_object_is_put_back(
+    host: Host, compiled: Compiled, building: t.Dict[str, t.Any], tmp_path: pathlib.Path
+) -> None:
+    host.plug("jumbo0", 9000)
+    path = pathlib.Path(building["object"])
+    path.parent.mkdir(parents=True)
+    for there in (compiled("counter", VERSION=3), str(tmp_path / "nowhere")):
+        path.symlink_to(there)
+        host.refused("xdp_program", **{**building, "interfaces": ["eth0", "jumbo0"], "mode": "native"})
+        assert os.readlink(path) == there
+        path.unlink()
+
+
+def test_an_object_that_cannot_be_written(host: Host, building: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
+    """Its own name is not too long, but that of the file beside it is. What had been done is taken back."""
+    path = tmp_path / "a" / "b" / ("x" * 250 + ".o")
+    message = host.refused("xdp_program", **{**building, "object": str(path)})
+    assert "File name too long" in message and "put back" not in message
+    assert not (tmp_path / "a").exists() and not host.xdp("eth0")
+
+
+def test_folders_are_made_that_the_next_run_accepts(host: Host, building: t.Dict[str, t.Any]) -> None:
+    umask = os.umask(0o002)
+    try:
+        host.ok("xdp_program", **building)
+        assert not host.ok("xdp_program", **building)["changed"]
+    finally:
+        os.umask(umask)
+
+
+def test_check_mode_without_the_source_that_is_still_to_come(host: Host, building: t.Dict[str, t.Any]) -> None:
+    del building["build"]["content"]
+    foretold = host.ok("xdp_program", check=True, **building)
+    assert foretold["steps"][0] == "eth0: load packet_count" and "there is no source" in str(foretold["warnings"])
+    assert "there is no source" in host.refused("xdp_program", **building)
 
 
 def test_other_links_come_and_go_meanwhile(host: Host, compiled: Compiled, attached: t.Dict[str, t.Any]) -> None:
