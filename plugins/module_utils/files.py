@@ -64,11 +64,11 @@ def write_file(module: AnsibleModule, path: str, content: bytes, mode: int) -> N
         raise FleetError(f"cannot write {path}: {error.strerror}") from error
 
 
-def make_folders(path: str) -> None:
-    """With those above it that are missing; by no umask such that others can write to them."""
-    umask = os.umask(0o022)
+def make_folders(path: str, forbidden: int = 0o022) -> None:
+    """With those above it that are missing, and without the `forbidden` bits of their modes, whatever the umask."""
+    umask = os.umask(forbidden)
     try:
-        os.umask(umask | 0o022)
+        os.umask(umask | forbidden)
         os.makedirs(path, exist_ok=True)
     finally:
         os.umask(umask)

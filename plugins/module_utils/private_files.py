@@ -10,6 +10,7 @@ import json
 import os
 import typing as t
 
+from .files import make_folders
 from .pins import NEW, Place
 
 if t.TYPE_CHECKING:
@@ -18,11 +19,7 @@ if t.TYPE_CHECKING:
 
 def make_folder(path: str) -> None:
     """With those that are missing above it, for root alone."""
-    umask = os.umask(0o077)
-    try:
-        os.makedirs(path, exist_ok=True)
-    finally:
-        os.umask(umask)
+    make_folders(path, forbidden=0o077)
 
 
 def remove_empty(*folders: str) -> None:
