@@ -70,9 +70,10 @@ test-reboot: setup-reboot
 		PYTHONPATH=tests/kernels "$$(command -v python)" -B tests/reboot/reboot.py
 
 # Tables of figures, their bars, and tests/bench/results.json. MODE=full: larger fleets and more rounds, ten to thirty minutes.
+# BESIDE=REVISION: only what each module costs a target, here and at another revision, in interleaved rounds.
 bench: setup-bench
 	$(SUDO) env PYTHONPATH=build/collections:tests/integration:tests/bench "$$(command -v python)" tests/bench/bench.py \
-		$(if $(filter full,$(MODE)),--full) $(SECTIONS)
+		$(if $(filter full,$(MODE)),--full) $(if $(BESIDE),--beside $(BESIDE)) $(SECTIONS)
 
 # The README's table from tests/bench/results.json, those of docs/reliability.md from tests/reliability/*.json.
 figures: setup-test

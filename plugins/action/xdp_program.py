@@ -15,6 +15,8 @@ from ansible.module_utils.common.validation import check_type_int
 from ansible.plugins.action import ActionBase
 from ansible.plugins.connection import ConnectionBase
 
+from ..module_utils.attach.words import alike, sentence
+
 Result = t.Dict[str, t.Any]
 
 # Beyond rollback_after: for a run that waits for its turn, and for a host to be within reach again.
@@ -23,7 +25,6 @@ RETRY_SECONDS = 1
 # What ssh says of a connection that it had and lost. Any other failure is that of a host which was not reached at all.
 BROKEN = r"[Cc]onnection to \S+ closed|[Cc]onnection reset|[Bb]roken pipe|not responding|Read from remote host"
 NOT_MADE = r"_exchange_identification|banner exchange|connect to host"
-LINK = r"link \d+"  # one that was put back is another link
 
 
 class ActionModule(ActionBase):
@@ -62,7 +63,7 @@ class ActionModule(ActionBase):
         answer = self._confirm(provisional["token"], list(before), seconds, task_vars)
         now = answer["xdp"]
         # With nobody left to take it back: the answer to an earlier confirmation did not come here.
-        lasts = _alike(now, provisional["after"]) and not _alike(now, before)
+        lasts = alike(now, provisional["after"]) and not alike(now, before)
         result["confirmed"] = "attachments" in answer or lasts
         if result["confirmed"]:
             result["attachments"] = answer.get("attachments", result["attachments"])
@@ -70,7 +71,7 @@ class ActionModule(ActionBase):
         for taken_back in ("diff", "build"):
             result.pop(taken_back, None)
         carries = (
-            f"what it did before: {_list(now)}" if _alike(now, before) else f"{_list(now)} (before: {_list(before)})"
+            f"what it did before: {_list(now)}" if alike(now, before) else f"{_list(now)} (before: {_list(before)})"
         )
         msg = (
             f"the change of {', '.join(before)} was not confirmed over a new connection within {seconds} s"
@@ -130,9 +131,9 @@ class ActionModule(ActionBase):
             self._connection.reset()
 
 
-def _list(xdp: t.Mapping[str, t.Sequence[str]]) -> str:
-    return "; ".join(f"{name}: {' and '.join(programs) or 'no XDP program'}" for name, programs in xdp.items())
-
-
-def _alike(one: t.Mapping[str, t.Sequence[str]], two: t.Mapping[str, t.Sequence[str]]) -> bool:
-    return re.sub(LINK, "", _list(one)) == re.sub(LINK, "", _list(two))
+def _list(xdp: t.Mapping[str, t.Sequence[t.Mapping[str, t.Any]]]) -> str:
+    """What runs on each interface, in words."""
+    return "; ".join(
+        f"{interface}: {' and '.join(map(sentence, programs)) or 'no XDP program'}"
+        for interface, programs in xdp.items()
+    )

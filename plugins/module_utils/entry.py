@@ -10,7 +10,7 @@ import os
 import typing as t
 
 from .errors import FleetError
-from .libbpf import BpfError, Libbpf, LibbpfMissing
+from .libbpf.library import BpfError, Libbpf, LibbpfMissing
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule

@@ -135,13 +135,11 @@ ansible_facts:
           elements: str
 """
 
-import os
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import entry, host, pins
-from ..module_utils.errors import FleetError
+from ..module_utils import entry
+from ..module_utils.inspection.facts import facts
+from ..module_utils.state.places import root_of_namespace
 
 
 def main() -> None:
@@ -150,33 +148,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     with entry.errors_to_user(module):
-        module.exit_json(ansible_facts={"bpf": facts(module)})
-
-
-def facts(module: AnsibleModule) -> t.Dict[str, t.Any]:
-    lib, libbpf_error = None, None
-    try:
-        lib = entry.require_libbpf()
-    except FleetError as error:
-        text = str(error)
-        libbpf_error = text[0].upper() + text[1:] + "."
-    may_ask = lib if os.geteuid() == 0 else None
-    found = {
-        "kernel": os.uname().release,
-        "architecture": os.uname().machine,
-        "btf": os.path.exists("/sys/kernel/btf/vmlinux"),
-        "jit": host.jit(),
-        "lockdown": host.lockdown(),
-        "capabilities": host.capabilities(),
-        "bpffs": host.mounted("bpf"),
-        "tracefs": host.mounted("tracefs"),
-        "libbpf": lib.version if lib else None,
-        "clang": host.tool_version(module.run_command, "clang", "--version"),
-        "bpftool": host.tool_version(module.run_command, "bpftool", "version"),
-        "features": host.features(None if module.check_mode else may_ask),
-        "interfaces": host.interfaces(may_ask, pins.root_of_namespace(module.params["pin_root"])),
-    }
-    return {**found, "problems": host.problems(found, libbpf_error)}
+        root = root_of_namespace(module.params["pin_root"])
+        module.exit_json(ansible_facts={"bpf": facts(module.run_command, root, module.check_mode)})
 
 
 if __name__ == "__main__":

@@ -219,23 +219,19 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import build, entry, toolchain
+from ..module_utils import entry
 from ..module_utils.errors import FleetError
-from ..module_utils.files import make_folders, write_file
-from ..module_utils.locks import lock
+from ..module_utils.objects import build, toolchain
+from ..module_utils.objects.options import COMPILING
+from ..module_utils.state.files import make_folders, write_file
+from ..module_utils.state.locks import lock
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "src": {"type": "path", "required": True},
-            "content": {"type": "str"},
+            **COMPILING,
             "dest": {"type": "path", "required": True},
-            "defines": {"type": "dict", "default": {}},
-            "cflags": {"type": "list", "elements": "str", "default": []},
-            "include_dirs": {"type": "list", "elements": "path", "default": []},
-            "clang": {"type": "str", "default": "clang"},
-            "cpu": {"choices": ["v1", "v2", "v3", "v4"], "default": "v3"},
             "disassemble": {"type": "bool", "default": False},
             "return_content": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},

@@ -108,13 +108,14 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import entry, toolchain
+from ..module_utils import entry
 from ..module_utils.errors import FleetError
-from ..module_utils.files import read_file
-from ..module_utils.object_file import inspect
+from ..module_utils.objects import toolchain
+from ..module_utils.objects.object_file import inspect
+from ..module_utils.state.files import read_file
 
 if t.TYPE_CHECKING:
-    from ..module_utils.libbpf import Libbpf
+    from ..module_utils.libbpf.library import Libbpf
 
 
 def main() -> None:

@@ -228,29 +228,10 @@ disassembler:
   sample: /usr/bin/llvm-objdump
 """
 
-import os
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import entry, pins
-from ..module_utils.clock import loaded_at
-from ..module_utils.errors import FleetError
-from ..module_utils.programs import Surroundings, full_name, surroundings, what_is_pinned
-from ..module_utils.records import records
-
-if t.TYPE_CHECKING:
-    from ..module_utils.libbpf import Libbpf, ProgramInfo
-    from ..module_utils.libbpf.code import ProgramCode
-
-
-class Found(t.NamedTuple):
-    """A program that was asked for; `code` if it is to be dumped."""
-
-    info: ProgramInfo
-    name: str
-    memlock: int
-    code: t.Optional[ProgramCode]
+from ..module_utils import entry
+from ..module_utils.inspection.programs import programs
 
 
 def main() -> None:
@@ -267,89 +248,8 @@ def main() -> None:
     )
     module.run_command_environ_update = {"LC_ALL": "C"}
     with entry.errors_to_user(module):
-        module.exit_json(**run(module))
-
-
-def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
-    """The result of the module. Raises FleetError."""
-    entry.require_root("looking at BPF programs")
-    lib = entry.require_libbpf()
-    around = surroundings(lib)
-    found = list(find(module, lib))
-    result: t.Dict[str, t.Any] = {"programs": [listed(each, around) for each in found]}
-    objects = {each.program_id: {"path": each.object, "checksum": each.checksum} for each in records()}
-    for program in result["programs"]:
-        program["object"] = objects.get(program["id"])
-    wanted = module.params["dump"]
-    if wanted:
-        from ..module_utils.program_dump import Dump, dump  # here: a target compiles what it imports
-
-        dumps = [Dump(each.info, each.code) for each in found if each.code]
-        tool, dumped = dump(module.run_command, dumps, wanted)
-        for program, more in zip(result["programs"], dumped):
-            program.update(more)
-        if "jited" in wanted:
-            result["disassembler"] = tool
-    return result
-
-
-def find(module: AnsibleModule, lib: Libbpf) -> t.Iterator[Found]:
-    """The programs that were asked for. Each is read through one fd, so that it cannot vanish in between."""
-    options = module.params
-    if options["dump"]:
-        from ..module_utils.libbpf.code import program_code
-    ids = None if options["id"] is None else set(options["id"])
-    if options["pinned"] is not None:
-        ids = {number for path in options["pinned"] for number in pinned_programs(module, lib, path)}
-    for opened in lib.programs():
-        with opened as fd:
-            info = lib.program_info(fd)
-            if ids is not None and info.id not in ids:
-                continue
-            if options["tag"] is not None and info.tag not in {tag.lower() for tag in options["tag"]}:
-                continue
-            name = full_name(lib, fd, info)
-            if options["name"] is not None and not {name, info.name} & set(options["name"]):
-                continue
-            yield Found(info, name, lib.locked_memory(fd), program_code(lib, fd) if options["dump"] else None)
-
-
-def pinned_programs(module: AnsibleModule, lib: Libbpf, path: str) -> t.List[int]:
-    """The id of the program at a pin, or of that in the link at it; none where nothing is pinned."""
-    if not os.path.isabs(path):
-        raise FleetError(f"pinned: {path} is not an absolute path; pins lie below {pins.BPFFS}")
-    if not os.path.lexists(path):
-        module.warn(f"nothing is pinned at {path}")
-        return []
-    pin = what_is_pinned(lib, path)
-    if pin is None:
-        raise FleetError(f"{path} is no pin of a BPF program or link; see `ls -R {pins.BPFFS}`")
-    kind, number = pin
-    if kind == "prog":
-        return [number]
-    return [link.program_id for link in lib.links() if link.id == number]
-
-
-def listed(found: Found, around: Surroundings) -> t.Dict[str, t.Any]:
-    info = found.info
-    return {
-        "id": info.id,
-        "type": info.type,
-        "name": found.name,
-        "tag": info.tag,
-        "gpl": info.gpl,
-        "loaded_at": loaded_at(info.load_time),
-        "uid": info.uid,
-        "bytes_xlated": info.bytes_xlated,
-        "bytes_jited": info.bytes_jited,
-        "memlock": found.memlock,
-        "map_ids": list(info.map_ids),
-        "btf_id": info.btf_id or None,
-        "run_time_ns": info.run_time_ns,
-        "run_cnt": info.run_cnt,
-        "pins": around.pins.get(("prog", info.id), []),
-        "attachments": [each._asdict() for each in around.attachments.get(info.id, [])],
-    }
+        entry.require_root("looking at BPF programs")
+        module.exit_json(**programs(module, entry.require_libbpf()))
 
 
 if __name__ == "__main__":

@@ -51,25 +51,31 @@ attachments:
   type: list
   elements: dict
 xdp:
-  description: What runs on each of O(interfaces) now, one sentence each.
+  description:
+    - The XDP programs on each of O(interfaces) now, whoever attached them. C(by) is V(link) or V(netlink); C(link_ids)
+      has more than one where the kernel does not say which link it is.
   returned: always
   type: dict
   sample:
     eth0:
-      - XDP program 41 'packet_count' (tag 644ee9a75611c6d0), attached by link 12, native
+      - program_id: 41
+        name: packet_count
+        tag: 644ee9a75611c6d0
+        mode: native
+        by: link
+        link_ids: [12]
 """
 
-import contextlib
 import re
-import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import entry, pins, provisional, rtnetlink
+from ..module_utils import entry
+from ..module_utils.attach.hooks import what_runs
+from ..module_utils.attach.interfaces import resolve
+from ..module_utils.deploy import provisional
 from ..module_utils.errors import FleetError
-from ..module_utils.libbpf import BpfError, Libbpf
-from ..module_utils.locks import lock
-from ..module_utils.observe import Links, find_interface, hooks
+from ..module_utils.state.locks import lock
 
 
 def main() -> None:
@@ -87,7 +93,7 @@ def main() -> None:
 def run(module: AnsibleModule) -> None:
     """Ends with the result of the module. Raises FleetError where an option cannot be used."""
     entry.require_root("confirming a change of XDP programs")
-    interfaces = [find_interface(pins.check_interface_name(name))[0] for name in module.params["interfaces"]]
+    interfaces = resolve(module.params["interfaces"])
     lib = entry.require_libbpf()
     answer: provisional.Answer = {}
     if not module.check_mode:
@@ -101,19 +107,6 @@ def run(module: AnsibleModule) -> None:
                 xdp = what_runs(lib, interfaces)
             module.fail_json(msg=str(error), xdp=xdp)
     module.exit_json(changed=False, xdp=what_runs(lib, interfaces), **answer)
-
-
-def what_runs(lib: Libbpf, interfaces: t.Iterable[str]) -> t.Dict[str, t.List[str]]:
-    """A sentence for each program, by interface."""
-    found: t.Dict[str, t.List[str]] = {}
-    links = Links(lib)
-    for name in interfaces:
-        index = find_interface(name)[1]
-        found[name] = []
-        if index:
-            with contextlib.suppress(BpfError):  # it is gone since
-                found[name] = [str(hook) for hook in hooks(lib, rtnetlink.interface(index), links)]
-    return found
 
 
 if __name__ == "__main__":

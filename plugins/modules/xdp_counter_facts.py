@@ -189,112 +189,27 @@ ansible_facts:
               type: float
 """
 
-import time
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import counters, entry, pins
-from ..module_utils.clock import boot_id, iso, loaded_at
-from ..module_utils.errors import FleetError
-from ..module_utils.observe import Seen, find_interface, observe_settled
-
-if t.TYPE_CHECKING:
-    from ..module_utils.libbpf import Libbpf
+from ..module_utils import entry
+from ..module_utils.counting.facts import facts
+from ..module_utils.counting.places import OPTIONS
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "name": {"type": "str", "default": "packet_count"},
-            "interfaces": {"type": "list", "elements": "str"},
+            **OPTIONS,
             "interval": {"type": "float", "default": 0},
             "trace_seconds": {"type": "float", "default": 0},
             "trace_lines": {"type": "int", "default": 100},
             "trace_every": {"type": "int", "default": 1},
-            "pin_root": {"type": "path", "default": "/sys/fs/bpf/ebpf_fleet"},
         },
         supports_check_mode=True,
     )
     with entry.errors_to_user(module):
-        module.exit_json(ansible_facts={"xdp_counter": facts(module)})
-
-
-def facts(module: AnsibleModule) -> t.Dict[str, t.Any]:
-    """Raises FleetError."""
-    options = module.params
-    for name, least in (("interval", 0), ("trace_seconds", 0), ("trace_lines", 1), ("trace_every", 1)):
-        if not least <= options[name] < 2**31:
-            raise FleetError(f"{name} is {options[name]}; give a number from {least} up")
-    entry.require_root("reading BPF maps")
-    lib = entry.require_libbpf()
-    seen = look(module, lib)
-    first = {each.interface: counters.read(lib, each) for each in seen}
-    start = time.monotonic()
-    tracing = options["trace_seconds"] > 0 and not module.check_mode
-    traced = None
-    if tracing:
-        from ..module_utils.trace import trace  # here: a target compiles what it imports, and seldom needs this
-
-        traced = trace(lib, seen, options["trace_seconds"], options["trace_lines"], options["trace_every"])
-    time.sleep(max(0.0, start + options["interval"] - time.monotonic()))
-    again = options["interval"] > 0 or tracing
-    last = {each.interface: counters.read(lib, each) for each in seen} if again else first
-
-    result: t.Dict[str, t.Any] = {
-        "collected_at": iso(time.time()),
-        "boot_id": boot_id(),
-        "program": options["name"],
-        "totals": totals(last.values()),
-        "interfaces": {each.interface: interface_facts(each, last[each.interface]) for each in seen},
-    }
-    if options["interval"] > 0:
-        for name, reading in last.items():
-            before = first[name]
-            if reading and before:
-                result["interfaces"][name].update(counters.per_second(before, reading))
-    if options["trace_seconds"] > 0:
-        result["trace"] = traced._asdict() if traced else {"lines": [], "lost": 0, "seconds": 0.0}
-    return result
-
-
-def look(module: AnsibleModule, lib: Libbpf) -> t.List[Seen]:
-    """What is pinned for the interfaces that are asked for."""
-    name = pins.check_name(module.params["name"])
-    root = pins.root_of_namespace(module.params["pin_root"])
-    places = pins.places(root, name)
-    if not places:
-        from ..module_utils.mounts import is_mounted  # here: a target compiles what it imports
-
-        is_mounted(root)  # or it says why nothing can be pinned there
-    if module.params["interfaces"] is not None:
-        asked = {find_interface(pins.check_interface_name(each))[0] for each in module.params["interfaces"]}
-        for each in sorted(asked - {place.interface for place in places}):
-            module.warn(f"{name} is not on {each}: deploy it there with ebpf.fleet.xdp_program")
-        places = [place for place in places if place.interface in asked]
-    return observe_settled(lib, places)
-
-
-def interface_facts(seen: Seen, reading: t.Optional[counters.Reading]) -> t.Dict[str, t.Any]:
-    program = seen.running
-    return {
-        "packets": reading.packets if reading else None,
-        "bytes": reading.bytes if reading else None,
-        "per_cpu": [cpu._asdict() for cpu in reading.cpus] if reading else [],
-        "mode": seen.mode,
-        "program_id": program.id if program else None,
-        "tag": program.tag if program else None,
-        "loaded_at": loaded_at(program.load_time) if program else None,
-        "attached": seen.attached,
-    }
-
-
-def totals(readings: t.Iterable[t.Optional[counters.Reading]]) -> t.Dict[str, t.Optional[int]]:
-    found = [reading for reading in readings if reading]
-    return {
-        "packets": sum(reading.packets for reading in found) if found else None,
-        "bytes": sum(reading.bytes for reading in found) if found else None,
-    }
+        entry.require_root("reading BPF maps")
+        module.exit_json(ansible_facts={"xdp_counter": facts(module, entry.require_libbpf())})
 
 
 if __name__ == "__main__":

@@ -331,27 +331,17 @@ confirmed:
   type: bool
 """
 
-import base64
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import entry, mounts, pins
-from ..module_utils.errors import FleetError
-from ..module_utils.files import ReplacedFile, read_file, sha256
-from ..module_utils.image import Image, ObjectFacts
-from ..module_utils.object_file import inspect
-from ..module_utils.observe import find_interface
-from ..module_utils.plan import Wanted
-from ..module_utils.safe_path import check_safe
-from ..module_utils.xdp import Outcome, Request, change
-
-if t.TYPE_CHECKING:
-    from ..module_utils.build import Build
-    from ..module_utils.libbpf import Libbpf
-
-LONGEST_ROLLBACK = 3600
+from ..module_utils import entry
+from ..module_utils.deploy.change import change
+from ..module_utils.deploy.request import PRESENT, check_options, request_of
+from ..module_utils.deploy.results import result_of
+from ..module_utils.objects.image import Image
+from ..module_utils.objects.obtain import Obtained, obtain
+from ..module_utils.objects.options import COMPILING
 
 
 def main() -> None:
@@ -360,18 +350,7 @@ def main() -> None:
             "state": {"choices": ["attached", "loaded", "detached", "absent"], "default": "attached"},
             "object": {"type": "path"},
             "content": {"type": "str"},
-            "build": {
-                "type": "dict",
-                "options": {
-                    "src": {"type": "path", "required": True},
-                    "content": {"type": "str"},
-                    "defines": {"type": "dict", "default": {}},
-                    "cflags": {"type": "list", "elements": "str", "default": []},
-                    "include_dirs": {"type": "list", "elements": "path", "default": []},
-                    "clang": {"type": "str", "default": "clang"},
-                    "cpu": {"choices": ["v1", "v2", "v3", "v4"], "default": "v3"},
-                },
-            },
+            "build": {"type": "dict", "options": COMPILING},
             "checksum": {"type": "str"},
             "program": {"type": "str"},
             "name": {"type": "str"},
@@ -403,155 +382,27 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     """The result of the module. Raises FleetError."""
     options = module.params
     entry.require_root("loading and attaching BPF programs")
-    interfaces = options["interfaces"]
-    if options["state"] in ("attached", "loaded") and (interfaces is None or options["object"] is None):
-        raise FleetError(f"state {options['state']} needs object and interfaces, and one of them is null")
-    if interfaces is not None:
-        interfaces = [find_interface(pins.check_interface_name(name))[0] for name in interfaces]
-        interfaces = list(dict.fromkeys(interfaces))
-        if not interfaces:
-            raise FleetError(
-                "interfaces is an empty list; name at least one, or leave it out to mean all that name is on"
-            )
-    if not 0 <= options["rollback_after"] <= LONGEST_ROLLBACK:
-        raise FleetError(f"rollback_after is {options['rollback_after']}: give a number of seconds from 0 to 3600")
-    mounts.is_mounted(options["pin_root"])  # or can be
-    if not options["allow_unsafe_paths"]:
-        check_safe(options["pin_root"], "to pin in")
+    check_options(options)
     lib = entry.require_libbpf()
-    present = options["state"] in ("attached", "loaded")
-    image: Image = Image()
-    files: t.Sequence[ReplacedFile] = ()
-    built = build_object(module, lib) if present and options["build"] else None
-    if built:
-        image, files = built.inspected.image, built.files
-    elif present and options["build"]:
-        image = Image(ObjectFacts(options["object"], options["checksum"]))
-    elif present:
-        image, files = find_object(module, lib)
-    facts = image.facts
-    name = options["name"] or options["program"]
-    if not name and image.content:
-        name = facts.xdp_program(None)
-    if not name:
-        raise FleetError("in check mode an object that is not there yet does not tell its program: set name or program")
-    pins.check_name(name)
-    if image.content:
-        facts.xdp_program(options["program"])
-
-    request = Request(
-        wanted=Wanted(
-            state=options["state"],
-            name=name,
-            object=facts,
-            program=options["program"],
-            mode=options["mode"],
-            replace=options["on_conflict"] == "replace",
-            reset_maps=options["maps"] == "reset",
-            persist=options["persist"],
-        ),
-        root=pins.root_of_namespace(options["pin_root"]),
-        interfaces=interfaces,
-        keep_going=options["on_error"] == "continue",
-        check=module.check_mode,
-        rollback_after=options["rollback_after"],
-    )
-    outcome = change(lib, request, image, module.warn, files)
-    steps = built.steps(outcome.files) if built else [f"write {file.path}" for file in outcome.files]
-    result = result_of(outcome, steps)
-    if built:
-        result["build"] = built.facts()
-        if steps:
-            for side, described in built.diff().items():
-                result["diff"][side][options["object"]] = described
+    obtained = obtain(module, lib) if options["state"] in PRESENT else Obtained(Image())
+    request = request_of(options, obtained.image, module.check_mode, runner)
+    outcome = change(lib, request, obtained.image, module.warn, obtained.files)
+    result = result_of(outcome, obtained.steps(outcome.files))
+    if obtained.built:
+        result["build"] = obtained.built.facts()
+        for side, described in obtained.diff(outcome.files).items():
+            result["diff"][side][options["object"]] = described
     if outcome.errors:
         failed = f"{len(outcome.errors)} of {len(outcome.attachments)} interfaces failed: "
         module.fail_json(msg=failed + " ".join(outcome.errors.values()), **result)
     return result
 
 
-def build_object(module: AnsibleModule, lib: Libbpf) -> t.Optional[Build]:
-    """None where check mode has to do without the source."""
-    from ..module_utils import build, toolchain  # here: a target compiles what it imports
+def runner() -> bytes:
+    """What a host restores its programs with after a reboot. The import here has Ansible send boot.py along."""
+    from ..module_utils import boot
 
-    path, options = module.params["object"], module.params["build"]
-    src, safe = options["src"], not module.params["allow_unsafe_paths"]
-    build.check_paths(src, path)
-    if module.check_mode and options["content"] is None and not os.path.exists(src):
-        module.warn(f"there is no source {src} yet: this foretells the run after an earlier task has put it there")
-        return None
-    if safe:
-        for each in (path, build.record_path(path), src, toolchain.find_compiler(options["clang"]).path):
-            check_safe(each, "to compile and load")
-    built = build.make(module, lib, {**options, "dest": path, "force": False})
-    for header in built.record.inputs if safe and built.plan.reasons else ():
-        check_safe(header, "to compile and load")
-    check_checksum(module, built.content)
-    return built
-
-
-def find_object(module: AnsibleModule, lib: Libbpf) -> t.Tuple[Image, t.Sequence[ReplacedFile]]:
-    """The object, from the task or from the target, and the file that is to hold it.
-
-    Without content where check mode has to do without.
-    """
-    path, wanted, given = module.params["object"], module.params["checksum"], module.params["content"]
-    if not os.path.isabs(path) or os.path.isdir(path):
-        raise FleetError(f"object {path} is not the absolute path of a file")
-    if not module.params["allow_unsafe_paths"]:
-        check_safe(path)
-    if given is not None:
-        try:
-            content = base64.b64decode(given, validate=True)
-        except ValueError as error:
-            raise FleetError(f"content is not Base64 ({error}); pass what ansible.builtin.slurp returns") from error
-        check_checksum(module, content)
-        return inspect(lib, path, content).image, (ReplacedFile(module, path, content),)
-    found = read_file(path)
-    if found is None:
-        if module.check_mode:
-            return Image(ObjectFacts(path, wanted)), ()
-        raise FleetError(
-            f"there is no object {path} on this host; build it with ebpf.fleet.bpf_object, or copy it there"
-        )
-    if module.check_mode and wanted and wanted.lower() != sha256(found):
-        module.warn(
-            f"{path} has the checksum {sha256(found)}, not {wanted} yet: this foretells the run after an earlier task"
-            f" has put that object there"
-        )
-        return Image(ObjectFacts(path, wanted.lower())), ()
-    check_checksum(module, found)
-    return inspect(lib, path, found).image, ()
-
-
-def check_checksum(module: AnsibleModule, content: bytes) -> None:
-    wanted = module.params["checksum"]
-    if wanted and wanted.lower() != sha256(content):
-        raise FleetError(
-            f"{module.params['object']} has the checksum {sha256(content)}, not {wanted}: refused, and nothing was"
-            f" changed"
-        )
-
-
-def result_of(outcome: Outcome, first: t.Sequence[str]) -> t.Dict[str, t.Any]:
-    """`first`: what else was done, before what the plans say."""
-    steps = [*first, *(["mount bpffs on /sys/fs/bpf"] if outcome.mounts else [])]
-    steps += [f"{plan.seen.interface}: {step}" for plan in outcome.plans for step in plan.steps]
-    changed = [plan for plan in outcome.plans if plan.steps]
-    result = {
-        "changed": bool(steps),
-        "attachments": outcome.attachments,
-        "steps": steps,
-        "diff": {
-            "before": {plan.seen.interface: plan.before for plan in changed},
-            "after": {
-                plan.seen.interface: {**plan.after, "steps": [str(step) for step in plan.steps]} for plan in changed
-            },
-        },
-    }
-    if outcome.provisional:
-        result["provisional"] = outcome.provisional._asdict()
-    return result
+    return boot.runner()
 
 
 if __name__ == "__main__":

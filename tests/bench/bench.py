@@ -19,9 +19,9 @@ import tempfile
 import time
 import typing as t
 
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
 from fleets import control_plane
-from modules import module_times
+from modules import beside, module_times
 from packets import cost, exactness
 from report import Row, table
 from traffic import traffic
@@ -55,6 +55,9 @@ def machine() -> t.Dict[str, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="all fleets and more rounds: ten minutes to half an hour")
+    parser.add_argument(
+        "--beside", metavar="REVISION", help="only the modules, beside another revision of this repository"
+    )
     parser.add_argument("section", nargs="*", help="only these: cost, exactness, traffic, modules, fleets")
     options = parser.parse_args()
     if os.geteuid():
@@ -63,6 +66,9 @@ def main() -> int:
     started = time.monotonic()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="ebpf-bench", dir="/run"))
     try:
+        if options.beside:
+            print(table(beside(options.beside, folder, rounds=41 if options.full else 21)))
+            return 0
         for name, measure in sections(Libbpf(), folder, options.full).items():
             if not options.section or name in options.section:
                 print(f"bench: {name} …", file=sys.stderr, flush=True)

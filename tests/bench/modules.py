@@ -16,10 +16,12 @@ import sys
 import typing as t
 
 import ansible
-from ansible_collections.ebpf.fleet.plugins.module_utils import boot, pins
-from ansible_collections.ebpf.fleet.plugins.module_utils.files import sha256
-from ansible_collections.ebpf.fleet.plugins.module_utils.observe import Manifest
-from ansible_collections.ebpf.fleet.plugins.module_utils.private_files import write_private
+from ansible_collections.ebpf.fleet.plugins.module_utils import boot
+from ansible_collections.ebpf.fleet.plugins.module_utils.persist.manifests import Manifest, packed
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.deployed import Deployed
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import sha256
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import MANIFESTS, RUNNER, Place
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.private_files import write_private
 from conftest import ROOT, Host
 from packets import compiled
 from report import Row, at_most, of_rounds
@@ -70,21 +72,24 @@ def module_times(folder: pathlib.Path, rounds: int) -> t.List[Row]:
 @contextlib.contextmanager
 def _brings_back(host: Host) -> t.Iterator[None]:
     """Have the host bring back a program after a reboot, another than those here: what each run then has to look at."""
-    if os.path.exists(pins.MANIFESTS):  # it does so already
+    if os.path.exists(MANIFESTS):  # it does so already
         yield
         return
-    place = pins.Place(host.pins, "another", "eth0")
-    manifest = Manifest("/none.bpf.o", sha256(b""), "another", "auto", False, False)
-    write_private(boot.RUNNER, boot.runner())
-    write_private(place.manifest, boot.packed(manifest, b""))
+    place = Place(host.pins, "another", "eth0")
+    manifest = Manifest(Deployed("/none.bpf.o", sha256(b""), "another", "auto"))
+    write_private(RUNNER, boot.runner())
+    write_private(place.manifest, packed(manifest, b""))
     try:
         yield
     finally:
-        shutil.rmtree(pins.MANIFESTS)
+        shutil.rmtree(MANIFESTS)
 
 
-def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
-    sent, compiled_before = _as_sent(folder)
+Tasks = t.Dict[str, t.Tuple[str, t.Dict[str, t.Any]]]  # module and options, by what they are called here
+
+
+def _tasks(host: Host, folder: pathlib.Path) -> Tasks:
+    """Each module on a host where it has nothing to do (any more)."""
     path = folder / "modules.o"
     path.write_bytes(compiled(folder, "packet_count"))
     shutil.copy(ROOT / "files/bpf/packet_count.bpf.c", folder)
@@ -96,7 +101,7 @@ def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
     more = {"object": source["dest"], "build": {"src": source["src"]}, "interfaces": ["eth1"], "name": "built"}
     building = {**given, **more}
     host.ok("xdp_program", **building)
-    tasks: t.Dict[str, t.Tuple[str, t.Dict[str, t.Any]]] = {
+    return {
         "ping": ("ansible.modules.ping", {}),
         "xdp_counter_facts": (_module("xdp_counter_facts"), {"name": "bench"}),
         "xdp_program, unchanged": (_module("xdp_program"), given),
@@ -105,7 +110,45 @@ def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
         "bpf_object, unchanged": (_module("bpf_object"), source),
         "bpf_program_info": (_module("bpf_program_info"), {}),
         "bpf_facts": (_module("bpf_facts"), {}),
+        "xdp_confirm": (_module("xdp_confirm"), {"token": "0", "_ansible_check_mode": True}),
     }
+
+
+def beside(revision: str, folder: pathlib.Path, rounds: int) -> t.List[Row]:
+    """Imports and kernel work of each module, here and at another revision, by differences within interleaved rounds."""
+    other = folder / "other"
+    other.mkdir()
+    archive = subprocess.run(["git", "-C", str(ROOT), "archive", revision, "plugins"], capture_output=True, check=False)
+    if archive.returncode:
+        sys.exit(f"bench: git archive {revision} failed: {archive.stderr.decode()}; fetch that revision first")
+    subprocess.run(["tar", "-x", "-C", str(other)], input=archive.stdout, check=True)
+    host = Host(f"ebpf-bench-{os.getpid()}")
+    try:
+        tasks = _tasks(host, folder)
+        zips = [_as_sent(folder / name, plugins)[0] for name, plugins in (("a", ROOT), ("b", other))]
+        rows = []
+        for name, (module, options) in list(tasks.items())[1:]:
+            here, there = [], []
+            with _brings_back(host) if name.endswith("back") else contextlib.nullcontext():
+                for _round in range(rounds):
+                    for sent, found in zip(zips, (here, there)):
+                        found.append(sum(_run(host, sent, module, options)[1:]))
+            where = f"time of each module in the target, beside {revision} (CPU time, imports and kernel work)"
+            command = f"make bench BESIDE={revision}"
+            rows.append(of_rounds(where, f"{name}: {revision}", there, "ms", command))
+            rows.append(of_rounds(where, f"{name}: here", here, "ms", command))
+            more = [one - two for one, two in zip(here, there)]
+            rows.append(at_most(of_rounds(where, f"{name}: more than {revision}", more, "ms", command), 1))
+        return rows
+    finally:
+        host.close()
+
+
+def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
+    sent, compiled_before = _as_sent(folder, ROOT)
+    tasks = _tasks(host, folder)
+    del tasks["xdp_confirm"]
+    given = tasks["xdp_program, unchanged"][1]
     times: t.Dict[str, t.List[t.List[float]]] = {name: [] for name in tasks}
     quick: t.Dict[str, t.List[float]] = {name: [] for name in tasks}
     once: t.Dict[str, t.List[float]] = {name: [] for name in tasks}
@@ -134,7 +177,7 @@ def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
     return rows + _further_interfaces(host, sent, given)
 
 
-def _as_sent(folder: pathlib.Path) -> t.Tuple[pathlib.Path, pathlib.Path]:
+def _as_sent(folder: pathlib.Path, checkout: pathlib.Path) -> t.Tuple[pathlib.Path, pathlib.Path]:
     """What Ansible sends, all modules in one zip; and another in which ours have their bytecode beside them."""
     tree = folder / "sent"
     for part in ("__init__.py", "_vendor/__init__.py", "release.py", "modules/__init__.py", "modules/ping.py"):
@@ -143,7 +186,7 @@ def _as_sent(folder: pathlib.Path) -> t.Tuple[pathlib.Path, pathlib.Path]:
     without = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ANSIBLE / "module_utils", tree / "ansible/module_utils", ignore=without)
     ours = tree / "ansible_collections"
-    shutil.copytree(ROOT / "plugins", ours / "ebpf/fleet/plugins", ignore=without)
+    shutil.copytree(checkout / "plugins", ours / "ebpf/fleet/plugins", ignore=without)
     for package in (".", "ebpf", "ebpf/fleet", "ebpf/fleet/plugins", "ebpf/fleet/plugins/modules"):
         (ours / package / "__init__.py").touch()
     sent = shutil.make_archive(str(folder / "sent"), "zip", tree)

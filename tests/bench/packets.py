@@ -13,9 +13,11 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import maps
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.info import map_info
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import Object, open_object
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.testing import test_run
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.probe import test_run
 from report import Row, at_least, at_most, of_rounds
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -89,7 +91,7 @@ def loaded(lib: Libbpf, folder: pathlib.Path, programs: t.Iterable[Program]) -> 
             opened.load({each.program}, {})
             if each.trace_every:
                 switch = SWITCH.pack(FOREVER, each.trace_every, 0)
-                lib.update(opened.map_fd(".data.trace"), bytes(4), switch)
+                maps.update(lib, opened.map_fd(".data.trace"), bytes(4), switch)
             found.append(Loaded(each, opened, opened.program_fd(each.program)))
         yield found
 
@@ -180,17 +182,17 @@ def counted(lib: Libbpf, each: Loaded) -> int:
     how, _space, name = each.program.counts.rpartition(" ")
     names = [m.name for m in each.opened.maps]
     fd = each.opened.map_fd(next(n for n in names if n == name or n.endswith(name)))
-    shape = lib.map_info(fd).shape
+    shape = map_info(lib, fd).shape
     if how == "per CPU":
         return sum(
             struct.unpack_from("=Q", data, at)[0]
             for key in range(shape.max_entries)
-            for data in [lib.lookup(fd, struct.pack("=I", key), 16 * lib.possible_cpus())]
+            for data in [maps.lookup(lib, fd, struct.pack("=I", key), 16 * maps.possible_cpus(lib))]
             for at in range(0, len(data), 16)
         )
     if how == "hash":
-        return int(struct.unpack_from("=Q", lib.lookup(fd, PACKET[26:30], shape.value_size))[0])
-    data = lib.lookup(fd, bytes(4), shape.value_size)
+        return int(struct.unpack_from("=Q", maps.lookup(lib, fd, PACKET[26:30], shape.value_size))[0])
+    data = maps.lookup(lib, fd, bytes(4), shape.value_size)
     if how == "int":
         return int(struct.unpack_from("=I", data)[0])
     step = 64 if how == "by CPU" else len(data)

@@ -12,7 +12,7 @@ import sys
 import time
 import typing as t
 
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
 from conftest import COLLECTIONS, Host, sh
 from packets import compiled
 from report import Row
@@ -22,15 +22,16 @@ COMMAND = "make bench"
 
 INJECTOR = """
 import ctypes, json, os, socket, struct, sys, time
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import maps
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import open_object
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.testing import BPF_F_TEST_XDP_LIVE_FRAMES, test_run
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.probe import BPF_F_TEST_XDP_LIVE_FRAMES, test_run
 path, port, stop = sys.argv[1:]
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 lib, sent, each = Libbpf(), 0, 20_000
 with open_object(lib, open(path, "rb").read(), "inject") as opened:
     opened.load({"inject"}, {})
-    lib.update(opened.map_fd("out"), bytes(4), struct.pack("=I", socket.if_nametoindex(port)))
+    maps.update(lib, opened.map_fd("out"), bytes(4), struct.pack("=I", socket.if_nametoindex(port)))
     frame = bytes([255] * 6 + [2, 0, 0, 0, 0, 1, 0x88, 0xB5]) + bytes(46)
     test_run(lib, opened.program_fd("inject"), frame, 64, BPF_F_TEST_XDP_LIVE_FRAMES)
     sent += 64

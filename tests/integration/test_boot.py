@@ -17,10 +17,11 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils import boot
-from ansible_collections.ebpf.fleet.plugins.module_utils.files import sha256
-from ansible_collections.ebpf.fleet.plugins.module_utils.observe import Manifest
-from ansible_collections.ebpf.fleet.plugins.module_utils.pins import MANIFESTS, Place
-from ansible_collections.ebpf.fleet.plugins.module_utils.private_files import write_private
+from ansible_collections.ebpf.fleet.plugins.module_utils.persist.manifests import Manifest, packed
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.deployed import Deployed
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import sha256
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import MANIFESTS, RUNNER, Place
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.private_files import write_private
 from conftest import Host, bpftool, sh
 
 Compile = t.Callable[..., str]
@@ -36,20 +37,12 @@ class Booting:
         return Place(self.host.pins, name, interface)
 
     def persist(self, path: str, interface: str = "eth0", name: str = "packet_count", **manifest: t.Any) -> None:
-        write_private(boot.RUNNER, boot.runner())
+        write_private(RUNNER, boot.runner())
         content = pathlib.Path(path).read_bytes()
-        fields = {
-            "object": path,
-            "program": "packet_count",
-            "mode": "auto",
-            "replace": False,
-            "generic": False,
-            **manifest,
-        }
-        write_private(
-            self.place(interface, name).manifest,
-            boot.packed(Manifest(checksum=sha256(content), **fields), content),
-        )
+        fields = {"program": "packet_count", "mode": "auto", **manifest}
+        more = {key: fields.pop(key) for key in ("replace", "generic") if key in fields}
+        deployed = Deployed(object=path, checksum=sha256(content), **fields)
+        write_private(self.place(interface, name).manifest, packed(Manifest(deployed, **more), content))
 
     def reboot(self) -> None:
         """The pins go, and with them links, programs and counts; so do the records."""
@@ -59,7 +52,7 @@ class Booting:
 
     def device_appears(self, interface: str) -> subprocess.CompletedProcess[str]:
         """As the unit does it; -S, since nothing but Python itself may be needed."""
-        words = ["nsenter", f"--net=/run/netns/{self.host.name}", sys.executable, "-I", "-S", "-B", boot.RUNNER]
+        words = ["nsenter", f"--net=/run/netns/{self.host.name}", sys.executable, "-I", "-S", "-B", RUNNER]
         return subprocess.run([*words, interface], env={}, capture_output=True, text=True, check=False)
 
     def comes_back(self, interface: str) -> str:
@@ -69,7 +62,7 @@ class Booting:
 
     def close(self) -> None:
         shutil.rmtree(pathlib.Path(self.place("eth0").manifest).parents[1], ignore_errors=True)
-        pathlib.Path(boot.RUNNER).unlink()
+        pathlib.Path(RUNNER).unlink()
         pathlib.Path(MANIFESTS).rmdir()
 
 
@@ -166,7 +159,7 @@ def test_a_manifest_that_others_can_write_is_refused(host: Host, booting: Bootin
 
 def test_what_comes_back_is_for_root_alone(booting: Booting, compiled: Compile) -> None:
     booting.persist(compiled("packet_count"))
-    for path in (booting.place("eth0").manifest, boot.RUNNER, MANIFESTS):
+    for path in (booting.place("eth0").manifest, RUNNER, MANIFESTS):
         assert pathlib.Path(path).stat().st_mode & 0o077 == 0
 
 

@@ -16,7 +16,7 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.ebpf.fleet.plugins.module_utils import native
+from ansible_collections.ebpf.fleet.plugins.module_utils.inspection import native
 from conftest import PINS, Host, bpftool, sh
 
 Compiled = t.Callable[..., str]

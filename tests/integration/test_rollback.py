@@ -91,7 +91,7 @@ def test_a_new_attachment_is_held_by_nobody_else_until_it_is_confirmed(host: Hos
     done = host.ok("xdp_program", **options)
     assert (done["steps"], done["diff"]) == (foretold["steps"], foretold["diff"])
     assert done["provisional"]["before"] == {"eth0": [], "eth0.10": []}
-    assert "XDP program" in done["provisional"]["after"]["eth0"][0]
+    assert done["provisional"]["after"]["eth0"][0]["mode"] == "native"
     assert host.xdp("eth0") and not os.path.exists(host.pin("eth0", "link"))
     assert len(holders(host)) == 1
     host.send("eth0", 5)
@@ -104,7 +104,7 @@ def test_a_new_attachment_is_held_by_nobody_else_until_it_is_confirmed(host: Hos
         link = bpftool("link", "show", "pinned", host.pin(attachment["interface"], "link"))
         assert (link["id"], link["prog_id"]) == (attachment["link_id"], attachment["program_id"])
         assert attachment["state"] == "attached" and attachment["mode"] == "native"
-    assert "XDP program" in answer["xdp"]["eth0"][0]
+    assert answer["xdp"]["eth0"][0]["by"] == "link"
     again = host.ok("xdp_program", **options)
     assert not again["changed"] and "provisional" not in again and not holders(host)
     late = host.refused("xdp_confirm", token=done["provisional"]["token"])
@@ -176,7 +176,7 @@ def test_anothers_program_is_back(host: Host, compiled: Compiled) -> None:
         before = host.state()
         options = {"object": compiled("packet_count"), "interfaces": ["eth0"], "on_conflict": "replace"}
         done = host.ok("xdp_program", rollback_after=SHORT, **options)
-        assert "by netlink" in done["provisional"]["before"]["eth0"][0]
+        assert done["provisional"]["before"]["eth0"][0]["by"] == "netlink"
         assert host.state() != before
         over(host)
         assert host.state() == before

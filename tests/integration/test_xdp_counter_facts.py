@@ -14,8 +14,9 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.testing import test_run as run_program
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import info
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.probe import test_run as run_program
 from conftest import Host, bpftool
 
 Compiled = t.Callable[..., str]
@@ -211,8 +212,8 @@ def test_no_file_descriptor_is_left_open(deployed: Host) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _time in range(3):
         with lib.get(deployed.pin("eth0", "program")) as program:
-            lib.program_info(program)
-        list(lib.links())
+            info.program_info(lib, program)
+        list(info.links(lib))
         with pytest.raises(OSError):
             lib.get(deployed.pin("eth0", "nothing"))
     assert len(os.listdir("/proc/self/fd")) == before

@@ -14,7 +14,7 @@ import sys
 import typing as t
 
 import pytest
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
 from conftest import BPF, COLLECTIONS, Host, bpftool, program_ids, sh
 
 Compiled = t.Callable[..., str]
@@ -283,12 +283,13 @@ def attach_by_netlink(host: Host, object_file: str, interface: str = "eth0", kin
 def attach_by_link(host: Host, object_file: str, path: str, interface: str = "eth0") -> int:
     """What another owner would do: a link of his own, pinned elsewhere."""
     code = (
-        "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf, links\n"
+        "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import info, links\n"
+        "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf\n"
         "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import open_object\n"
         "import socket, sys\n"
         "lib = Libbpf(); o = open_object(lib, open(sys.argv[1], 'rb').read(), 'other'); o.load({'packet_count'}, {})\n"
         "link = links.create(lib, o.program_fd('packet_count'), socket.if_nametoindex(sys.argv[3]), 'native')\n"
-        "lib.pin(link.number, sys.argv[2]); print(lib.program_info(o.program_fd('packet_count')).id)"
+        "lib.pin(link.number, sys.argv[2]); print(info.program_info(lib, o.program_fd('packet_count')).id)"
     )
     return int(host.enter("env", f"PYTHONPATH={COLLECTIONS}", sys.executable, "-c", code, object_file, path, interface))
 
@@ -670,7 +671,8 @@ def test_check_mode_without_the_source_that_is_still_to_come(host: Host, buildin
 def test_other_links_come_and_go_meanwhile(host: Host, compiled: Compiled, attached: t.Dict[str, t.Any]) -> None:
     """The kernel says EAGAIN of a link that is just being made."""
     code = (
-        "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import Libbpf, links\n"
+        "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import info, links\n"
+        "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf\n"
         "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import open_object\n"
         "import socket, sys\n"
         "lib = Libbpf(); o = open_object(lib, open(sys.argv[1], 'rb').read(), 'x'); o.load({'packet_count'}, {})\n"

@@ -76,7 +76,7 @@ def serve(modules: t.Sequence[str]) -> None:
     import importlib
 
     from ansible.module_utils import basic
-    from ansible_collections.ebpf.fleet.plugins.module_utils import build, provisional, transaction  # noqa: F401 late
+    from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import provisional, transaction  # noqa: F401 late
 
     loaded = {name: importlib.import_module(f"{MODULES}.{name}") for name in modules}
     for line in sys.stdin:

@@ -9,7 +9,8 @@ import ctypes
 import struct
 import typing as t
 
-from . import INT, U32, Fd, Functions, Libbpf, ProgInfo
+from .info import ProgInfo
+from .library import INT, U32, Fd, Functions, Libbpf
 
 _FUNCTIONS: Functions = {
     "bpf_btf_get_fd_by_id": (INT, (U32,), True),

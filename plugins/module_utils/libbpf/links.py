@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 
-from . import INT, POINTER, U32, Fd, Functions, Libbpf
+from .library import INT, POINTER, U32, Fd, Functions, Libbpf
 
 BPF_XDP = 37
 BPF_F_REPLACE = 1 << 2

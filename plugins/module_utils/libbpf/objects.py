@@ -10,7 +10,8 @@ import errno
 import mmap
 import typing as t
 
-from . import HANDLE, INT, MAP_TYPES, POINTER, PROGRAM_TYPES, TEXT, U32, BpfError, Functions, Libbpf, MapShape, named
+from .kinds import MAP_TYPES, PROGRAM_TYPES, MapShape, named
+from .library import HANDLE, INT, POINTER, TEXT, U32, BpfError, Functions, Libbpf
 
 LOG_SIZE = 16 * 1024 * 1024  # the verifier's own maximum; pages that it does not fill cost nothing
 

@@ -1,0 +1,134 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The XDP programs on the interfaces of this network namespace, whoever attached them."""
+
+# No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
+import contextlib
+import errno
+import typing as t
+
+from ..kernel import rtnetlink
+from ..libbpf import info
+from ..libbpf.info import LinkInfo, ProgramInfo
+from ..libbpf.library import BpfError, Libbpf
+from ..state.pins import read_pin
+from ..state.places import Place
+from .interfaces import find_interface
+from .words import sentence
+
+
+class Hook(t.NamedTuple):
+    """An XDP program in place on an interface. Without link_ids it was attached by netlink.
+
+    Several: the same program is on an interface of the same index in another network namespace, and
+    the kernel does not say which link belongs here. pinned_as: it is ours, under another interface's name.
+    """
+
+    mode: str
+    program: ProgramInfo
+    link_ids: t.Tuple[int, ...] = ()
+    pinned_as: t.Optional[str] = None
+
+    @property
+    def link_id(self) -> t.Optional[int]:
+        return self.link_ids[0] if len(self.link_ids) == 1 else None
+
+    @property
+    def by(self) -> str:
+        """The way in which it was attached, as the table in ways.py has it."""
+        return "link" if self.link_ids else "netlink"
+
+    def pinned_by(self, links: t.Mapping[int, Place]) -> t.Optional[Place]:
+        """Which of the places in pinned_links() holds it."""
+        return next((links[number] for number in self.link_ids if number in links), None)
+
+    def data(self) -> t.Dict[str, t.Any]:
+        return {
+            "mode": self.mode,
+            "program_id": self.program.id,
+            "name": self.program.name,
+            "tag": self.program.tag,
+            "by": self.by,
+            "link_ids": list(self.link_ids),
+        }
+
+    def __str__(self) -> str:
+        return sentence(self.data())
+
+
+class Attachment(t.NamedTuple):
+    """Our own attachment, as it is pinned. `by` is its way (ways.py), `id` the kernel's id of the link.
+
+    ifindex 0: it is dead, as its interface is gone. `mode` is the mode in force; None where program_id does not run on
+    the interface.
+    """
+
+    by: str
+    id: int
+    program_id: int
+    ifindex: int
+    mode: t.Optional[str]
+
+    @property
+    def alive(self) -> bool:
+        return self.ifindex != 0
+
+
+class Links:
+    """All links of the kernel. Listed once, when first asked for: there may be one for each of thousands of VLANs."""
+
+    def __init__(self, lib: Libbpf) -> None:
+        self._lib = lib
+        self._every: t.Optional[t.List[LinkInfo]] = None
+        self._on: t.Dict[t.Tuple[int, int], t.Tuple[int, ...]] = {}
+
+    def every(self) -> t.List[LinkInfo]:
+        if self._every is None:
+            self._every = list(info.links(self._lib))
+            for link in self._every:
+                if link.type == "xdp":
+                    hook = link.ifindex, link.program_id
+                    self._on[hook] = (*self._on.get(hook, ()), link.id)
+        return self._every
+
+    def on(self, ifindex: int, program_id: int) -> t.Tuple[int, ...]:
+        """The ids of the links that hold a program on interfaces of this index."""
+        self.every()
+        return self._on.get((ifindex, program_id), ())
+
+
+def hooks(lib: Libbpf, interface: t.Optional[rtnetlink.Interface], links: Links) -> t.Tuple[Hook, ...]:
+    """All programs in place on an interface of this network namespace."""
+    found: t.List[Hook] = []
+    if not interface:
+        return ()
+    for mode, number in sorted(interface.xdp.items()):
+        try:
+            with lib.program_by_id(number) as fd:
+                program = info.program_info(lib, fd)
+        except BpfError as error:
+            if error.errno == errno.ENOENT:  # detached meanwhile
+                continue
+            raise
+        found.append(Hook(mode, program, links.on(interface.ifindex, number)))
+    return tuple(found)
+
+
+def what_runs(lib: Libbpf, interfaces: t.Iterable[str]) -> t.Dict[str, t.List[t.Dict[str, t.Any]]]:
+    """The programs on interfaces by name, as data; none on one that does not exist."""
+    found: t.Dict[str, t.List[t.Dict[str, t.Any]]] = {}
+    links = Links(lib)
+    for name in interfaces:
+        index = find_interface(name)[1]
+        found[name] = []
+        if index:
+            with contextlib.suppress(BpfError):  # it has gone away meanwhile
+                found[name] = [hook.data() for hook in hooks(lib, rtnetlink.interface(index), links)]
+    return found
+
+
+def pinned_links(lib: Libbpf, where: t.Iterable[Place]) -> t.Dict[int, Place]:
+    """The links that are pinned at these places, by id."""
+    found = ((read_pin(lib, place.link, "link", info.link_info), place) for place in where)
+    return {link.id: place for link, place in found if link}

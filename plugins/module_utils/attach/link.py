@@ -1,0 +1,99 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""XDP by BPF link: the way in which this collection attaches. A pinned link keeps a program on an interface."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+import typing as t
+
+from ..errors import FleetError
+from ..kernel.symbols import kernel_has
+from ..libbpf import info, links
+from ..libbpf.library import BpfError, Fd
+from ..state.pins import read_pin
+from ..state.private_files import remove
+from .hooks import Attachment
+
+if t.TYPE_CHECKING:
+    from ..libbpf.library import Libbpf
+    from ..state.places import Place
+    from .hooks import Hook
+    from .work import Work
+
+BUSY_SECONDS = 2.0
+BUSY_ERRORS = (errno.EBUSY, errno.EEXIST)
+
+
+def observe(lib: Libbpf, place: Place, ifindex: int, here: t.Iterable[Hook]) -> t.Optional[Attachment]:
+    """What is pinned as the link of a place; `here` is what is on its interface."""
+    link = read_pin(lib, place.link, "link", info.link_info)
+    if not link:
+        return None
+    mode = None
+    if link.ifindex == ifindex:
+        mode = next((hook.mode for hook in here if hook.program.id == link.program_id), None)
+    return Attachment("link", link.id, link.program_id, link.ifindex, mode)
+
+
+def lost(program_id: int, here: t.Iterable[Hook]) -> t.Optional[Hook]:
+    """Our program, held by a link whose pin somebody removed but whose file descriptor somebody keeps."""
+    return next((hook for hook in here if hook.link_id is not None and hook.program.id == program_id), None)
+
+
+def adopt(work: Work, place: Place, hook: Hook) -> None:
+    """Pin a lost link again."""
+    with work.lib.link_by_id(t.cast(int, hook.link_id)) as link:
+        work.pin(link, place.link)
+
+
+def attach(work: Work, place: Place, ifindex: int, program: int, mode: str) -> None:
+    link = work.hold(_create(work, place, ifindex, program, mode))
+    work.undo(remove, place.link)
+    work.undo(links.detach, work.lib, link)
+    work.pin_at_last(link, place.link)
+
+
+def swap(work: Work, place: Place, program: int) -> None:
+    """Put another program in the place of the one that runs: no packet passes neither."""
+    link = work.hold(work.lib.get(place.link))
+    old = work.hold(work.lib.program_by_id(info.link_info(work.lib, link).program_id))
+    links.update(work.lib, link, program, old)
+    work.undo(links.update, work.lib, link, old, program)
+
+
+def detach(work: Work, place: Place, ifindex: int, ours: Attachment) -> None:
+    """Detach first: after an unpin alone the kernel frees the hook in its own time."""
+    if not ours.alive:
+        remove(place.link)
+        return
+    old = work.hold(work.lib.program_by_id(ours.program_id))
+    with work.lib.get(place.link) as link:
+        links.detach(work.lib, link)
+    if ours.mode:
+        work.undo(_put_back, work, place, ifindex, old, ours.mode)
+    os.unlink(place.link)
+
+
+def _put_back(work: Work, place: Place, ifindex: int, program: int, mode: str) -> None:
+    work.replace_pin(work.hold(_create(work, place, ifindex, program, mode)), place.link)
+
+
+def _create(work: Work, place: Place, ifindex: int, program: int, mode: str) -> Fd:
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return links.create(work.lib, program, ifindex, mode)
+        except BpfError as error:
+            if error.errno == errno.EINVAL and not kernel_has("bpf_xdp_link_attach"):
+                raise FleetError(
+                    f"cannot attach {place.name} to {place.interface}: the kernel {os.uname().release} has no"
+                    f" BPF link for XDP, which came with 5.9; take a newer kernel"
+                ) from error
+            # A link that was just unpinned leaves the hook a moment later.
+            if error.errno not in BUSY_ERRORS or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)

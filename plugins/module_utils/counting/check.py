@@ -1,0 +1,76 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Are packets counted, and do they still arrive? The counter of an interface beside what reaches the network stack."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import typing as t
+
+from ..deploy.observe import Seen, observe_settled
+from ..errors import FleetError
+from . import counters
+from .arrivals import Arrivals
+from .places import counter_places
+
+if t.TYPE_CHECKING:
+    from ..libbpf.library import Libbpf
+
+SETTLE_SECONDS = 0.05  # between counter and stack lies a queue
+
+
+def check(lib: Libbpf, options: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """The result of xdp_counter_check, and what is `wrong`. Raises FleetError."""
+    if not 0 <= options["seconds"] < 2**31:
+        raise FleetError(f"seconds is {options['seconds']}; give a number from 0 up")
+    name = options["name"]
+    seen = observe_settled(lib, counter_places(options).asked)
+    with contextlib.ExitStack() as held:
+        outer = [readings(lib, seen)]
+        time.sleep(SETTLE_SECONDS)
+        stacks = {each.interface: held.enter_context(Arrivals(each.interface)) for each in seen if each.ifindex}
+        inner = [readings(lib, seen)]
+        time.sleep(options["seconds"])
+        inner.append(readings(lib, seen))
+        time.sleep(SETTLE_SECONDS)
+        arrived = {interface: stack.packets() for interface, stack in stacks.items()}
+        outer.append(readings(lib, seen))
+    found: t.Dict[str, t.Dict[str, t.Optional[int]]] = {}
+    wrong = [] if seen else [f"{name} is on no interface of this host: deploy it with ebpf.fleet.xdp_program"]
+    for each in seen:
+        counted = growth(*(reading[each.interface] for reading in inner))
+        around = growth(*(reading[each.interface] for reading in outer))
+        found[each.interface] = {"counted": counted, "arrived": arrived.get(each.interface)}
+        wrong += verdict(name, each, counted, around, arrived.get(each.interface))
+    idle = [interface for interface, both in found.items() if not any(both.values())]
+    return {"changed": False, "interfaces": found, "idle": idle, "wrong": wrong}
+
+
+def readings(lib: Libbpf, seen: t.Iterable[Seen]) -> t.Dict[str, t.Optional[counters.Reading]]:
+    return {each.interface: counters.read(lib, each) for each in seen}
+
+
+def growth(before: t.Optional[counters.Reading], after: t.Optional[counters.Reading]) -> t.Optional[int]:
+    return after.packets - before.packets if before and after else None
+
+
+def verdict(
+    name: str, seen: Seen, counted: t.Optional[int], around: t.Optional[int], arrived: t.Optional[int]
+) -> t.Iterator[str]:
+    """What is wrong on an interface, a sentence each. Pure.
+
+    What arrives is counted for a little longer than `counted` is, and `around` for longer still: a packet at the edge
+    of the time is missed by none that it would be held against.
+    """
+    if arrived is None:
+        yield f"there is no interface {seen.interface} on this host"
+    elif not seen.attached:
+        yield f"{name} is not attached to {seen.interface}"
+    elif counted is None:
+        yield f"{name} has no counters on {seen.interface}"
+    elif arrived and not around:
+        yield f"{arrived} packets arrived on {seen.interface}, and {name} has counted none"
+    elif counted and not arrived:
+        yield f"{name} has counted {counted} packets on {seen.interface}, and not one of them arrived behind it"

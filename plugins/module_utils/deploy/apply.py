@@ -1,0 +1,204 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The third step: do what the plan says. Each step has an undo."""
+
+from __future__ import annotations
+
+import errno
+import typing as t
+
+from ..attach import foreign, ways
+from ..attach.work import Work
+from ..errors import FleetError
+from ..kernel import rtnetlink
+from ..libbpf import info
+from ..libbpf.library import BpfError, Libbpf
+from ..libbpf.objects import Object, open_object
+from ..objects.image import Image
+from ..state.private_files import remove_folders
+from ..state.records import Record, write_record
+from . import steps
+from .observe import Seen
+from .plan import Plan
+
+if t.TYPE_CHECKING:
+    from ..state.files import ReplacedFile
+
+
+class Applier:
+    """Applies plans, all of them loaded before the first one changes anything; a context manager.
+
+    It holds the old programs and links until it ends, so that they can be put back. With `provisional`, new links are
+    pinned, and what is restored after a reboot is changed, only by keep().
+    """
+
+    def __init__(
+        self,
+        lib: Libbpf,
+        name: str,
+        image: Image,
+        warn: t.Callable[[str], None],
+        runner: t.Optional[t.Callable[[], bytes]] = None,
+    ) -> None:
+        self.work = Work(lib, warn)
+        self._lib = lib
+        self._name = name
+        self._image = image
+        self._runner = runner
+        self._objects: t.Dict[str, Object] = {}
+        self._rewritten: t.List[str] = []  # interfaces whose units systemd is to hear of
+
+    def __enter__(self) -> Applier:
+        return self
+
+    def __exit__(self, *exception: t.Any) -> None:
+        self.work.__exit__(*exception)
+
+    def prepare(self, plan: Plan) -> None:
+        """Load the program, which the verifier may refuse; this pins and attaches nothing."""
+        for step in plan.steps:
+            if isinstance(step, steps.Load):
+                self._objects[plan.seen.interface] = self._load(plan, step)
+            elif isinstance(step, steps.Persist):
+                self._runner_now()  # a holder writes it when the file that the module came in is gone
+
+    def _runner_now(self) -> bytes:
+        assert self._runner, "nothing is planned about a reboot without a runner"
+        return self._runner()
+
+    def replace(self, file: ReplacedFile) -> None:
+        """Write a file; undone with all the rest."""
+        self.work.undo(file.put_back)
+        file.write()
+
+    def commit(self, plan: Plan) -> None:
+        """Do the steps. Where one fails, those of this interface are undone, and FleetError raised."""
+        step: t.Any = None
+        with self.work.part(lambda error: self._words(error, step, plan)):
+            self.work.undo(remove_folders, plan.seen.place)
+            for step in plan.steps:
+                getattr(self, f"_do_{type(step).__name__}")(plan.seen, step)
+
+    def _words(self, error: BaseException, step: t.Any, plan: Plan) -> str:
+        words = str(error)
+        if isinstance(error, OSError):
+            words = f"cannot {step} for {self._name} on {plan.seen.interface}: {error.strerror}"
+        return "; ".join([words, *self.work.notes])
+
+    def take_back(self, why: str = "an interface failed, and all were to be put back") -> None:
+        """Undo all that was committed, the last first. Raises FleetError if that cannot be done."""
+        self.work.take_back(why)
+
+    def finish(self) -> None:
+        """What is done once, when all is committed. Raises FleetError where that fails, and all is to be undone."""
+        if self._rewritten:
+            from ..persist.systemd import reload_units
+
+            reload_units(self._rewritten)
+
+    def keep(self) -> None:
+        """Confirm what is provisional. Raises OSError or FleetError, with no link lost; then all is to be undone."""
+        self.work.keep()
+        self.finish()
+
+    # The steps
+
+    def _load(self, plan: Plan, step: steps.Load) -> Object:
+        facts, seen = self._image.facts, plan.seen
+        try:
+            loaded = self.work.hold(open_object(self._lib, self._image.content, facts.name))
+            reuse = {
+                facts.shared_maps[pin].name: self.work.hold(self._lib.map_by_id(number))
+                for pin, number in step.reuse.items()
+            }
+            loaded.load(facts.loaded_with(step.program), reuse, seen.ifindex if step.offload else 0)
+        except BpfError as error:
+            raise FleetError(
+                f"cannot load {step.program} of {facts.path} for {seen.interface}: {_refusal(error)}"
+            ) from error
+        return loaded
+
+    def _do_Load(self, seen: Seen, step: steps.Load) -> None:
+        loaded, place = self._objects[seen.interface], seen.place
+        for pin, bpf_map in self._image.facts.shared_maps.items():
+            if pin in step.fresh or step.reuse[pin] != (pin in seen.maps and seen.maps[pin].id):
+                self.work.pin(loaded.map_fd(bpf_map.name), place.map(pin))
+        self.work.pin(loaded.program_fd(step.program), place.program)
+
+    def _do_PinProgram(self, seen: Seen, step: steps.PinProgram) -> None:
+        with self._lib.program_by_id(step.program_id) as fd:
+            self.work.pin(fd, seen.place.program)
+
+    def _do_PinMap(self, seen: Seen, step: steps.PinMap) -> None:
+        with self._lib.map_by_id(step.map_id) as fd:
+            self.work.pin(fd, seen.place.map(step.pin))
+
+    def _do_Adopt(self, seen: Seen, step: steps.Adopt) -> None:
+        ways.WAYS[step.by].adopt(self.work, seen.place, step.hook)
+
+    def _do_Evict(self, seen: Seen, step: steps.Evict) -> None:
+        foreign.evict(self.work, seen.interface, seen.ifindex, step.hook)
+
+    def _do_Attach(self, seen: Seen, step: steps.Attach) -> None:
+        with self._lib.get(seen.place.program) as program:
+            ways.attach(self.work, step.by, seen.place, seen.ifindex, program, step.mode)
+
+    def _do_Swap(self, seen: Seen, step: steps.Swap) -> None:
+        ways.WAYS[step.by].swap(self.work, seen.place, self.work.hold(self._lib.get(seen.place.program)))
+
+    def _do_Detach(self, seen: Seen, step: steps.Detach) -> None:
+        ways.WAYS[step.attachment.by].detach(self.work, seen.place, seen.ifindex, step.attachment)
+
+    def _do_Unpin(self, seen: Seen, step: steps.Unpin) -> None:
+        self.work.unpin(step.path)
+
+    def _do_Note(self, seen: Seen, step: steps.Note) -> None:
+        record = None
+        if step.deployed:
+            number = step.program_id
+            if not number:
+                loaded = self._objects[seen.interface].program_fd(step.deployed.program)
+                number = info.program_info(self._lib, loaded).id
+            record = Record(step.deployed, number)
+        write_record(seen.place, record)
+        if not record:
+            remove_folders(seen.place)
+        self.work.undo(write_record, seen.place, seen.record)
+
+    def _do_Persist(self, seen: Seen, step: steps.Persist) -> None:
+        from ..persist.manifests import packed
+
+        def persist() -> None:
+            now = rtnetlink.interface(seen.ifindex)
+            generic = bool(now and "generic" in now.xdp)
+            self._write_manifest(seen, packed(step.manifest._replace(generic=generic), self._image.content))
+
+        self.work.do_at_last(persist)
+
+    def _do_Forget(self, seen: Seen, step: steps.Forget) -> None:
+        self.work.do_at_last(lambda: self._write_manifest(seen, None))
+
+    # What these import is imported already, by what was observed: a holder outlives the file that the module came in.
+
+    def _write_manifest(self, seen: Seen, content: t.Optional[bytes]) -> None:
+        from ..persist.persistence import write_manifest
+        from ..persist.systemd import reload_units
+        from ..state.files import read_file
+
+        if not self._rewritten:
+            self.work.undo(reload_units, self._rewritten)
+        self._rewritten.append(seen.interface)
+        self.work.undo(write_manifest, seen.place, read_file(seen.place.manifest), self._runner_now)
+        write_manifest(seen.place, content, self._runner_now)
+
+
+def _refusal(error: BpfError, lines: int = 12) -> str:
+    """The kernel's words, with the end of the verifier's log, where it says why."""
+    log = "\n".join(error.log.splitlines()[-lines:])
+    remedy = ""
+    if error.errno == errno.EPERM:
+        remedy = "; run as root with CAP_BPF and CAP_NET_ADMIN (become: true; in a container, --privileged)"
+    if not log:
+        return f"{error.strerror}{remedy}"
+    return f"{error.strerror}{remedy}. The end of the kernel's log:\n{log}"

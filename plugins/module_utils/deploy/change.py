@@ -1,0 +1,140 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Observe, plan, apply for the XDP programs of a host: the spine of the module xdp_program."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import typing as t
+
+from ..errors import FleetError
+from ..state.bpffs import check_root, is_mounted
+from ..state.locks import LOCK_SECONDS, lock
+from ..state.places import BPFFS, MANIFESTS, NEW, PROVISIONAL, Place, places_of
+from .observe import PLAIN_MTU, Seen, observe
+from .plan import FRAGS_TWIN, Plan, plan
+from .request import Request, Wanted
+from .results import Outcome, attachments, look, sound
+
+if t.TYPE_CHECKING:
+    from ..libbpf.library import Libbpf
+    from ..objects.image import Image
+    from ..state.files import ReplacedFile
+
+# A target compiles what it imports, in each task: what is seldom needed is imported where it is.
+
+
+def change(
+    lib: Libbpf,
+    request: Request,
+    image: Image,
+    warn: t.Callable[[str], None],
+    files: t.Sequence[ReplacedFile] = (),
+) -> Outcome:
+    """Raises FleetError, with nothing changed, where the request cannot be met. `files`: to be written."""
+    wanted = request.wanted
+    check_root(request.root)
+    mounts = not is_mounted(request.root) and wanted.state in ("attached", "loaded")
+    if not request.check:
+        _raise_file_limit()
+        if mounts:
+            _mount_bpffs(request.root)
+    provisional = None
+    after: t.Dict[str, Seen] = {}
+    # Another run's change may be provisional for as long as ours would be.
+    patience = LOCK_SECONDS + request.rollback_after
+    with contextlib.nullcontext() if request.check else lock(seconds=patience):
+        plans, errors = _plans(lib, request)
+        differing = tuple(file for file in files if file.look()) if sound(plans, errors) else ()
+        if not request.check:
+            _clean_up(plans)
+            if differing or any(each.steps for each in plans):
+                from .transaction import Transaction
+
+                provisional = Transaction(lib, request, plans, errors, differing).run(image, warn)
+            if wanted.state == "absent":
+                from ..state.private_files import remove_empty_folders
+
+                remove_empty_folders(request.root, wanted.name)
+            after = {} if provisional else look(lib, [each for each in plans if each.steps])
+    for each in plans:
+        for warning in each.warnings:
+            warn(warning)
+    done = sound(plans, errors)
+    told = attachments(wanted, plans, after, errors)
+    return Outcome(done, told, errors, mounts, differing if done else (), provisional)
+
+
+def _raise_file_limit() -> None:
+    """An upgrade holds some ten file descriptors for each interface until it is done."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _mount_bpffs(root: str) -> None:
+    from ..kernel.mounts import mount
+
+    with lock():
+        if not is_mounted(root):  # another run has done it meanwhile
+            mount("bpf", BPFFS)
+
+
+def _clean_up(plans: t.Iterable[Plan]) -> None:
+    """Remove what killed runs left behind in /run."""
+    if os.path.isdir(PROVISIONAL):
+        from .provisional import sweep
+
+        sweep()
+    for each in plans:
+        record = each.seen.place.record
+        if os.path.exists(record + NEW):
+            from ..state.private_files import remove_unfinished
+
+            remove_unfinished(record)
+
+
+def _plans(lib: Libbpf, request: Request) -> t.Tuple[t.List[Plan], t.Dict[str, str]]:
+    wanted = request.wanted
+    if request.interfaces is None:
+        places = places_of(request.root, wanted.name)
+    else:
+        places = [Place(request.root, wanted.name, name) for name in request.interfaces]
+    seen = observe(lib, places)
+    if request.runner and _concerns_boot(wanted):
+        from ..persist import persistence
+
+        found = persistence.observe([(each.place, each.ifindex) for each in seen], request.runner)
+        seen = [each._replace(persistence=one) for each, one in zip(seen, found)]
+    wanted = wanted._replace(frags=_needs_frags(wanted, seen))
+    plans, errors = [], {}
+    for each in seen:
+        try:
+            plans.append(plan(wanted, each))
+        except FleetError as error:
+            errors[each.interface] = str(error)
+    if errors and not request.keep_going:
+        raise FleetError(" ".join(errors.values()))
+    return plans, errors
+
+
+def _concerns_boot(wanted: Wanted) -> bool:
+    if wanted.persist == "true" or os.path.exists(MANIFESTS):
+        return True
+    if wanted.persist != "auto":
+        return False
+    from ..persist.systemd import RUNS
+
+    return os.path.isdir(RUNS)
+
+
+def _needs_frags(wanted: Wanted, seen: t.Iterable[Seen]) -> bool:
+    """Whether an interface may take a program for packets of several buffers, and the kernel knows them."""
+    twins = any(p.name.endswith(FRAGS_TWIN) for p in wanted.object.programs)
+    if not twins or all(each.mtu <= PLAIN_MTU for each in seen):
+        return False
+    from ..kernel.symbols import kernel_has
+
+    return kernel_has("bpf_xdp_get_buff_len")

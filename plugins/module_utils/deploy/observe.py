@@ -1,0 +1,164 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The first step: what the kernel has on an interface, and what is pinned for it. Changes nothing."""
+
+# No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
+import contextlib
+import errno
+import os
+import time
+import typing as t
+
+from ..attach import ways
+from ..attach.hooks import Attachment, Hook, Links, hooks, pinned_links
+from ..attach.interfaces import find_interface
+from ..kernel import rtnetlink
+from ..libbpf import info
+from ..libbpf.info import MapInfo, ProgramInfo
+from ..libbpf.library import BpfError, Libbpf
+from ..state.pins import read_pin
+from ..state.places import NEW, Place, places_of
+from ..state.records import Record, read_record
+
+if t.TYPE_CHECKING:
+    from ..persist.persistence import Persistence
+
+PLAIN_MTU = 1500  # what a single buffer holds with every driver
+
+
+class Seen(t.NamedTuple):
+    """What there is on one interface. ifindex 0: there is no such interface.
+
+    `ours` is our attachment as it is pinned, alive or dead; `running` the program in a live one, else the pinned one;
+    `held` the maps of that program by id; `maps` the pinned ones by pin; `leftovers` paths of ours that hold nothing
+    (any more); `hooks` all programs in place, `others` those that are not our attachment; `traces` whether a record or
+    an empty folder is left; `persistence` None: nobody has asked about it.
+    """
+
+    place: Place
+    ifindex: int
+    mtu: int
+    ours: t.Optional[Attachment]
+    pinned: t.Optional[ProgramInfo]
+    running: t.Optional[ProgramInfo]
+    held: t.Dict[int, MapInfo]
+    maps: t.Dict[str, MapInfo]
+    leftovers: t.Tuple[str, ...]
+    record: t.Optional[Record]
+    others: t.Tuple[Hook, ...]
+    traces: bool = False
+    hooks: t.Tuple[Hook, ...] = ()
+    persistence: "t.Optional[Persistence]" = None
+
+    @property
+    def interface(self) -> str:
+        return self.place.interface
+
+    @property
+    def mode(self) -> t.Optional[str]:
+        """The mode in force, None if our program does not run on the interface."""
+        return self.ours.mode if self.ours else None
+
+    @property
+    def attached(self) -> bool:
+        return self.mode is not None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is anything of ours, or a trace of it."""
+        return bool(self.ours or self.pinned or self.maps or self.leftovers or self.traces)
+
+    @property
+    def persistent(self) -> bool:
+        """Whether it is to be brought back after a reboot."""
+        return bool(self.persistence and self.persistence.manifest)
+
+    @property
+    def known(self) -> t.Optional[Record]:
+        """The record, if it is about the program that runs."""
+        if self.record and self.running and self.record.program_id == self.running.id:
+            return self.record
+        return None
+
+
+def observe_settled(lib: Libbpf, where: t.Iterable[Place]) -> t.List[Seen]:
+    """As observe(), but none half-way through somebody's upgrade, for who does not hold the lock."""
+    links = Links(lib)
+    return [_observe_settled(lib, place, links) for place in where]
+
+
+def _observe_settled(lib: Libbpf, place: Place, links: Links, tries: int = 50) -> Seen:
+    while True:
+        tries -= 1
+        try:
+            seen = _observe(lib, place, links)
+        except BpfError as error:
+            if error.errno != errno.ENOENT or not tries:
+                raise
+        else:
+            between = seen.ours and seen.ifindex and seen.ours.ifindex == seen.ifindex and not seen.attached
+            if not between or not tries:
+                return seen
+        time.sleep(0.005)
+        links = Links(lib)
+
+
+def observe(lib: Libbpf, where: t.Iterable[Place]) -> t.List[Seen]:
+    """Ask the kernel about some interfaces. Raises BpfError or OSError where it will not say."""
+    links = Links(lib)
+    return [_observe(lib, place, links) for place in where]
+
+
+def _observe(lib: Libbpf, place: Place, links: Links) -> Seen:
+    ifindex = find_interface(place.interface)[1]
+    interface = rtnetlink.interface(ifindex) if ifindex else None
+    ifindex = interface.ifindex if interface else 0
+    here = hooks(lib, interface, links)
+    ours = ways.observe(lib, place, ifindex, here)
+    pinned = read_pin(lib, place.program, "prog", info.program_info)
+    paths = place.pins()
+    maps = {}
+    for path in paths:
+        if path.startswith(place.map("")) and not path.endswith(NEW):
+            found = read_pin(lib, path, "map", info.map_info)
+            if found:
+                maps[os.path.basename(path)] = found
+
+    running = pinned
+    if ours and ours.alive and ours.program_id != (pinned and pinned.id):
+        with lib.program_by_id(ours.program_id) as fd:
+            running = info.program_info(lib, fd)
+    held = {}
+    for number in running.map_ids if running else ():
+        with contextlib.suppress(BpfError), lib.map_by_id(number) as fd:
+            held[number] = info.map_info(lib, fd)
+    known = {path for path, found in ((place.link, ours), (place.program, pinned)) if found}
+    known |= {place.map(pin) for pin in maps}
+    others = tuple(
+        hook for hook in here if not (ours and ours.mode == hook.mode and hook.program.id == ours.program_id)
+    )
+    return Seen(
+        place=place,
+        ifindex=ifindex,
+        mtu=interface.mtu if interface else 0,
+        ours=ours,
+        pinned=pinned,
+        running=running,
+        held=held,
+        maps=maps,
+        leftovers=tuple(path for path in paths if path not in known and place.owns(path)),
+        record=read_record(place),
+        others=_name_ours(lib, place, others),
+        traces=place.has_traces(paths),
+        hooks=here,
+    )
+
+
+def _name_ours(lib: Libbpf, place: Place, others: t.Tuple[Hook, ...]) -> t.Tuple[Hook, ...]:
+    """Say which of them are held by a link of ours, pinned for another interface."""
+    if not others:
+        return others
+    ours = pinned_links(lib, [each for each in places_of(place.root, place.name) if each != place])
+    owners = [hook.pinned_by(ours) for hook in others]
+    return tuple(hook._replace(pinned_as=owner and owner.interface) for hook, owner in zip(others, owners))

@@ -1,0 +1,101 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is asked for: the options of xdp_program as values, or what a manifest has in their place."""
+
+# No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
+import typing as t
+
+from ..attach.interfaces import check_interface_name, resolve
+from ..errors import FleetError
+from ..objects.image import Image, ObjectFacts
+from ..state.bpffs import check_root
+from ..state.places import check_name, root_of_namespace
+from ..state.safe_path import check_safe
+
+LONGEST_ROLLBACK = 3600  # seconds
+PRESENT = ("attached", "loaded")
+
+
+class Wanted(t.NamedTuple):
+    """The state that a program is to have, the same on all interfaces.
+
+    `frags`: the kernel knows packets of several buffers. persist: "true", "false", "auto" (where it is possible), None
+    (as it is). generic: attach in this mode, though another was asked for.
+    """
+
+    state: str
+    name: str
+    object: ObjectFacts = ObjectFacts("", None)
+    program: t.Optional[str] = None
+    mode: str = "auto"
+    replace: bool = False
+    reset_maps: bool = False
+    frags: bool = False
+    persist: t.Optional[str] = None
+    generic: bool = False
+
+
+class Request(t.NamedTuple):
+    """What to do. `interfaces` None: all interfaces that the name is on.
+
+    rollback_after: seconds in which a change of what runs on an interface must be confirmed, 0: it need not be.
+    runner: the program that a host restores its programs with; None: what is restored after a reboot is left as it is.
+    """
+
+    wanted: Wanted
+    root: str
+    interfaces: t.Optional[t.Sequence[str]]
+    keep_going: bool
+    check: bool
+    rollback_after: int = 0
+    runner: t.Optional[t.Callable[[], bytes]] = None
+
+
+def check_options(options: t.Mapping[str, t.Any]) -> None:
+    """Those of xdp_program that the argument spec cannot check. Raises FleetError."""
+    present = options["state"] in PRESENT
+    if present and (options["interfaces"] is None or options["object"] is None):
+        raise FleetError(f"state {options['state']} needs object and interfaces, and one of them is null")
+    if options["interfaces"] is not None and not options["interfaces"]:
+        raise FleetError("interfaces is an empty list; name at least one, or leave it out to mean all that name is on")
+    for name in options["interfaces"] or ():
+        check_interface_name(name)
+    if not 0 <= options["rollback_after"] <= LONGEST_ROLLBACK:
+        raise FleetError(
+            f"rollback_after is {options['rollback_after']}: give a number of seconds from 0 to {LONGEST_ROLLBACK}"
+        )
+    check_root(options["pin_root"])
+    if not options["allow_unsafe_paths"]:
+        check_safe(options["pin_root"], "to pin in")
+
+
+def request_of(options: t.Mapping[str, t.Any], image: Image, check: bool, runner: t.Callable[[], bytes]) -> Request:
+    """The options of xdp_program, with the object that they name. Raises FleetError."""
+    facts = image.facts
+    name = options["name"] or options["program"]
+    if not name and image.content:
+        name = facts.xdp_program(None)
+    if not name:
+        raise FleetError("in check mode an object that is not there yet does not tell its program: set name or program")
+    if image.content:
+        facts.xdp_program(options["program"])
+    wanted = Wanted(
+        state=options["state"],
+        name=check_name(name),
+        object=facts,
+        program=options["program"],
+        mode=options["mode"],
+        replace=options["on_conflict"] == "replace",
+        reset_maps=options["maps"] == "reset",
+        persist=options["persist"],
+    )
+    return Request(
+        wanted=wanted,
+        root=root_of_namespace(options["pin_root"]),
+        interfaces=None if options["interfaces"] is None else resolve(options["interfaces"]),
+        keep_going=options["on_error"] == "continue",
+        check=check,
+        rollback_after=options["rollback_after"],
+        runner=runner,
+    )

@@ -1,0 +1,108 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is told of a change: its outcome, and the results of xdp_program that are made of it."""
+
+# No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
+import typing as t
+
+from .observe import Seen, observe
+from .plan import Plan, describe
+from .request import Wanted
+
+if t.TYPE_CHECKING:
+    from ..libbpf.library import Libbpf
+    from ..state.files import ReplacedFile
+
+Facts = t.Dict[str, t.Any]
+
+
+class Provisional(t.NamedTuple):
+    """A change that is still to be confirmed: its token, and what ran on each interface before and runs after it.
+
+    before and after have Hook.data() of each program, by interface.
+    """
+
+    token: str
+    before: t.Dict[str, t.List[Facts]]
+    after: t.Dict[str, t.List[Facts]]
+
+
+class Outcome(t.NamedTuple):
+    """What was done, or in check mode would be. `errors` by interface, when the others were done all the same.
+
+    `files` are those that were written; `mounts`: bpffs was mounted.
+    """
+
+    plans: t.Tuple[Plan, ...]
+    attachments: t.List[Facts]
+    errors: t.Dict[str, str]
+    mounts: bool
+    files: t.Tuple["ReplacedFile", ...] = ()
+    provisional: t.Optional[Provisional] = None
+
+
+def look(lib: "Libbpf", plans: t.Iterable[Plan]) -> t.Dict[str, Seen]:
+    """What there is after the plans were applied, by interface."""
+    return {seen.interface: seen for seen in observe(lib, [each.seen.place for each in plans])}
+
+
+def sound(plans: t.Iterable[Plan], errors: t.Container[str]) -> t.Tuple[Plan, ...]:
+    """The plans of interfaces that have not failed."""
+    return tuple(plan for plan in plans if plan.seen.interface not in errors)
+
+
+def attachments(
+    wanted: Wanted, plans: t.Sequence[Plan], after: t.Mapping[str, Seen], errors: t.Mapping[str, str]
+) -> t.List[Facts]:
+    """One for each interface; `after` has those that were looked at again, in check mode none."""
+    found = [_attachment(wanted, plan, after.get(plan.seen.interface)) for plan in plans]
+    planned = {plan.seen.interface for plan in plans}
+    found += [
+        {"interface": name, "state": "failed", "error": error} for name, error in errors.items() if name not in planned
+    ]
+    for attachment in found:
+        if attachment["interface"] in errors:
+            attachment["error"] = errors[attachment["interface"]]
+    return found
+
+
+def _attachment(wanted: Wanted, planned: Plan, after: t.Optional[Seen]) -> Facts:
+    """In check mode (after is None) what only a real run can know is null."""
+    seen = after or planned.seen
+    state = (describe(after) if after else planned.after)["state"]
+    same = bool(after) or not planned.steps
+    program = seen.running if same else None
+    return {
+        "interface": seen.interface,
+        "ifindex": seen.ifindex,
+        "mode": seen.mode if same else None,
+        "program_id": program.id if program else None,
+        "tag": program.tag if program else None,
+        "link_id": seen.ours.id if same and seen.ours else None,
+        "map_ids": list(program.map_ids) if program else [],
+        "pin_path": seen.place.folder if state != "absent" else None,
+        "state": "loaded" if state == "detached" and wanted.state == "loaded" else state,
+        "persistent": bool(planned.after.get("persistent")),
+    }
+
+
+def result_of(outcome: Outcome, first: t.Sequence[str] = ()) -> Facts:
+    """The result of xdp_program. `first`: what else was done, before what the plans say."""
+    steps = [*first, *(["mount bpffs on /sys/fs/bpf"] if outcome.mounts else [])]
+    steps += [f"{plan.seen.interface}: {step}" for plan in outcome.plans for step in plan.steps]
+    changed = [plan for plan in outcome.plans if plan.steps]
+    result: Facts = {
+        "changed": bool(steps),
+        "attachments": outcome.attachments,
+        "steps": steps,
+        "diff": {
+            "before": {plan.seen.interface: plan.before for plan in changed},
+            "after": {
+                plan.seen.interface: {**plan.after, "steps": [str(step) for step in plan.steps]} for plan in changed
+            },
+        },
+    }
+    if outcome.provisional:
+        result["provisional"] = outcome.provisional._asdict()
+    return result

@@ -1,0 +1,124 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of a plan. Each one's str() is the sentence that users read; apply.py does them."""
+
+# No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
+import typing as t
+
+from ..attach.hooks import Attachment, Hook
+from ..state.deployed import Deployed
+from ..state.places import unescape
+
+if t.TYPE_CHECKING:
+    from ..persist.manifests import Manifest
+
+
+class Load(t.NamedTuple):
+    """Load a program; `reuse` are map ids by pin, `fresh` the pins of maps that it brings."""
+
+    program: str
+    reuse: t.Dict[str, int]
+    fresh: t.Tuple[str, ...]
+    offload: bool = False
+
+    def __str__(self) -> str:
+        kept = f", keeping the maps {', '.join(map(unescape, sorted(self.reuse)))}" if self.reuse else ""
+        return f"load {self.program}{kept}"
+
+
+class PinProgram(t.NamedTuple):
+    program_id: int
+
+    def __str__(self) -> str:
+        return "pin the running program again"
+
+
+class PinMap(t.NamedTuple):
+    pin: str
+    map_id: int
+
+    def __str__(self) -> str:
+        return f"pin the map {unescape(self.pin)} again"
+
+
+class Adopt(t.NamedTuple):
+    """Pin what holds our program, which has lost its pin. `by`: the way, as in attach/ways.py."""
+
+    by: str
+    hook: Hook
+
+    def __str__(self) -> str:
+        return f"pin the {self.by} again"
+
+
+class Evict(t.NamedTuple):
+    """Detach a foreign program."""
+
+    hook: Hook
+
+    def __str__(self) -> str:
+        return f"take off {self.hook}"
+
+
+class Attach(t.NamedTuple):
+    mode: str
+    by: str = "link"
+
+    def __str__(self) -> str:
+        return f"attach by {self.by}, mode {self.mode}"
+
+
+class Swap(t.NamedTuple):
+    by: str = "link"
+
+    def __str__(self) -> str:
+        return f"swap the program in the {self.by}"
+
+
+class Detach(t.NamedTuple):
+    attachment: Attachment
+
+    def __str__(self) -> str:
+        return "detach" if self.attachment.alive else f"remove the dead {self.attachment.by}"
+
+
+class Unpin(t.NamedTuple):
+    path: str
+
+    def __str__(self) -> str:
+        return f"remove {self.path}"
+
+
+class Note(t.NamedTuple):
+    """Write down what the kernel cannot say; None: forget it. program_id 0: of the program just loaded."""
+
+    deployed: t.Optional[Deployed]
+    program_id: int = 0
+
+    def __str__(self) -> str:
+        return "write the record" if self.deployed else "remove the record"
+
+
+class Persist(t.NamedTuple):
+    """The manifest as far as it is known: `generic` depends on the mode in which the program will be attached."""
+
+    manifest: "Manifest"
+
+    def __str__(self) -> str:
+        return "have it brought back after a reboot"
+
+
+class Forget(t.NamedTuple):
+    def __str__(self) -> str:
+        return "have it brought back no more after a reboot"
+
+
+Step = t.Union[Load, PinProgram, PinMap, Adopt, Evict, Attach, Swap, Detach, Unpin, Note, Persist, Forget]
+
+
+def changes_what_runs(step: Step) -> bool:
+    """Whether another program, or none, runs on the interface afterwards."""
+    if isinstance(step, Detach):
+        return step.attachment.alive
+    return isinstance(step, (Evict, Attach, Swap))

@@ -1,0 +1,109 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plans of all interfaces as one: done together, taken back together, or held until they are confirmed."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..errors import FleetError
+from .apply import Applier
+from .plan import Plan
+from .request import Request
+from .results import Provisional, attachments, look, sound
+from .steps import changes_what_runs
+
+if t.TYPE_CHECKING:
+    from ..libbpf.library import Libbpf
+    from ..objects.image import Image
+    from ..state.files import ReplacedFile
+    from .observe import Seen
+
+Warn = t.Callable[[str], None]
+
+
+class Transaction:
+    """`errors` by interface are added to, where the others are done all the same. `files` are written on the way."""
+
+    def __init__(
+        self,
+        lib: Libbpf,
+        request: Request,
+        plans: t.Sequence[Plan],
+        errors: t.Dict[str, str],
+        files: t.Sequence[ReplacedFile],
+    ) -> None:
+        self._lib = lib
+        self._request = request
+        self._plans = plans
+        self._errors = errors
+        self._files = files
+
+    def run(self, image: Image, warn: Warn) -> t.Optional[Provisional]:
+        """Do what is planned. Returns a change that is still to be confirmed.
+
+        Raises FleetError where an interface fails and not the others alone are wanted; all is as it was then.
+        """
+        request = self._request
+        with Applier(self._lib, request.wanted.name, image, warn, request.runner) as applier:
+            for each in self._plans:
+                self._try(applier.prepare, each)
+            if request.rollback_after and any(changes_what_runs(step) for plan in self._sound() for step in plan.steps):
+                return self._hold(applier)
+            self._commit(applier)
+            return None
+
+    def _sound(self) -> t.Tuple[Plan, ...]:
+        return sound(self._plans, self._errors)
+
+    def _commit(self, applier: Applier) -> None:
+        try:
+            for file in self._files if self._sound() else ():
+                applier.replace(file)
+            for each in self._sound():
+                self._try(applier.commit, each)
+            applier.finish()
+        except BaseException as error:
+            try:
+                applier.take_back()
+            except FleetError as second:
+                raise FleetError(f"{error}; {second}") from error
+            raise
+
+    def _hold(self, applier: Applier) -> Provisional:
+        """Have the change made by a holder. Errors and warnings come back from there."""
+        from .provisional import Change, hold
+
+        work, warn = applier.work, applier.work.warn
+        warnings: t.List[str] = []
+        work.warn, work.provisional = warnings.append, True
+
+        def make() -> t.Dict[str, t.Any]:
+            self._commit(applier)
+            seen = look(self._lib, self._plans)
+            return {"errors": self._errors, "warnings": warnings, "after": _running(seen.values())}
+
+        def keep() -> t.Dict[str, t.Any]:
+            applier.keep()
+            seen = look(self._lib, self._plans)
+            return {"attachments": attachments(self._request.wanted, self._plans, seen, self._errors)}
+
+        change = Change(make, keep, lambda: applier.take_back("and it was to be put back as it was"))
+        token, made = hold(self._request.rollback_after, change)
+        self._errors.update(made["errors"])
+        for warning in made["warnings"]:
+            warn(warning)
+        return Provisional(token, _running(plan.seen for plan in self._plans), made["after"])
+
+    def _try(self, do: t.Callable[[Plan], None], plan: Plan) -> None:
+        try:
+            do(plan)
+        except FleetError as error:
+            if not self._request.keep_going:
+                raise
+            self._errors[plan.seen.interface] = str(error)
+
+
+def _running(seen: t.Iterable[Seen]) -> t.Dict[str, t.List[t.Dict[str, t.Any]]]:
+    return {each.interface: [hook.data() for hook in each.hooks] for each in seen}

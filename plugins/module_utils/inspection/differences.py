@@ -1,0 +1,219 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What hosts run, as text that is the same where they run the same, and where they differ. Pure.
+
+Ids and addresses are another on every host, and after each boot; the text has none of them.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .stable import stable_jited, stable_xlated
+
+Facts = t.Mapping[str, t.Any]
+
+
+class Host(t.NamedTuple):
+    """What was collected of one host: ansible_facts.bpf and .xdp_counter, and the results of the info modules."""
+
+    name: str
+    bpf: Facts
+    counter: Facts
+    programs: t.Sequence[Facts]
+    disassembler: t.Optional[str]
+    objects: t.Sequence[Facts]
+
+
+class Instance(t.NamedTuple):
+    """The program on one interface. `xlated` and `jited` are stable text, empty where there was none to be had."""
+
+    host: Host
+    interface: str
+    counter: Facts
+    program: Facts
+    xlated: t.Tuple[str, ...]
+    jited: t.Tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.host.name} {self.interface}"
+
+
+class Difference(t.NamedTuple):
+    """`groups` has the instances by value, the most common first; `about` is what they agree in."""
+
+    what: str
+    about: str
+    groups: t.List[t.Tuple[str, t.List[str]]]
+
+    def __str__(self) -> str:
+        about = f" of {self.about}" if self.about else ""
+        sides = [f"{value} on {_several(names)}" for value, names in [*self.groups[1:], self.groups[0]]]
+        return f"{self.what}{about}: {', but '.join(sides)}"
+
+
+def _several(names: t.Sequence[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def instances(hosts: t.Iterable[Host]) -> t.List[Instance]:
+    found = []
+    for host in hosts:
+        programs = {program["id"]: program for program in host.programs}
+        for interface, counter in sorted(host.counter["interfaces"].items()):
+            program = programs.get(counter["program_id"], {})
+            found.append(
+                Instance(
+                    host,
+                    interface,
+                    counter,
+                    program,
+                    tuple(stable_xlated(program.get("xlated", ()))),
+                    tuple(stable_jited(program.get("jited", ()))),
+                )
+            )
+    return found
+
+
+def differences(hosts: t.Sequence[Host]) -> t.List[Difference]:
+    """Where instances differ that should be alike. Code is compared only where what it was made from is the same."""
+    all_of_them = instances(hosts)
+    found = [_compare("object", "", all_of_them, lambda each: _checksum(each.program))]
+    found += _within(all_of_them, _by_program, "tag", lambda each: each.program.get("tag", "unknown"))
+    found += _within(
+        [each for each in all_of_them if each.xlated],
+        lambda each: f"{_by_program(each)} with tag {each.program['tag']}",
+        "translation",
+        lambda each: each.xlated,
+        lambda each: f"{_code_lines(each.xlated)} instructions by kernel {each.host.bpf['kernel']}",
+    )
+    found += _within(
+        [each for each in all_of_them if each.jited],
+        lambda each: (
+            f"{_by_program(each)} with tag {each.program['tag']}, alike in translation,"
+            f" for {each.host.bpf['architecture']} by {str(each.host.disassembler).rpartition('/')[2]}"
+        ),
+        "native code",
+        lambda each: each.jited,
+        lambda each: f"{_code_lines(each.jited)} instructions by kernel {each.host.bpf['kernel']}",
+        also=lambda each: each.xlated,
+    )
+    found.append(_compare("mode", "", all_of_them, lambda each: each.counter["mode"] or "not attached"))
+    without = [host.name for host in hosts if not host.counter["interfaces"]]
+    if without and all_of_them:
+        found.append(
+            Difference("interfaces", "", [("some", sorted({e.host.name for e in all_of_them})), ("none", without)])
+        )
+    return [each for each in found if each]
+
+
+def _within(
+    among: t.Iterable[Instance],
+    about: t.Callable[[Instance], str],
+    what: str,
+    value: t.Callable[[Instance], t.Any],
+    shown: t.Optional[t.Callable[[Instance], str]] = None,
+    also: t.Callable[[Instance], t.Any] = lambda each: None,
+) -> t.List[t.Optional[Difference]]:
+    """Compare those that are about the same, and alike in `also`."""
+    sets: t.Dict[t.Any, t.List[Instance]] = {}
+    for each in among:
+        sets.setdefault((about(each), also(each)), []).append(each)
+    return [_compare(what, key[0], members, value, shown) for key, members in sets.items()]
+
+
+def _compare(
+    what: str,
+    about: str,
+    among: t.Iterable[Instance],
+    value: t.Callable[[Instance], t.Any],
+    shown: t.Optional[t.Callable[[Instance], str]] = None,
+) -> t.Optional[Difference]:
+    groups: t.Dict[t.Any, t.List[Instance]] = {}
+    for each in among:
+        groups.setdefault(value(each), []).append(each)
+    if len(groups) < 2:
+        return None
+    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
+    return Difference(
+        what,
+        about,
+        [(shown(members[0]) if shown else str(key), [str(each) for each in members]) for key, members in ordered],
+    )
+
+
+def _by_program(each: Instance) -> str:
+    return str(each.program.get("name", "unknown"))
+
+
+def _checksum(program: Facts) -> str:
+    return f"sha256 {program['object']['checksum']}" if program.get("object") else "unknown"
+
+
+def _code_lines(lines: t.Iterable[str]) -> int:
+    return sum(1 for line in lines if re.match(r" *[0-9a-f]+: ", line))
+
+
+def texts(host: Host) -> t.Dict[str, str]:
+    """Files of one host by their path below its folder."""
+    files = {"programs.txt": "", "object.txt": "", "counters.txt": ""}
+    files["programs.txt"] += f"kernel {host.bpf['kernel']} {host.bpf['architecture']}\n"
+    for each in instances([host]):
+        files["programs.txt"] += _listing(each)
+        counter = each.counter
+        files["counters.txt"] += f"{each.interface} packets {counter['packets']} bytes {counter['bytes']}\n"
+        problems = [f"! {problem}" for problem in each.program.get("problems", ())]
+        for name, lines in (("xlated", each.xlated), ("jited", each.jited)):
+            if lines or problems:
+                files[f"{each.interface}/{name}.txt"] = _lines(lines or problems)
+    for number, found in enumerate(host.objects):
+        files["object.txt"] += ("\n" if number else "") + _object(found)
+    return files
+
+
+def _listing(each: Instance) -> str:
+    program, counter = each.program, each.counter
+    attachment = next((a for a in program.get("attachments", ()) if a["interface"] == each.interface), None)
+    lines = [
+        "",
+        f"{each.interface}: {_by_program(each)}",
+        f"  attached {counter['mode'] or 'nowhere'}{', by ' + attachment['by'] if attachment else ''}",
+    ]
+    if program:
+        lines += [
+            f"  {program['type']}  tag {program['tag']}{'  gpl' if program['gpl'] else ''}  uid {program['uid']}",
+            f"  xlated {program['bytes_xlated']}B  jited {program['bytes_jited']}B  memlock {program['memlock']}B"
+            f"  maps {len(program['map_ids'])}",
+            f"  object {program['object']['path'] if program['object'] else 'unknown'}  {_checksum(program)}",
+        ]
+    return _lines(lines)
+
+
+def _object(found: Facts) -> str:
+    if not found["exists"]:
+        return f"{found['path']}: is not there (any more)\n"
+    lines = [
+        f"{found['path']}: {found['file_type']}",
+        f"  sha256 {found['checksum']}",
+        f"  license {found['license']}, {'with' if found['has_btf'] else 'without'} BTF",
+        *(
+            f"  program {p['name']}, section {p['section']}, {p['instructions']} instructions"
+            for p in found["programs"]
+        ),
+        *(
+            f"  map {each['name']}, {each['type']}, key {each['key_size']}B, value {each['value_size']}B,"
+            f" {each['max_entries']} entries"
+            for each in found["maps"]
+        ),
+        *(f"! {problem}" for problem in found["problems"]),
+        "",
+        *found.get("disassembly", ()),
+    ]
+    return _lines(lines)
+
+
+def _lines(lines: t.Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,43 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What bpf_facts returns: can this host run XDP programs, and what stands in the way?"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ..entry import require_libbpf
+from ..errors import FleetError
+from ..objects.toolchain import Run
+from . import host
+from .features import features
+from .problems import problems
+
+
+def facts(run: Run, root: str, check: bool) -> t.Dict[str, t.Any]:
+    """ansible_facts.bpf. In check mode no program is loaded, not even to ask the kernel."""
+    lib, libbpf_error = None, None
+    try:
+        lib = require_libbpf()
+    except FleetError as error:
+        text = str(error)
+        libbpf_error = text[0].upper() + text[1:] + "."
+    may_ask = lib if os.geteuid() == 0 else None
+    found = {
+        "kernel": os.uname().release,
+        "architecture": os.uname().machine,
+        "btf": os.path.exists("/sys/kernel/btf/vmlinux"),
+        "jit": host.jit(),
+        "lockdown": host.lockdown(),
+        "capabilities": host.capabilities(),
+        "bpffs": host.mounted("bpf"),
+        "tracefs": host.mounted("tracefs"),
+        "libbpf": lib.version if lib else None,
+        "clang": host.tool_version(run, "clang", "--version"),
+        "bpftool": host.tool_version(run, "bpftool", "version"),
+        "features": features(None if check else may_ask),
+        "interfaces": host.interfaces(may_ask, root),
+    }
+    return {**found, "problems": problems(found, libbpf_error)}

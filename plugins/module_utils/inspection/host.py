@@ -1,0 +1,109 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What there is on this host: kernel settings, capabilities, tools, and interfaces with what runs on them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import typing as t
+
+from ..attach.hooks import Hook, Links, hooks, pinned_links
+from ..attach.interfaces import all_interfaces
+from ..kernel import ethtool, mounts, rtnetlink
+from ..libbpf.library import BpfError, Libbpf
+from ..objects.toolchain import Run, which
+from ..state.places import BPFFS, Place, pinned_names, places_of
+
+# linux/capability.h, those that loading, attaching, pinning and tracing may ask for
+CAPABILITIES = {"cap_net_admin": 12, "cap_sys_admin": 21, "cap_sys_resource": 24, "cap_perfmon": 38, "cap_bpf": 39}
+
+
+def read_text(path: str) -> t.Optional[str]:
+    with contextlib.suppress(OSError, UnicodeDecodeError), open(path, encoding="utf-8") as file:
+        return file.read().strip()
+    return None
+
+
+def jit() -> t.Dict[str, t.Optional[int]]:
+    """bpf_jit_enable (0 off, 1 on, 2 debug) and bpf_jit_harden (0 off, 1 unprivileged, 2 all).
+
+    null in a network namespace, where these are out of sight.
+    """
+    values = {name: read_text(f"/proc/sys/net/core/bpf_jit_{name}") for name in ("enable", "harden")}
+    return {name: int(value) if value else None for name, value in values.items()}
+
+
+def lockdown() -> t.Optional[str]:
+    """none, integrity or confidentiality; None where the kernel has no lockdown. kernel_lockdown(7)"""
+    found = re.search(r"\[(\w+)\]", read_text("/sys/kernel/security/lockdown") or "")
+    return found.group(1) if found else None
+
+
+def capabilities() -> t.List[str]:
+    """Those in effect, of the ones that matter here."""
+    found = re.search(r"CapEff:\s*([0-9a-f]+)", read_text("/proc/self/status") or "")
+    bits = int(found.group(1), 16) if found else 0
+    return [name for name, bit in sorted(CAPABILITIES.items()) if bits >> bit & 1]
+
+
+def mounted(kind: str) -> t.Optional[str]:
+    """Where a file system of this type is mounted, the usual place first."""
+    usual = {"bpf": BPFFS, "tracefs": "/sys/kernel/tracing"}[kind]
+    points = [point for point, each in mounts.mounts() if each == kind]
+    return usual if usual in points else points[0] if points else None
+
+
+def tool_version(run: Run, name: str, argument: str) -> t.Optional[str]:
+    """What a tool says its version is, None where it is not installed."""
+    path = which(name) or which(f"/usr/sbin/{name}")
+    if not path:
+        return None
+    code, out, err = run([path, argument])
+    found = re.search(r"\d+\.\d[\w.]*", out or err)
+    return found.group() if found and not code else None
+
+
+def interfaces(lib: t.Optional[Libbpf], root: str) -> t.Dict[str, t.Any]:
+    """All interfaces of this network namespace, with the XDP programs in place and whose they are."""
+    links: t.Optional[Links] = None
+    ours: t.Dict[int, Place] = {}
+    if lib:
+        links = Links(lib)
+        try:
+            ours = pinned_links(lib, [place for name in pinned_names(root) for place in places_of(root, name)])
+            links.every()
+        except BpfError:  # who may not look is told of no programs
+            links = None
+    found = {}
+    for name, ifindex in all_interfaces().items():
+        interface = rtnetlink.interface(ifindex)
+        if not interface:  # it went away meanwhile
+            continue
+        programs = None
+        if lib and links:
+            programs = [
+                {
+                    "mode": hook.mode,
+                    "program_id": hook.program.id,
+                    "name": hook.program.name,
+                    "tag": hook.program.tag,
+                    "link_id": hook.link_id,
+                    **_owner(hook, ours),
+                }
+                for hook in hooks(lib, interface, links)
+            ]
+        found[name] = {
+            "ifindex": ifindex,
+            "driver": ethtool.driver(name),
+            "mtu": interface.mtu,
+            "queues": ethtool.queues(name),
+            "xdp": programs,
+        }
+    return found
+
+
+def _owner(hook: Hook, ours: t.Mapping[int, Place]) -> t.Dict[str, t.Optional[str]]:
+    place = hook.pinned_by(ours)
+    return {"owner": "ebpf.fleet" if place else "another", "pin_path": place.folder if place else None}

@@ -1,0 +1,214 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every program in the kernel: what it is, where it is attached, and under which paths it is pinned."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing as t
+
+from ..attach.hooks import Links, hooks
+from ..attach.interfaces import all_interfaces
+from ..errors import FleetError
+from ..kernel import mounts, rtnetlink
+from ..kernel.clock import loaded_at
+from ..libbpf import info
+from ..libbpf.info import LinkInfo, ProgramInfo
+from ..libbpf.library import BpfError, Libbpf
+from ..state.places import BPFFS
+from ..state.records import records
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+    from ..libbpf.code import ProgramCode
+
+Pins = t.Dict[t.Tuple[str, int], t.List[str]]  # paths by kind ('prog', 'link') and id
+
+
+class Found(t.NamedTuple):
+    """A program that was asked for; `code` if it is to be dumped."""
+
+    info: ProgramInfo
+    name: str
+    memlock: int
+    code: t.Optional[ProgramCode]
+
+
+class Attachment(t.NamedTuple):
+    """Where a program is attached. `by` is 'link' or 'netlink'; `link_type` is that of the link.
+
+    interface and mode are those of XDP; None where the interface is not in this network namespace.
+    """
+
+    by: str
+    link_id: t.Optional[int]
+    link_type: t.Optional[str]
+    interface: t.Optional[str]
+    ifindex: t.Optional[int]
+    mode: t.Optional[str]
+    pins: t.List[str]
+
+
+class Surroundings(t.NamedTuple):
+    """What programs are attached to, by the program's id, and what is pinned."""
+
+    attachments: t.Dict[int, t.List[Attachment]]
+    pins: Pins
+
+
+def programs(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
+    """The result of bpf_program_info. Raises FleetError."""
+    around = surroundings(lib)
+    found = list(_find(module, lib))
+    result: t.Dict[str, t.Any] = {"programs": [_listed(each, around) for each in found]}
+    objects = {
+        each.program_id: {"path": each.deployed.object, "checksum": each.deployed.checksum} for each in records()
+    }
+    for program in result["programs"]:
+        program["object"] = objects.get(program["id"])
+    wanted = module.params["dump"]
+    if wanted:
+        from .dump import Dump, dump  # here: a target compiles what it imports
+
+        dumps = [Dump(each.info, each.code) for each in found if each.code]
+        tool, dumped = dump(module.run_command, dumps, wanted)
+        for program, more in zip(result["programs"], dumped):
+            program.update(more)
+        if "jited" in wanted:
+            result["disassembler"] = tool
+    return result
+
+
+def _find(module: AnsibleModule, lib: Libbpf) -> t.Iterator[Found]:
+    """The programs that were asked for. Each is read through one fd, so that it cannot vanish in between."""
+    options = module.params
+    if options["dump"]:
+        from ..libbpf.code import program_code
+    ids = None if options["id"] is None else set(options["id"])
+    if options["pinned"] is not None:
+        ids = {number for path in options["pinned"] for number in _pinned_programs(module, lib, path)}
+    for opened in info.programs(lib):
+        with opened as fd:
+            program = info.program_info(lib, fd)
+            if ids is not None and program.id not in ids:
+                continue
+            if options["tag"] is not None and program.tag not in {tag.lower() for tag in options["tag"]}:
+                continue
+            name = full_name(lib, fd, program)
+            if options["name"] is not None and not {name, program.name} & set(options["name"]):
+                continue
+            code = program_code(lib, fd) if options["dump"] else None
+            yield Found(program, name, info.locked_memory(fd), code)
+
+
+def _pinned_programs(module: AnsibleModule, lib: Libbpf, path: str) -> t.List[int]:
+    """The id of the program at a pin, or of that in the link at it; none where nothing is pinned."""
+    if not os.path.isabs(path):
+        raise FleetError(f"pinned: {path} is not an absolute path; pins lie below {BPFFS}")
+    if not os.path.lexists(path):
+        module.warn(f"nothing is pinned at {path}")
+        return []
+    pin = what_is_pinned(lib, path)
+    if pin is None:
+        raise FleetError(f"{path} is no pin of a BPF program or link; see `ls -R {BPFFS}`")
+    kind, number = pin
+    if kind == "prog":
+        return [number]
+    return [link.program_id for link in info.links(lib) if link.id == number]
+
+
+def _listed(found: Found, around: Surroundings) -> t.Dict[str, t.Any]:
+    program = found.info
+    return {
+        "id": program.id,
+        "type": program.type,
+        "name": found.name,
+        "tag": program.tag,
+        "gpl": program.gpl,
+        "loaded_at": loaded_at(program.load_time),
+        "uid": program.uid,
+        "bytes_xlated": program.bytes_xlated,
+        "bytes_jited": program.bytes_jited,
+        "memlock": found.memlock,
+        "map_ids": list(program.map_ids),
+        "btf_id": program.btf_id or None,
+        "run_time_ns": program.run_time_ns,
+        "run_cnt": program.run_cnt,
+        "pins": around.pins.get(("prog", program.id), []),
+        "attachments": [each._asdict() for each in around.attachments.get(program.id, [])],
+    }
+
+
+def surroundings(lib: Libbpf) -> Surroundings:
+    """Links of all kinds, and XDP by netlink on the interfaces of this network namespace.
+
+    Not what the kernel does not tell by program: filters of tc by netlink, and cgroups without a link.
+    """
+    pinned = pins_of_kernel(lib)
+    links = Links(lib)
+    found: t.Dict[int, t.List[Attachment]] = {}
+    seen = set()
+    for name, index in all_interfaces().items():
+        with contextlib.suppress(BpfError):  # it went away meanwhile
+            for hook in hooks(lib, rtnetlink.interface(index), links):
+                attachment = Attachment("netlink", None, None, name, index, hook.mode, [])
+                for link in hook.link_ids:
+                    seen.add(link)
+                    by_link = attachment._replace(
+                        by="link", link_id=link, link_type="xdp", pins=pinned.get(("link", link), [])
+                    )
+                    found.setdefault(hook.program.id, []).append(by_link)
+                if not hook.link_ids:
+                    found.setdefault(hook.program.id, []).append(attachment)
+    for each in links.every():
+        if each.id not in seen and each.program_id:
+            found.setdefault(each.program_id, []).append(_elsewhere(each, pinned))
+    return Surroundings(found, pinned)
+
+
+def _elsewhere(link: LinkInfo, pinned: Pins) -> Attachment:
+    """A link that is not XDP's, or that of an interface which is gone or in another network namespace."""
+    index = link.ifindex if link.type == "xdp" else None
+    return Attachment("link", link.id, link.type, None, index, None, pinned.get(("link", link.id), []))
+
+
+def pins_of_kernel(lib: Libbpf) -> Pins:
+    """All pins of programs and links, in every bpffs that this mount namespace has."""
+    found: Pins = {}
+    for mount in sorted({point for point, kind in mounts.mounts() if kind == "bpf"}):
+        for folder, _folders, files in os.walk(mount):
+            for name in files:
+                pin = what_is_pinned(lib, os.path.join(folder, name))
+                if pin:
+                    found.setdefault(pin, []).append(os.path.join(folder, name))
+    return found
+
+
+def what_is_pinned(lib: Libbpf, path: str) -> t.Optional[t.Tuple[str, int]]:
+    """Kind ('prog' or 'link') and id; None if it is neither, or nothing that may be opened."""
+    try:
+        with lib.get(path) as fd:
+            kind = lib.kind(fd)
+            if kind == "prog":
+                return kind, info.program_info(lib, fd).id
+            if kind == "link":
+                return kind, info.link_info(lib, fd).id
+    except BpfError:
+        pass
+    return None
+
+
+def full_name(lib: Libbpf, fd: int, program: ProgramInfo) -> str:
+    """The kernel keeps 15 characters of a name; the program's own type information has the whole."""
+    if len(program.name) < 15 or not program.btf_id:
+        return program.name
+    from ..libbpf.code import program_code
+    from .btf import read_btf  # here: a target compiles what it imports, and few names are that long
+
+    code = program_code(lib, fd)
+    btf = read_btf(code.btf)
+    whole = btf.function(code.functions[0].type_id) if btf and code.functions else ""
+    return whole if whole.startswith(program.name) else program.name

@@ -1,0 +1,165 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kernel's BPF objects through libbpf.so.1, by ctypes. Knows nothing of Ansible.
+
+Structures follow include/uapi/linux/bpf.h, calls follow libbpf's bpf.h and libbpf.h.
+A call that fails raises BpfError with the kernel's errno; whatever is opened here is a
+context manager and closes itself.
+
+This file is what every call needs: the library, its errors, file descriptors, pins and ids. Each other
+kind of call has a file of its own beside it, because a target compiles all that a task imports, in each task.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import typing as t
+
+SONAME = "libbpf.so.1"
+
+
+class LibbpfMissing(Exception):
+    """libbpf.so.1 cannot be loaded; the text says why, as the dynamic loader put it."""
+
+
+class BpfError(OSError):
+    """A call into libbpf failed. `log` holds libbpf's and the verifier's own words, if any."""
+
+    def __init__(self, number: int, action: str, log: str = "") -> None:
+        super().__init__(number, os.strerror(number))
+        self.action = action
+        self.log = log
+
+    def __str__(self) -> str:
+        return f"{self.action}: {self.strerror}"
+
+
+_PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+
+HANDLE = ctypes.c_void_p
+U32 = ctypes.c_uint32
+INT = ctypes.c_int
+TEXT = ctypes.c_char_p
+POINTER = ctypes.c_void_p
+
+# By name: result, arguments, checked. A checked int is negative, a checked pointer NULL, on failure.
+Functions = t.Mapping[str, t.Tuple[t.Any, t.Tuple[t.Any, ...], bool]]
+
+_FUNCTIONS: Functions = {
+    "libbpf_version_string": (TEXT, (), False),
+    "libbpf_set_print": (POINTER, (_PRINT,), False),
+    "bpf_obj_pin": (INT, (INT, TEXT), True),
+    "bpf_obj_get": (INT, (TEXT,), True),
+    "bpf_obj_get_info_by_fd": (INT, (INT, POINTER, POINTER), True),
+    "bpf_prog_get_fd_by_id": (INT, (U32,), True),
+    "bpf_map_get_fd_by_id": (INT, (U32,), True),
+    "bpf_link_get_fd_by_id": (INT, (U32,), True),
+    "bpf_link_get_next_id": (INT, (U32, POINTER), True),
+    "bpf_prog_get_next_id": (INT, (U32, POINTER), True),
+}
+
+
+def _check(result: t.Any, function: t.Any, arguments: t.Any) -> t.Any:
+    if result is None or (isinstance(result, int) and result < 0):
+        number = ctypes.get_errno() or (-result if isinstance(result, int) else errno.EINVAL)
+        raise BpfError(number, function.__name__)
+    return result
+
+
+class Fd:
+    """A file descriptor that is closed with its context."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __enter__(self) -> int:
+        return self.number
+
+    def __exit__(self, *exception: t.Any) -> None:
+        os.close(self.number)
+
+
+class Libbpf:
+    """libbpf.so.1. Raises LibbpfMissing where there is none, or one without a call that we need."""
+
+    def __init__(self) -> None:
+        try:
+            self.c = ctypes.CDLL(SONAME, use_errno=True)
+        except OSError as error:
+            raise LibbpfMissing(str(error)) from error
+        self.declare(_FUNCTIONS)
+        self.messages: t.List[str] = []
+        self._libc = ctypes.CDLL(None)
+        self._print = _PRINT(self._collect)  # kept: libbpf calls it for as long as we live
+        self.c.libbpf_set_print(self._print)
+
+    def declare(self, functions: Functions) -> ctypes.CDLL:
+        """Tell ctypes how to call these; returns the library."""
+        try:
+            for name, (result, arguments, checked) in functions.items():
+                function = getattr(self.c, name)
+                function.restype = result
+                function.argtypes = arguments
+                if checked:
+                    function.errcheck = _check
+        except AttributeError as error:
+            raise LibbpfMissing(str(error)) from error
+        return self.c
+
+    def _collect(self, level: int, text: bytes, values: t.Any) -> int:
+        if level == 0:  # LIBBPF_WARN
+            line = ctypes.create_string_buffer(4096)
+            self._libc.vsnprintf(line, ctypes.c_size_t(len(line)), text, ctypes.c_void_p(values))
+            self.messages.append(line.value.decode(errors="replace"))
+        return 0
+
+    def said(self) -> str:
+        """What libbpf has complained of since `messages` was cleared, without its own prefix."""
+        return "".join(self.messages).replace("libbpf: ", "").strip()
+
+    @property
+    def version(self) -> str:
+        return t.cast(bytes, self.c.libbpf_version_string()).decode(errors="replace").lstrip("v")
+
+    # Pins and ids
+
+    def pin(self, fd: int, path: str) -> None:
+        self.c.bpf_obj_pin(fd, path.encode())
+
+    def get(self, path: str) -> Fd:
+        """Open a pin."""
+        return Fd(self.c.bpf_obj_get(path.encode()))
+
+    @staticmethod
+    def kind(fd: int) -> str:
+        """'link', 'prog' or 'map': what a pin turned out to be."""
+        return os.readlink(f"/proc/self/fd/{fd}").strip("[]").rsplit("bpf", 1)[-1].strip("-_]")
+
+    def program_by_id(self, number: int) -> Fd:
+        return Fd(self.c.bpf_prog_get_fd_by_id(number))
+
+    def map_by_id(self, number: int) -> Fd:
+        return Fd(self.c.bpf_map_get_fd_by_id(number))
+
+    def link_by_id(self, number: int) -> Fd:
+        return Fd(self.c.bpf_link_get_fd_by_id(number))
+
+    def ids(self, kind: str) -> t.Iterator[int]:
+        following = getattr(self.c, f"bpf_{kind}_get_next_id")
+        number = ctypes.c_uint32(0)
+        while True:
+            try:
+                following(number, ctypes.byref(number))
+            except BpfError as error:
+                if error.errno == errno.ENOENT:
+                    return
+                raise
+            yield number.value
+
+    def read_info(self, fd: int, info: ctypes.Structure) -> None:
+        """Fill in the structure that belongs to what fd is: BPF_OBJ_GET_INFO_BY_FD."""
+        size = ctypes.c_uint32(ctypes.sizeof(info))
+        self.c.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size))

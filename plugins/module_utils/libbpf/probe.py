@@ -1,0 +1,79 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running programs without an interface: raw instructions, and BPF_PROG_TEST_RUN. bpf.h."""
+
+from __future__ import annotations
+
+import ctypes
+import typing as t
+
+from .kinds import PROGRAM_TYPES
+from .library import INT, POINTER, TEXT, Fd, Functions, Libbpf
+from .links import BPF_XDP
+
+BPF_F_XDP_HAS_FRAGS = 1 << 5
+BPF_F_TEST_XDP_LIVE_FRAMES = 1 << 1
+
+_FUNCTIONS: Functions = {
+    "bpf_prog_load": (INT, (INT, TEXT, TEXT, POINTER, ctypes.c_size_t, POINTER), True),
+    "bpf_prog_test_run_opts": (INT, (INT, POINTER), True),
+}
+
+
+class _ProgLoadOpts(ctypes.Structure):
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("attempts", ctypes.c_int),
+        ("expected_attach_type", ctypes.c_uint32),
+        ("prog_btf_fd", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+    ]
+
+
+class _TestRunOpts(ctypes.Structure):
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("data_in", ctypes.c_char_p),
+        ("data_out", ctypes.c_void_p),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("ctx_in", ctypes.c_void_p),
+        ("ctx_out", ctypes.c_void_p),
+        ("ctx_size_in", ctypes.c_uint32),
+        ("ctx_size_out", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("repeat", ctypes.c_int),
+        ("duration", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("cpu", ctypes.c_uint32),
+        ("batch_size", ctypes.c_uint32),
+    ]
+
+
+def load_instructions(lib: Libbpf, instructions: bytes, flags: int = 0) -> Fd:
+    """Load raw XDP instructions, to ask the kernel what it can do."""
+    options = _ProgLoadOpts(expected_attach_type=BPF_XDP, prog_flags=flags)
+    options.sz = ctypes.sizeof(options)
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    return Fd(
+        lib.declare(_FUNCTIONS).bpf_prog_load(
+            PROGRAM_TYPES.index("xdp"),
+            b"ebpf_fleet_ask",
+            b"GPL",
+            code,
+            len(instructions) // 8,
+            ctypes.byref(options),
+        )
+    )
+
+
+def test_run(lib: Libbpf, program_fd: int, packet: bytes, repeat: int = 1, flags: int = 0, batch_size: int = 0) -> int:
+    """Run a program on a packet; returns the XDP action. BPF_PROG_TEST_RUN.
+
+    A kernel that does not know live frames may ignore their flag (5.10 does), but not a batch_size above 0.
+    """
+    options = _TestRunOpts(data_in=packet, data_size_in=len(packet), repeat=repeat, flags=flags, batch_size=batch_size)
+    options.sz = ctypes.sizeof(options)
+    lib.declare(_FUNCTIONS).bpf_prog_test_run_opts(program_fd, ctypes.byref(options))
+    return t.cast(int, options.retval)

@@ -1,0 +1,223 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Observe and plan for one object file: the spine of bpf_object, and of the option `build` of xdp_program.
+
+What is planned is compiled at once, in a temporary folder: only so is it known what it will be, in check mode too.
+Applied it is by writing Build.files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import typing as t
+
+from ..errors import FleetError
+from ..state.files import ReplacedFile, read_file, sha256
+from . import toolchain
+from .object_file import Inspected, inspect
+from .toolchain import Built, Compiler, Source
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+    from ..libbpf.library import Libbpf
+
+
+class BuildRecord(t.NamedTuple):
+    """What an object was built from, kept beside it. `inputs`: SHA-256 of source and headers, by path."""
+
+    arguments: t.Tuple[str, ...]
+    compiler: Compiler
+    version: str
+    inputs: t.Dict[str, str]
+    checksum: str
+
+
+class Wanted(t.NamedTuple):
+    """`content` None: the source is on the target already."""
+
+    src: str
+    dest: str
+    content: t.Optional[bytes]
+    arguments: t.Tuple[str, ...]
+    compiler: Compiler
+    force: bool
+
+
+class Seen(t.NamedTuple):
+    """What is on the target. `inputs` are hashed anew, of the files that the record names."""
+
+    source: t.Optional[bytes]
+    object: t.Optional[bytes]
+    record: t.Optional[BuildRecord]
+    inputs: t.Dict[str, t.Optional[str]]
+
+
+class Plan(t.NamedTuple):
+    """`reasons` to compile, none if the object is as it should be."""
+
+    source: Source
+    reasons: t.Tuple[str, ...]
+
+
+class Build(t.NamedTuple):
+    """An object, compiled now or before. `files` are to be written where they differ: source, object and record."""
+
+    wanted: Wanted
+    seen: Seen
+    plan: Plan
+    record: BuildRecord
+    inspected: Inspected
+    files: t.Tuple[ReplacedFile, ...]
+
+    @property
+    def content(self) -> bytes:
+        return self.inspected.image.content
+
+    def steps(self, written: t.Iterable[ReplacedFile]) -> t.List[str]:
+        """What changes by it, in words. A record alone is no change: another compiler may give the same object."""
+        words = [f"write {each.path}" for each in written if each.path in (self.wanted.src, self.wanted.dest)]
+        return [f"compile {self.wanted.src}", *words] if words and self.plan.reasons else words
+
+    def facts(self) -> t.Dict[str, t.Any]:
+        """As the modules return them."""
+        return {
+            "source_checksum": sha256(self.plan.source.content),
+            "compiler": self.record.version,
+            "reasons": list(self.plan.reasons),
+            **self.inspected.facts(),
+        }
+
+    def diff(self) -> t.Dict[str, t.Any]:
+        return {
+            "before": _describe(self.seen.record, self.seen.object, self.seen.source),
+            "after": _describe(self.record, self.content, self.plan.source.content),
+        }
+
+
+def check_paths(src: str, dest: str) -> None:
+    """Raises FleetError where they cannot be those of a source and its object."""
+    for path in (src, dest):
+        if not os.path.isabs(path) or os.path.isdir(path):
+            raise FleetError(f"{path} is not the absolute path of a file; source and object need one each")
+    if os.path.realpath(src) == os.path.realpath(dest):
+        raise FleetError(f"source and object are both {dest}: the object would take the place of its source")
+
+
+def make(module: AnsibleModule, lib: Libbpf, options: t.Mapping[str, t.Any]) -> Build:
+    """`options`: those of bpf_object, with paths that check_paths() has seen. Raises FleetError."""
+    module.run_command_environ_update = {"LC_ALL": "C"}  # what clang says is searched for headers that are missing
+    src, dest, text = options["src"], options["dest"], options["content"]
+    wanted = Wanted(
+        src=src,
+        dest=dest,
+        content=None if text is None else text.encode(),
+        arguments=tuple(
+            toolchain.arguments(options["defines"], options["cflags"], options["include_dirs"], options["cpu"])
+        ),
+        compiler=toolchain.find_compiler(options["clang"]),
+        force=options["force"],
+    )
+    seen = observe(src, dest)
+    planned = plan(wanted, seen)
+    if planned.reasons or seen.record is None or seen.object is None:
+        record, content = _compile(module, wanted, planned.source)
+    else:
+        record, content = seen.record, seen.object
+    given = [] if wanted.content is None else [ReplacedFile(module, src, wanted.content)]
+    # The record last: without it, the object is built again.
+    record_file = ReplacedFile(module, record_path(dest), json.dumps(record._asdict(), indent=1).encode())
+    files = (*given, ReplacedFile(module, dest, content), record_file)
+    return Build(wanted, seen, planned, record, inspect(lib, dest, content), files)
+
+
+def _compile(module: AnsibleModule, wanted: Wanted, source: Source) -> t.Tuple[BuildRecord, bytes]:
+    folder = tempfile.mkdtemp(dir=module.tmpdir)
+    try:
+        built = toolchain.compile_object(module.run_command, wanted.compiler, source, wanted.arguments, folder)
+        return record_of(wanted, source, built), built.content
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _describe(
+    record: t.Optional[BuildRecord], content: t.Optional[bytes], source: t.Optional[bytes]
+) -> t.Dict[str, t.Any]:
+    """One side of the diff."""
+    return {
+        "checksum": sha256(content) if content is not None else None,
+        "source_checksum": sha256(source) if source is not None else None,
+        "compiler": record.version if record else None,
+        "arguments": list(record.arguments) if record else None,
+    }
+
+
+def record_path(dest: str) -> str:
+    return os.path.join(os.path.dirname(dest), f".{os.path.basename(dest)}.build.json")
+
+
+def observe(src: str, dest: str) -> Seen:
+    record = read_record(dest)
+    inputs = {path: _checksum(path) for path in record.inputs if path != src} if record else {}
+    return Seen(read_file(src), read_file(dest), record, inputs)
+
+
+def plan(wanted: Wanted, seen: Seen) -> Plan:
+    """Raises FleetError where there is no source."""
+    content = seen.source if wanted.content is None else wanted.content
+    if content is None:
+        raise FleetError(f"there is no source {wanted.src} on this host; copy it there, or give its text as content")
+    source = Source(wanted.src, content)
+    reasons = tuple(_reasons(wanted, seen, source))
+    return Plan(source, reasons)
+
+
+def _reasons(wanted: Wanted, seen: Seen, source: Source) -> t.Iterator[str]:
+    record = seen.record
+    if wanted.force:
+        yield "force is set"
+    if seen.object is None:
+        yield "there is no object yet"
+        return
+    if record is None:
+        yield "there is no record of how the object was built"
+        return
+    if record.inputs.get(wanted.src) != sha256(source.content):
+        yield "the source has changed"
+    for path, checksum in seen.inputs.items():
+        if checksum != record.inputs[path]:
+            yield f"the header {path} has changed"
+    if record.arguments != wanted.arguments:
+        yield "the flags have changed"
+    if record.compiler != wanted.compiler:
+        yield "the compiler has changed"
+    if record.checksum != sha256(seen.object):
+        yield "the object was changed by another hand"
+
+
+def record_of(wanted: Wanted, source: Source, built: Built) -> BuildRecord:
+    inputs = {path: _checksum(path) or "" for path in built.headers}
+    inputs[wanted.src] = sha256(source.content)
+    return BuildRecord(wanted.arguments, wanted.compiler, built.version, inputs, sha256(built.content))
+
+
+def read_record(dest: str) -> t.Optional[BuildRecord]:
+    """None where there is none, or none that can be read: then the object is built again."""
+    content = read_file(record_path(dest))
+    try:
+        fields = json.loads(content or b"")
+        fields["inputs"] = dict(fields["inputs"])
+        return BuildRecord(
+            **{**fields, "arguments": tuple(fields["arguments"]), "compiler": Compiler(*fields["compiler"])}
+        )
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _checksum(path: str) -> t.Optional[str]:
+    content = read_file(path)
+    return None if content is None else sha256(content)

@@ -1,0 +1,76 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An object file on the target: read once, checked, and asked what it holds. Loads nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import typing as t
+
+from ..errors import FleetError
+from ..libbpf.library import BpfError, Libbpf
+from ..libbpf.objects import open_object
+from ..state.files import sha256
+from ..state.records import records
+from .elf import Elf, read_elf
+from .image import Image, ObjectFacts
+
+
+class Inspected(t.NamedTuple):
+    image: Image
+    elf: Elf
+    has_btf: bool
+
+    def facts(self) -> t.Dict[str, t.Any]:
+        """As the modules return them. Sizes in bytes."""
+        found = self.image.facts
+        return {
+            "checksum": found.checksum,
+            "file_type": self.elf.file_type,
+            "license": self.elf.license,
+            "has_btf": self.has_btf,
+            "programs": [
+                {"name": program.name, "section": program.section, "instructions": program.instructions}
+                for program in found.programs
+            ],
+            "maps": [
+                {key: value for key, value in {"name": each.name, **each.shape._asdict()}.items() if key != "flags"}
+                for each in found.maps
+            ],
+        }
+
+
+def inspect(lib: Libbpf, path: str, content: bytes) -> Inspected:
+    """Raises FleetError where `content`, read from `path`, is no BPF object that libbpf can open."""
+    elf = read_elf(content, path)
+    facts = ObjectFacts(path, sha256(content))
+    if not any(record.deployed.checksum == facts.checksum for record in records()):  # else it was loaded here before
+        _try_in_a_child(lib, path, content)
+    try:
+        with open_object(lib, content, facts.name) as opened:
+            facts = facts._replace(programs=opened.programs, maps=opened.maps)
+            return Inspected(Image(facts, content), elf, opened.has_btf)
+    except BpfError as error:
+        words = error.log or error.strerror
+        raise FleetError(
+            f"{path} cannot be opened as a BPF object: libbpf says: {words}; build or copy it again"
+        ) from error
+
+
+def _try_in_a_child(lib: Libbpf, path: str, content: bytes) -> None:
+    """Open it in another process: an object can be damaged so that libbpf (1.1, for one) crashes on it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with open_object(lib, content, "trial") as opened:
+                _everything = opened.programs, opened.maps, opened.has_btf
+        finally:
+            os._exit(0)  # what libbpf does not like, it will say again
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        raise FleetError(
+            f"{path} is damaged: libbpf {lib.version} crashes when it opens it"
+            f" ({signal.Signals(os.WTERMSIG(status)).name}); build or copy it again"
+        )

@@ -1,0 +1,112 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The object of a task of xdp_program: compiled, given in the task, or found on the target; checked, and opened."""
+
+# No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
+import base64
+import os
+import typing as t
+
+from ..errors import FleetError
+from ..state.files import ReplacedFile, read_file, sha256
+from ..state.safe_path import check_safe
+from .image import Image, ObjectFacts
+from .object_file import inspect
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+    from ..libbpf.library import Libbpf
+    from .build import Build
+
+
+class Obtained(t.NamedTuple):
+    """`files` are to be written where they differ; `built` None: nothing was to be compiled.
+
+    The image is without content where check mode has to do without the object.
+    """
+
+    image: Image
+    files: t.Sequence[ReplacedFile] = ()
+    built: t.Optional["Build"] = None
+
+    def steps(self, written: t.Sequence[ReplacedFile]) -> t.List[str]:
+        """What changes by writing these files, in words."""
+        return self.built.steps(written) if self.built else [f"write {file.path}" for file in written]
+
+    def diff(self, written: t.Sequence[ReplacedFile]) -> t.Dict[str, t.Any]:
+        """By 'before' and 'after', what the object is compiled from; nothing where that does not change."""
+        return self.built.diff() if self.built and self.steps(written) else {}
+
+
+def obtain(module: "AnsibleModule", lib: "Libbpf") -> Obtained:
+    """By the options object, content, build, checksum and allow_unsafe_paths. Raises FleetError."""
+    options = module.params
+    if options["checksum"]:
+        options["checksum"] = options["checksum"].lower()
+    if options["build"] is None:
+        return _find(module, lib)
+    built = _build(module, lib)
+    if built is None:
+        return Obtained(Image(ObjectFacts(options["object"], options["checksum"])))
+    return Obtained(built.inspected.image, built.files, built)
+
+
+def _build(module: "AnsibleModule", lib: "Libbpf") -> t.Optional["Build"]:
+    """None where check mode has to do without the source."""
+    from . import build, toolchain  # here: a target compiles what it imports
+
+    path, options = module.params["object"], module.params["build"]
+    src, safe = options["src"], not module.params["allow_unsafe_paths"]
+    build.check_paths(src, path)
+    if module.check_mode and options["content"] is None and not os.path.exists(src):
+        module.warn(f"there is no source {src} yet: this foretells the run after an earlier task has put it there")
+        return None
+    if safe:
+        for each in (path, build.record_path(path), src, toolchain.find_compiler(options["clang"]).path):
+            check_safe(each, "to compile and load")
+    built = build.make(module, lib, {**options, "dest": path, "force": False})
+    for header in built.record.inputs if safe and built.plan.reasons else ():
+        check_safe(header, "to compile and load")
+    _check_checksum(module, built.content)
+    return built
+
+
+def _find(module: "AnsibleModule", lib: "Libbpf") -> Obtained:
+    path, wanted, given = module.params["object"], module.params["checksum"], module.params["content"]
+    if not os.path.isabs(path) or os.path.isdir(path):
+        raise FleetError(f"object {path} is not the absolute path of a file")
+    if not module.params["allow_unsafe_paths"]:
+        check_safe(path)
+    if given is not None:
+        try:
+            content = base64.b64decode(given, validate=True)
+        except ValueError as error:
+            raise FleetError(f"content is not Base64 ({error}); pass what ansible.builtin.slurp returns") from error
+        _check_checksum(module, content)
+        return Obtained(inspect(lib, path, content).image, (ReplacedFile(module, path, content),))
+    found = read_file(path)
+    if found is None:
+        if module.check_mode:
+            return Obtained(Image(ObjectFacts(path, wanted)))
+        raise FleetError(
+            f"there is no object {path} on this host; build it with ebpf.fleet.bpf_object, or copy it there"
+        )
+    if module.check_mode and wanted and wanted != sha256(found):
+        module.warn(
+            f"{path} has the checksum {sha256(found)}, not {wanted} yet: this foretells the run after an earlier task"
+            f" has put that object there"
+        )
+        return Obtained(Image(ObjectFacts(path, wanted)))
+    _check_checksum(module, found)
+    return Obtained(inspect(lib, path, found).image)
+
+
+def _check_checksum(module: "AnsibleModule", content: bytes) -> None:
+    wanted = module.params["checksum"]
+    if wanted and wanted != sha256(content):
+        raise FleetError(
+            f"{module.params['object']} has the checksum {sha256(content)}, not {wanted}: refused, and nothing was"
+            f" changed"
+        )

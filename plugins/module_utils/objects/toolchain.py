@@ -1,0 +1,159 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""clang and llvm-objdump on the target."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import typing as t
+
+from ..errors import FleetError
+
+Run = t.Callable[..., t.Tuple[int, str, str]]  # AnsibleModule.run_command
+
+HEADERS = {
+    "bpf": "libbpf-dev on Debian and Ubuntu, libbpf-devel on Fedora, RHEL and SUSE",
+    "linux": "linux-libc-dev on Debian and Ubuntu, kernel-headers on Fedora and RHEL, linux-glibc-devel on SUSE",
+}
+HEADERS["asm"] = HEADERS["asm-generic"] = HEADERS["linux"]
+ELSEWHERE = "or build on the controller, which needs no compiler here: role xdp_counter, xdp_counter_build: controller"
+
+
+class Compiler(t.NamedTuple):
+    """A clang, known again by its file: asking it for its version takes longer than all the rest of a run."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+class Source(t.NamedTuple):
+    """A C file; `path` is what it is, or will be, called on the target."""
+
+    path: str
+    content: bytes
+
+
+class Built(t.NamedTuple):
+    """An object, the headers that went into it, and the version of clang, as it says it."""
+
+    content: bytes
+    headers: t.Tuple[str, ...]
+    version: str
+
+
+def find_compiler(clang: str) -> Compiler:
+    path = which(clang or "")
+    if not path:
+        raise FleetError(
+            f"{clang} is not on this host: install the package clang (and for its headers {HEADERS['bpf']}),"
+            f" or say where it is with the option clang; {ELSEWHERE}"
+        )
+    real = os.path.realpath(path)
+    found = os.stat(real)
+    return Compiler(real, found.st_size, found.st_mtime_ns)
+
+
+def which(name: str) -> t.Optional[str]:
+    folders = [*os.environ.get("PATH", "").split(":"), "/usr/local/bin", "/usr/bin"]
+    paths = [name] if "/" in name else [f"{folder}/{name}" for folder in folders]
+    return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
+
+
+def arguments(
+    defines: t.Mapping[str, t.Any], cflags: t.Sequence[str], include_dirs: t.Sequence[str], cpu: str
+) -> t.List[str]:
+    """The flags that shape an object, as they are recorded beside it."""
+    named = []
+    for name, value in sorted(defines.items()):
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise FleetError(f"defines: {name!r} is no name of a C macro")
+        value = int(value) if isinstance(value, bool) else value
+        named.append(f"-D{name}" if value is None or value == "" else f"-D{name}={value}")
+    relative = [folder for folder in include_dirs if not os.path.isabs(folder)]
+    if relative:
+        raise FleetError(f"include_dirs: {relative[0]} is not an absolute path")
+    includes = [f"-I{folder}" for folder in include_dirs]
+    return ["-O2", "-g", "-target", "bpf", f"-mcpu={cpu}", *named, *includes, *cflags]
+
+
+def compile_object(run: Run, compiler: Compiler, source: Source, flags: t.Sequence[str], folder: str) -> Built:
+    """Compile in `folder`, a temporary one.
+
+    The object does not tell where it was built: the same source, headers, flags and compiler give the
+    same bytes in any folder of any host. Raises FleetError with clang's own words.
+    """
+    version, includes = _ask(run, compiler)
+    home, name = os.path.split(source.path)
+    copy, out, depends = (os.path.join(folder, each) for each in (name, "object", "depends"))
+    with open(copy, "wb") as file:
+        file.write(source.content)
+    code, said, errors = run(
+        [
+            compiler.path,
+            *flags,
+            *includes,
+            f"-iquote{home}",
+            f"-ffile-prefix-map={folder}=.",
+            "-MD",
+            f"-MF{depends}",
+            "-c",
+            copy,
+            "-o",
+            out,
+        ],
+        cwd=folder,
+        errors="replace",
+    )
+    if code == 0 and not os.path.exists(out):
+        raise FleetError(f"{compiler.path} wrote no object for {source.path}: is its name that of a C file (*.c)?")
+    if code:
+        words = (errors or said).replace(folder, home).strip()
+        raise FleetError(f"{source.path} does not compile: {compiler.path} says:\n{words}{_remedy(words)}")
+    with open(out, "rb") as file:
+        content = file.read()
+    with open(depends, encoding="utf-8", errors="surrogateescape") as file:
+        paths = file.read().replace("\\\n", " ").split(":", 1)[1]
+    headers = [os.path.join(folder, _unescape(path)) for path in re.findall(r"(?:\\ |\S)+", paths)]
+    return Built(content, tuple(sorted(set(headers) - {copy})), version)
+
+
+def _unescape(path: str) -> str:
+    """A path as Make writes it."""
+    return path.replace("\\ ", " ").replace("\\#", "#").replace("$$", "$")
+
+
+def _ask(run: Run, compiler: Compiler) -> t.Tuple[str, t.List[str]]:
+    """Its version, and as flags its own search path, last: for -target bpf it leaves out /usr/include/ARCHITECTURE."""
+    code, out, err = run([compiler.path, "-v", "-E", "-x", "c", "/dev/null"], errors="replace")
+    if code:
+        raise FleetError(f"{compiler.path} -v -E failed: {(err or out).strip()}")
+    version = re.search(r".*\bclang version .*", err) or re.search(r".+", err)
+    found = re.search(r"#include <\.\.\.>.*?\n(.*?)End of search list", err, re.S)
+    folders = [line.strip() for line in found.group(1).splitlines()] if found else []
+    return version.group().strip() if version else "", [word for each in folders for word in ("-idirafter", each)]
+
+
+def _remedy(words: str) -> str:
+    missing = re.search(r"'(([\w-]+)/[^']+)' file not found", words)
+    package = HEADERS.get(missing.group(2)) if missing else None
+    return f"\nThe header {missing.group(1)} is in the package {package}; {ELSEWHERE}" if missing and package else ""
+
+
+def find_llvm_objdump(beside: t.Optional[str] = None) -> t.Optional[str]:
+    """That in the folder of `beside`, or on the PATH, or one with a version in its name, as Debian's clang brings."""
+    versioned = glob.glob("/usr/bin/llvm-objdump-[0-9]*") + glob.glob("/usr/lib*/llvm*/bin/llvm-objdump")
+    newest_first = sorted(versioned, key=lambda path: [int(each) for each in re.findall(r"\d+", path)], reverse=True)
+    first = [os.path.join(os.path.dirname(beside), "llvm-objdump")] if beside else []
+    return next(filter(None, map(which, [*first, "llvm-objdump", *newest_first])), None)
+
+
+def disassemble(run: Run, tool: str, path: str) -> t.List[str]:
+    """llvm-objdump -S of an object file; the source is found in its folder."""
+    code, out, err = run([tool, "-S", os.path.basename(path)], cwd=os.path.dirname(path), errors="replace")
+    if code:
+        raise FleetError(f"{tool} -S {path} failed: {(err or out).strip()}")
+    return out.strip("\n").splitlines()

@@ -1,0 +1,80 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The unit by which systemd has an interface's programs restored as soon as the interface is there. systemd.unit(5)"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import typing as t
+
+from ..errors import FleetError
+from ..state.places import MANIFESTS, RUNNER
+
+RUNS = "/run/systemd/system"  # sd_booted(3)
+FOLDER = "/etc/systemd/system"
+UNIT = f"{FOLDER}/ebpf-fleet@.service"
+START_SECONDS = 60  # network-online.target waits no longer for it
+
+_UNIT = """\
+# Written by the Ansible collection ebpf.fleet, and taken away by it: xdp_program with persist.
+[Unit]
+Description=XDP programs on %I, as ebpf.fleet has deployed them
+DefaultDependencies=no
+RequiresMountsFor={folder}
+BindsTo=sys-subsystem-net-devices-%i.device
+After=sys-subsystem-net-devices-%i.device
+Before=network-online.target
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+TimeoutStartSec={seconds}
+ExecStart="{python}" -I -B {runner} %I
+
+[Install]
+WantedBy=sys-subsystem-net-devices-%i.device
+"""
+
+
+def unit_file() -> bytes:
+    python = (sys.executable or "/usr/bin/python3").replace("%", "%%")
+    return _UNIT.format(folder=MANIFESTS, seconds=START_SECONDS, python=python, runner=RUNNER).encode()
+
+
+def _escaped(name: str) -> str:
+    """As systemd-escape(1) writes it."""
+    escaped = re.sub(r"[^A-Za-z0-9:_.]", lambda found: "".join(f"\\x{c:02x}" for c in found.group().encode()), name)
+    return "\\x2e" + escaped[1:] if escaped.startswith(".") else escaped
+
+
+def unit_of(interface: str) -> str:
+    return f"ebpf-fleet@{_escaped(interface)}.service"
+
+
+def enabled(interface: str) -> str:
+    """The link that has a unit started with its device, as `systemctl enable` makes it."""
+    return f"{FOLDER}/sys-subsystem-net-devices-{_escaped(interface)}.device.wants/{unit_of(interface)}"
+
+
+def reload_units(interfaces: t.Iterable[str]) -> None:
+    """Once for all interfaces whose units changed: systemd reads all units again. Raises FleetError in its words."""
+    if not os.path.isdir(RUNS):
+        return
+    done = _systemctl("daemon-reload")
+    if done.returncode:
+        raise FleetError(f"systemctl daemon-reload failed: {done.stderr.strip() or done.stdout.strip()}")
+    gone = [unit_of(each) for each in interfaces if not os.path.lexists(enabled(each))]
+    if gone:
+        _systemctl("stop", *gone)
+    # It remembers that a unit has failed, and counts the whole host as degraded.
+    _systemctl("reset-failed", *(unit_of(each) for each in interfaces))
+
+
+def _systemctl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)

@@ -1,0 +1,145 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where things are kept on a host: pins in PIN_ROOT/NAME/INTERFACE/{link,program,maps/MAP}, records in /run, manifests
+in /var."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import typing as t
+
+from ..errors import FleetError
+
+BPFFS = "/sys/fs/bpf"
+RECORDS = "/run/ebpf_fleet"
+MANIFESTS = "/var/lib/ebpf_fleet"  # what is restored after a reboot
+RUNNER = f"{MANIFESTS}/boot.pyz"  # the program that restores it: boot.py
+PROVISIONAL = f"{RECORDS}/provisional"  # a socket for each change that is not confirmed yet
+NEW = "%new"  # ends the name of a pin that is about to take its place; no escaped name can
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def escape(name: str) -> str:
+    """A name as bpffs allows it, which forbids dots: eth0.10 is eth0%2E10."""
+    return name.replace("%", "%25").replace(".", "%2E").replace("/", "%2F")
+
+
+def unescape(name: str) -> str:
+    return name.replace("%2F", "/").replace("%2E", ".").replace("%25", "%")
+
+
+def check_name(name: str) -> str:
+    """Returns the name under which a program is pinned. Raises FleetError where bpffs cannot have it."""
+    if not _NAME.fullmatch(name):
+        raise FleetError(
+            f"name {shortened(name)} cannot be used: it becomes a folder of bpffs,"
+            " so give 1 to 64 letters, digits, underscores or dashes"
+        )
+    return name
+
+
+def shortened(name: str) -> str:
+    """A name of unknown length, quoted, for a message."""
+    return repr(name if len(name) <= 40 else name[:40] + "…")
+
+
+def root_of_namespace(pin_root: str) -> str:
+    """pin_root, and in another network namespace than the machine's own, PIN_ROOT@NAMESPACE.
+
+    Namespaces of one machine share bpffs, and each may have an eth0.
+    """
+    pin_root = pin_root.rstrip("/")
+    here = os.stat("/proc/self/ns/net")
+    unnamed = pin_root  # where pid 1 may not be asked, a namespace without a name is taken for the machine's own
+    with contextlib.suppress(OSError):
+        if os.path.samestat(here, os.stat("/proc/1/ns/net")):
+            return pin_root
+        unnamed = f"{pin_root}@{here.st_ino}"
+    for entry in scan("/run/netns"):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(here, entry.stat()):
+                return f"{pin_root}@{escape(entry.name)}"
+    return unnamed
+
+
+def scan(folder: str) -> t.List[os.DirEntry[str]]:
+    """What is in a folder, by name; nothing where there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+class Place(t.NamedTuple):
+    """The pins of one program on one interface."""
+
+    root: str
+    name: str
+    interface: str
+
+    @property
+    def folder(self) -> str:
+        return f"{self.root}/{self.name}/{escape(self.interface)}"
+
+    @property
+    def link(self) -> str:
+        return f"{self.folder}/link"
+
+    @property
+    def program(self) -> str:
+        return f"{self.folder}/program"
+
+    def map(self, pin: str) -> str:
+        return f"{self.folder}/maps/{pin}"
+
+    @property
+    def record(self) -> str:
+        return f"{RECORDS}/{self._file}"
+
+    @property
+    def manifest(self) -> str:
+        return f"{MANIFESTS}/{self._file}"
+
+    @property
+    def _file(self) -> str:
+        return f"{escape(self.root)}/{self.name}/{escape(self.interface)}.json"
+
+    def pins(self) -> t.List[str]:
+        """Paths below the folder that exist, as bpffs has them."""
+        return [entry.path for entry in scan(self.folder) if not entry.is_dir()] + [
+            entry.path for entry in scan(f"{self.folder}/maps")
+        ]
+
+    def owns(self, path: str) -> bool:
+        """Whether a path below the folder has one of our names, and not one that somebody else has put there."""
+        return path.endswith(NEW) or path in (self.link, self.program) or path.startswith(self.map(""))
+
+    def has_traces(self, paths: t.Sequence[str]) -> bool:
+        """Whether there is a record, or a folder in which nobody else has pinned anything (`paths`, of pins())."""
+        if os.path.exists(self.record) or os.path.exists(self.record + NEW):
+            return True
+        return os.path.isdir(self.folder) and all(self.owns(path) for path in paths)
+
+
+def places_of(root: str, name: str) -> t.List[Place]:
+    """All interfaces that `name` is on, or that a record, a manifest or a leftover says so of."""
+    any_place = Place(root, name, "")
+    names = {entry.name for entry in scan(f"{root}/{name}")}
+    for path in (any_place.record, any_place.manifest):
+        names |= {entry.name.split(".json")[0] for entry in scan(os.path.dirname(path))}
+    return [Place(root, name, unescape(each)) for each in sorted(names)]
+
+
+def pinned_names(root: str) -> t.List[str]:
+    """All names under which something is pinned."""
+    return [entry.name for entry in scan(root)]
+
+
+def map_pin(map_name: str) -> str:
+    """The pin of a map: its name; for global data (packet_c.bss) only the section."""
+    return escape(map_name[map_name.find(".") :] if "." in map_name else map_name)

@@ -1,0 +1,57 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Records: what the kernel cannot say about what is pinned. A file in /run for each program and interface."""
+
+# No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
+import typing as t
+
+from . import deployed as files
+from .deployed import Deployed
+from .places import RECORDS, Place, scan
+
+
+class Record(t.NamedTuple):
+    """What was deployed, and the kernel's id of the program that came of it. Gone at a reboot, as the pins are."""
+
+    deployed: Deployed
+    program_id: int
+
+
+def read_record(place: Place) -> t.Optional[Record]:
+    """None where there is none, or none that can be read: then the object counts as unknown."""
+    return _read_record(place.record)
+
+
+def _read_record(path: str) -> t.Optional[Record]:
+    try:
+        with open(path, "rb") as file:
+            return Record(*_fields(file.read()))
+    except (OSError, ValueError):
+        return None
+
+
+def _fields(content: bytes) -> t.Tuple[Deployed, int]:
+    deployed, more = files.read(content, program_id=0)
+    return deployed, more["program_id"]
+
+
+def records() -> t.Iterator[Record]:
+    """Those of all names and interfaces of this host, in all its network namespaces."""
+    for root in scan(RECORDS):
+        for name in scan(root.path):
+            for entry in scan(name.path):
+                found = _read_record(entry.path)
+                if found:
+                    yield found
+
+
+def write_record(place: Place, record: t.Optional[Record]) -> None:
+    """None removes it."""
+    from .private_files import remove, remove_unfinished, write_private  # here: who only reads does not compile it
+
+    if record is None:
+        remove(place.record)
+        remove_unfinished(place.record)
+    else:
+        write_private(place.record, files.written(record.deployed, program_id=record.program_id))

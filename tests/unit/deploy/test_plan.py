@@ -1,0 +1,337 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan, without a kernel: from what is wanted and what was observed to the steps."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.ebpf.fleet.plugins.module_utils.attach.hooks import Attachment, Hook
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import plan as planning
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import steps as planned_steps
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.observe import Seen
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.request import Wanted
+from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.info import MapInfo, ProgramInfo
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.kinds import MapShape
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import ObjectMap, ObjectProgram
+from ansible_collections.ebpf.fleet.plugins.module_utils.objects.image import ObjectFacts
+from ansible_collections.ebpf.fleet.plugins.module_utils.persist.manifests import Manifest
+from ansible_collections.ebpf.fleet.plugins.module_utils.persist.persistence import Persistence
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.deployed import Deployed
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import Place
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.records import Record
+
+PLACE = Place("/sys/fs/bpf/ebpf_fleet", "packet_count", "eth0")
+DEPLOYED = Deployed("/lib/packet_count.bpf.o", "new", "packet_count", "auto")
+OURS = Attachment("link", 3, 41, 2, "native")
+DEAD = OURS._replace(ifindex=0, mode=None)
+COUNTERS = MapShape("percpu_array", 4, 16, 1, 0)
+RODATA = MapShape("array", 4, 42, 1, 0x80)
+PLAIN = ObjectProgram("packet_count", "xdp", 47, True, True)
+TWIN = ObjectProgram("packet_count_frags", "xdp.frags", 46, True, False)
+
+
+def an_object(checksum: str = "new", **changes: t.Any) -> ObjectFacts:
+    facts = ObjectFacts(
+        "/lib/packet_count.bpf.o",
+        checksum,
+        (PLAIN, TWIN),
+        (ObjectMap("counters", COUNTERS, False), ObjectMap("packet_c.rodata", RODATA, True)),
+    )
+    return facts._replace(**changes)
+
+
+def wanted(state: str = "attached", **options: t.Any) -> Wanted:
+    return Wanted(**{"state": state, "name": "packet_count", "object": an_object(), **options})
+
+
+def bare(**changes: t.Any) -> Seen:
+    """An interface with nothing on it."""
+    return Seen(
+        place=PLACE,
+        ifindex=2,
+        mtu=1500,
+        ours=None,
+        pinned=None,
+        running=None,
+        held={},
+        maps={},
+        leftovers=(),
+        record=None,
+        others=(),
+    )._replace(**changes)
+
+
+def deployed(**changes: t.Any) -> Seen:
+    """An interface on which the object runs."""
+    program = ProgramInfo(41, "xdp", "packet_count", "5bb1", 0, (7, 8))
+    counters = MapInfo(7, "counters", COUNTERS)
+    return bare(
+        ours=OURS,
+        pinned=program,
+        running=program,
+        held={7: counters, 8: MapInfo(8, "packet_c.rodata", RODATA)},
+        maps={"counters": counters},
+        record=Record(Deployed("/lib/packet_count.bpf.o", "new", "packet_count", "auto"), 41),
+    )._replace(**changes)
+
+
+def steps(want: Wanted, seen: Seen) -> t.List[str]:
+    return [str(step) for step in planning.plan(want, seen).steps]
+
+
+RELOADED = ["load packet_count, keeping the maps counters", "swap the program in the link", "write the record"]
+
+
+def test_nothing_to_do() -> None:
+    for want in (wanted(), wanted("loaded"), wanted(mode="auto", reset_maps=True), wanted(replace=True)):
+        plan = planning.plan(want, deployed())
+        assert plan.steps == ()
+        assert plan.before == plan.after
+    assert steps(wanted("absent"), bare()) == []
+    assert steps(wanted("detached"), bare()) == []
+
+
+def test_from_nothing() -> None:
+    assert steps(wanted(), bare()) == ["load packet_count", "attach by link, mode auto", "write the record"]
+    assert steps(wanted("loaded"), bare()) == ["load packet_count", "write the record"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "repair"),
+    [
+        ({"pinned": None}, ["pin the running program again"]),
+        ({"maps": {}}, ["pin the map counters again"]),
+        ({"ours": None}, ["attach by link, mode auto"]),
+        ({"ours": DEAD}, ["remove the dead link", "attach by link, mode auto"]),
+        ({"ours": OURS._replace(ifindex=9, mode=None)}, ["detach", "attach by link, mode auto"]),
+        ({"leftovers": ("/x/program%new",)}, ["remove /x/program%new"]),
+        ({"record": None}, RELOADED),
+        ({"record": Record(Deployed("", "old", "packet_count", "auto"), 41)}, RELOADED),
+        ({"record": Record(Deployed("", "new", "packet_count", "auto"), 40)}, RELOADED),
+        ({"maps": {"counters": MapInfo(99, "counters", COUNTERS)}}, ["pin the map counters again"]),
+        (
+            {"maps": {"counters": MapInfo(7, "counters", COUNTERS), "old": MapInfo(8, "old", COUNTERS)}},
+            [f"remove {PLACE.map('old')}"],
+        ),
+    ],
+)
+def test_repairs_exactly_that(broken: t.Dict[str, t.Any], repair: t.List[str]) -> None:
+    assert steps(wanted(), deployed(**broken)) == repair
+
+
+def test_upgrade_and_reset() -> None:
+    newer = an_object("newer")
+    assert steps(wanted(object=newer), deployed()) == RELOADED
+    assert steps(wanted(object=newer, reset_maps=True), deployed())[0] == "load packet_count"
+    load = planning.plan(wanted(object=newer), deployed()).steps[0]
+    assert load == planned_steps.Load("packet_count", {"counters": 7}, ())
+
+
+def test_changed_shape() -> None:
+    wide = an_object("newer", maps=(ObjectMap("counters", COUNTERS._replace(value_size=24), False),))
+    with pytest.raises(FleetError, match=r"the map counters has changed its shape .*value 16 B.*value 24 B.*reset"):
+        planning.plan(wanted(object=wide), deployed())
+    assert planning.plan(wanted(object=wide, reset_maps=True), deployed()).steps
+
+
+def test_sizes_that_libbpf_chooses_are_no_change() -> None:
+    ring = MapShape("ringbuf", 0, 0, 5000, 0)
+    seen = deployed(
+        held={7: MapInfo(7, "events", ring._replace(max_entries=8192))},
+        maps={"events": MapInfo(7, "events", ring._replace(max_entries=8192))},
+    )
+    newer = an_object("newer", maps=(ObjectMap("events", ring, False),))
+    assert steps(wanted(object=newer), seen)[0] == "load packet_count, keeping the maps events"
+
+
+def test_maps_are_found_by_pin_first_and_never_guessed() -> None:
+    """The kernel cuts names at 15 characters: two may look the same."""
+    first, second = (MapInfo(number, "counters_per_so", COUNTERS) for number in (7, 8))
+    maps = tuple(ObjectMap(name, COUNTERS, False) for name in ("counters_per_source", "counters_per_socket"))
+    pins = {"counters_per_source": first, "counters_per_socket": second}
+    newer = wanted(object=an_object("newer", maps=maps))
+    load = planning.plan(newer, deployed(held={7: first, 8: second}, maps=pins)).steps[0]
+    assert load == planned_steps.Load("packet_count", {"counters_per_source": 7, "counters_per_socket": 8}, ())
+    load = planning.plan(newer, deployed(held={7: first, 8: second}, maps={})).steps[0]
+    assert isinstance(load, planned_steps.Load) and load.reuse == {}
+
+
+def test_a_map_that_the_program_does_not_use() -> None:
+    """Another program of the object may: it has to be pinned, and that is all."""
+    two = an_object(maps=(ObjectMap("counters", COUNTERS, False), ObjectMap("unused", COUNTERS, False)))
+    both = {"counters": MapInfo(7, "counters", COUNTERS), "unused": MapInfo(9, "unused", COUNTERS)}
+    assert steps(wanted(object=two), deployed(maps=both)) == []
+    assert steps(wanted(object=two), deployed())[0] == "load packet_count, keeping the maps counters"
+
+
+def test_jumbo_takes_the_twin_where_the_kernel_knows_frags() -> None:
+    assert steps(wanted(frags=True), bare(mtu=9000))[0] == "load packet_count_frags"
+    assert steps(wanted(frags=False), bare(mtu=9000))[0] == "load packet_count"
+    assert steps(wanted(frags=True), bare(mtu=1500))[0] == "load packet_count"
+    assert steps(wanted(frags=True), deployed(mtu=9000)) == [
+        "load packet_count_frags, keeping the maps counters",
+        "swap the program in the link",
+        "write the record",
+    ]
+
+
+def test_modes() -> None:
+    assert steps(wanted(mode="generic"), deployed()) == ["detach", "attach by link, mode generic", "write the record"]
+    # What auto has fallen back to is left alone; what was asked for as generic is tried anew.
+    assert steps(wanted(), deployed(ours=OURS._replace(mode="generic"))) == []
+    asked = Record(Deployed("", "new", "packet_count", "generic"), 41)
+    assert steps(wanted(), deployed(ours=OURS._replace(mode="generic"), record=asked))[:2] == [
+        "detach",
+        "attach by link, mode auto",
+    ]
+
+
+FOREIGN = ProgramInfo(77, "xdp", "acl_v2", "5bb1aa", 0, ())
+
+
+@pytest.mark.parametrize(("links", "how"), [((), "by netlink"), ((9,), "by link 9"), ((9, 12), "by link 9 or 12")])
+def test_anothers_program(links: t.Tuple[int, ...], how: str) -> None:
+    seen = bare(others=(Hook("native", FOREIGN, links),))
+    with pytest.raises(FleetError) as refused:
+        planning.plan(wanted(), seen)
+    assert str(refused.value) == (
+        f"cannot attach packet_count to eth0: it carries XDP program 77 'acl_v2' (tag 5bb1aa), attached {how}, native,"
+        " which is not ours; set on_conflict: replace to take its place"
+    )
+    assert steps(wanted(replace=True), seen) == [
+        "load packet_count",
+        f"take off XDP program 77 'acl_v2' (tag 5bb1aa), attached {how}, native",
+        "attach by link, mode auto",
+        "write the record",
+    ]
+    for state in ("loaded", "detached", "absent"):
+        assert not any("take off" in step for step in steps(wanted(state), seen))
+
+
+def test_a_dispatcher_is_called_by_its_name() -> None:
+    seen = bare(others=(Hook("native", FOREIGN._replace(name="xdp_dispatcher"), (9,)),))
+    with pytest.raises(FleetError, match="a libxdp dispatcher, which is not ours"):
+        planning.plan(wanted(), seen)
+
+
+def test_no_interface() -> None:
+    with pytest.raises(FleetError, match="there is no interface eth0 on this host"):
+        planning.plan(wanted(), bare(ifindex=0))
+    assert steps(wanted("absent"), deployed(ifindex=0, ours=DEAD))[0] == "remove the dead link"
+
+
+def test_absent_removes_each_pin() -> None:
+    assert steps(wanted("absent"), deployed()) == [
+        "detach",
+        f"remove {PLACE.map('counters')}",
+        f"remove {PLACE.program}",
+        "remove the record",
+    ]
+
+
+def test_detached_keeps_program_and_maps() -> None:
+    plan = planning.plan(wanted("detached"), deployed())
+    assert [str(step) for step in plan.steps] == ["detach"]
+    assert plan.after["pins"] == ["maps/counters", "program"]
+    assert steps(wanted("detached"), deployed(ours=None)) == []
+
+
+def test_object_that_is_still_to_come() -> None:
+    pending = ObjectFacts("/lib/x.bpf.o", None)
+    assert steps(wanted(object=pending), bare()) == [
+        "load packet_count",
+        "attach by link, mode auto",
+        "write the record",
+    ]
+    assert steps(wanted(object=pending), deployed())[-2:] == ["swap the program in the link", "write the record"]
+    assert steps(wanted(object=ObjectFacts("/lib/x.bpf.o", "new")), deployed()) == []
+
+
+def test_choosing_the_program() -> None:
+    tc = ObjectProgram("classify", "tc", 2, False, True)
+    assert an_object().xdp_program(None) == "packet_count"
+    assert an_object().xdp_program("packet_count_frags") == "packet_count_frags"
+    with pytest.raises(FleetError, match=r"has no XDP program; its programs: classify \(section tc\)"):
+        an_object(programs=(tc,)).xdp_program(None)
+    with pytest.raises(FleetError, match="its programs: none at all"):
+        an_object(programs=()).xdp_program(None)
+    with pytest.raises(FleetError, match="several XDP programs: packet_count, other; say which"):
+        an_object(programs=(PLAIN, PLAIN._replace(name="other"))).xdp_program(None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("auto", ["pin the link again"]),
+        ("native", ["pin the link again", "write the record"]),
+        ("generic", ["pin the link again", "detach", "attach by link, mode generic", "write the record"]),
+    ],
+)
+def test_our_own_link_without_its_pin(mode: str, expected: t.List[str]) -> None:
+    seen = deployed()
+    assert seen.pinned
+    lost = seen._replace(ours=None, others=(Hook("native", seen.pinned, (3,)),))
+    assert steps(wanted(mode=mode), lost) == expected
+
+
+MANIFEST = Manifest(DEPLOYED)
+NOTHING = Persistence()
+KEPT = Persistence(MANIFEST, True, True)
+PERSIST = "have it brought back after a reboot"
+FORGET = "have it brought back no more after a reboot"
+
+
+@pytest.mark.parametrize(
+    ("options", "persistence", "expected"),
+    [
+        ({}, NOTHING, []),
+        ({"persist": "auto"}, NOTHING, [PERSIST]),
+        ({"persist": "auto"}, NOTHING._replace(obstacle="no systemd"), []),
+        ({"persist": "true"}, NOTHING, [PERSIST]),
+        ({"persist": "true"}, KEPT, []),
+        ({"persist": "true"}, KEPT._replace(whole=False), [PERSIST]),
+        ({"persist": "true"}, Persistence(None, True, True), [PERSIST]),  # a damaged manifest
+        (
+            {"persist": "true"},
+            KEPT._replace(manifest=MANIFEST._replace(deployed=DEPLOYED._replace(checksum="old"))),
+            [PERSIST],
+        ),
+        ({"persist": "true"}, KEPT._replace(manifest=MANIFEST._replace(generic=True)), [PERSIST]),
+        ({"persist": "true", "replace": True}, KEPT, [PERSIST]),
+        ({}, KEPT, []),
+        ({}, KEPT._replace(manifest=MANIFEST._replace(deployed=DEPLOYED._replace(checksum="old"))), [PERSIST]),
+        ({"persist": "false"}, KEPT, [FORGET]),
+        ({"persist": "false"}, NOTHING._replace(traces=True), [FORGET]),
+        ({"persist": "auto"}, KEPT._replace(obstacle="no systemd"), [FORGET]),
+    ],
+)
+def test_what_is_brought_back(options: t.Dict[str, t.Any], persistence: Persistence, expected: t.List[str]) -> None:
+    assert steps(wanted(**options), deployed(persistence=persistence)) == expected
+
+
+def test_what_cannot_be_brought_back_is_refused() -> None:
+    with pytest.raises(FleetError, match="on eth0 after a reboot: no systemd; set persist: auto"):
+        steps(wanted(persist="true"), deployed(persistence=NOTHING._replace(obstacle="no systemd")))
+
+
+def test_what_is_detached_or_absent_is_brought_back_no_more() -> None:
+    for state in ("detached", "absent"):
+        assert steps(wanted(state), deployed(persistence=KEPT))[0] == FORGET
+    assert steps(wanted("absent"), bare(persistence=KEPT)) == [FORGET]  # after a reboot without the interface
+    assert steps(wanted("loaded"), bare(persistence=KEPT))[-1] == FORGET
+
+
+def test_an_upgrade_renews_what_is_brought_back() -> None:
+    planned = planning.plan(wanted(object=an_object("newer")), deployed(persistence=KEPT))
+    assert planned.steps[-1] == planned_steps.Persist(MANIFEST._replace(deployed=DEPLOYED._replace(checksum="newer")))
+    assert planned.before["persistent"] and planned.after["persistent"]
+
+
+def test_at_boot_the_mode_in_force_is_taken_and_the_one_asked_for_noted() -> None:
+    planned = steps(wanted(generic=True), bare())
+    assert "attach by link, mode generic" in planned
+    note = planning.plan(wanted(generic=True), bare()).steps[-1]
+    assert isinstance(note, planned_steps.Note) and note.deployed and note.deployed.mode == "auto"

@@ -1,0 +1,53 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stands in the way, without having such a host."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.ebpf.fleet.plugins.module_utils.inspection.problems import problems
+
+
+def found(**changes: t.Any) -> t.Dict[str, t.Any]:
+    eth0 = {"driver": "e1000", "mtu": 1500, "xdp": []}
+    return {
+        "capabilities": ["cap_bpf", "cap_net_admin", "cap_sys_admin"],
+        "lockdown": "none",
+        "jit": {"enable": 1, "harden": 0},
+        "clang": "14.0.6",
+        "features": {"xdp_link": True, "frags": True},
+        "interfaces": {"lo": {"driver": None, "mtu": 65536, "xdp": []}, "eth0": eth0},
+        **changes,
+    }
+
+
+def eth0(**changes: t.Any) -> t.Dict[str, t.Any]:
+    return {"eth0": {"driver": "e1000", "mtu": 1500, "xdp": [], **changes}}
+
+
+FOREIGN = {"program_id": 41, "name": "acl", "tag": "5bb1", "owner": "another"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"capabilities": []}, "without cap_bpf, cap_net_admin, cap_sys_admin"),
+        ({"features": {"xdp_link": False, "frags": True}}, "it came with 5.9"),
+        ({"lockdown": "confidentiality"}, "Boot with lockdown=integrity"),
+        ({"jit": {"enable": 0, "harden": 0}}, "net.core.bpf_jit_enable"),
+        ({"clang": None}, "xdp_counter_build: controller"),
+        ({"interfaces": eth0(xdp=[FOREIGN])}, "eth0 carries XDP program 41 'acl' (tag 5bb1)"),
+        ({"interfaces": eth0(mtu=9000), "features": {"xdp_link": True, "frags": False}}, "eth0 has an MTU of 9000"),
+    ],
+)
+def test_each_problem_has_its_sentence(changes: t.Dict[str, t.Any], words: str) -> None:
+    (problem,) = problems(found(**changes), None)
+    assert words in problem and problem.endswith(".")
+
+
+def test_no_problem() -> None:
+    assert problems(found(), None) == []
+    unasked = {"xdp_link": None, "frags": None}
+    assert problems(found(features=unasked, jit={"enable": None}), None) == []
