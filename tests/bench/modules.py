@@ -128,7 +128,8 @@ def beside(revision: str, folder: pathlib.Path, rounds: int) -> t.List[Row]:
         zips = [_as_sent(folder / name, plugins)[0] for name, plugins in (("a", ROOT), ("b", other))]
         rows = []
         for name, (module, options) in list(tasks.items())[1:]:
-            here, there = [], []
+            here: t.List[float] = []
+            there: t.List[float] = []
             with _brings_back(host) if name.endswith("back") else contextlib.nullcontext():
                 for _round in range(rounds):
                     for sent, found in zip(zips, (here, there)):

@@ -15,7 +15,6 @@ from ..libbpf.library import BpfError, Libbpf
 from ..state.pins import read_pin
 from ..state.places import Place
 from .interfaces import find_interface
-from .words import sentence
 
 
 class Hook(t.NamedTuple):
@@ -54,6 +53,8 @@ class Hook(t.NamedTuple):
         }
 
     def __str__(self) -> str:
+        from .words import sentence
+
         return sentence(self.data())
 
 

@@ -14,29 +14,15 @@ from ..errors import FleetError
 from ..kernel.symbols import kernel_has
 from ..libbpf import info, links
 from ..libbpf.library import BpfError, Fd
-from ..state.pins import read_pin
 from ..state.private_files import remove
-from .hooks import Attachment
 
 if t.TYPE_CHECKING:
-    from ..libbpf.library import Libbpf
     from ..state.places import Place
-    from .hooks import Hook
+    from .hooks import Attachment, Hook
     from .work import Work
 
 BUSY_SECONDS = 2.0
 BUSY_ERRORS = (errno.EBUSY, errno.EEXIST)
-
-
-def observe(lib: Libbpf, place: Place, ifindex: int, here: t.Iterable[Hook]) -> t.Optional[Attachment]:
-    """What is pinned as the link of a place; `here` is what is on its interface."""
-    link = read_pin(lib, place.link, "link", info.link_info)
-    if not link:
-        return None
-    mode = None
-    if link.ifindex == ifindex:
-        mode = next((hook.mode for hook in here if hook.program.id == link.program_id), None)
-    return Attachment("link", link.id, link.program_id, link.ifindex, mode)
 
 
 def lost(program_id: int, here: t.Iterable[Hook]) -> t.Optional[Hook]:
@@ -51,6 +37,24 @@ def adopt(work: Work, place: Place, hook: Hook) -> None:
 
 
 def attach(work: Work, place: Place, ifindex: int, program: int, mode: str) -> None:
+    """Mode 'auto' is native, or with a warning generic where the driver refuses that."""
+    if mode != "auto":
+        _attach(work, place, ifindex, program, mode)
+        return
+    try:
+        _attach(work, place, ifindex, program, "native")
+    except BpfError as error:
+        if error.errno in BUSY_ERRORS:
+            raise
+        _attach(work, place, ifindex, program, "generic")
+        work.warn(
+            f"{place.interface} does not take {place.name} in native mode ({error.strerror}),"
+            f" so it is attached in generic mode, which is slower;"
+            f" set mode: generic to say that this is wanted"
+        )
+
+
+def _attach(work: Work, place: Place, ifindex: int, program: int, mode: str) -> None:
     link = work.hold(_create(work, place, ifindex, program, mode))
     work.undo(remove, place.link)
     work.undo(links.detach, work.lib, link)

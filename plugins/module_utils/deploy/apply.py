@@ -135,20 +135,20 @@ class Applier:
             self.work.pin(fd, seen.place.map(step.pin))
 
     def _do_Adopt(self, seen: Seen, step: steps.Adopt) -> None:
-        ways.WAYS[step.by].adopt(self.work, seen.place, step.hook)
+        ways.way(step.by).adopt(self.work, seen.place, step.hook)
 
     def _do_Evict(self, seen: Seen, step: steps.Evict) -> None:
         foreign.evict(self.work, seen.interface, seen.ifindex, step.hook)
 
     def _do_Attach(self, seen: Seen, step: steps.Attach) -> None:
         with self._lib.get(seen.place.program) as program:
-            ways.attach(self.work, step.by, seen.place, seen.ifindex, program, step.mode)
+            ways.way(step.by).attach(self.work, seen.place, seen.ifindex, program, step.mode)
 
     def _do_Swap(self, seen: Seen, step: steps.Swap) -> None:
-        ways.WAYS[step.by].swap(self.work, seen.place, self.work.hold(self._lib.get(seen.place.program)))
+        ways.way(step.by).swap(self.work, seen.place, self.work.hold(self._lib.get(seen.place.program)))
 
     def _do_Detach(self, seen: Seen, step: steps.Detach) -> None:
-        ways.WAYS[step.attachment.by].detach(self.work, seen.place, seen.ifindex, step.attachment)
+        ways.way(step.attachment.by).detach(self.work, seen.place, seen.ifindex, step.attachment)
 
     def _do_Unpin(self, seen: Seen, step: steps.Unpin) -> None:
         self.work.unpin(step.path)
