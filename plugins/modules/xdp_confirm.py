@@ -71,8 +71,8 @@ import re
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import entry
-from ..module_utils.attach.hooks import what_runs
 from ..module_utils.attach.interfaces import resolve
+from ..module_utils.attach.running import what_runs
 from ..module_utils.deploy import provisional
 from ..module_utils.errors import FleetError
 from ..module_utils.state.locks import lock

@@ -71,7 +71,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import entry
 from ..module_utils.counting.check import check
-from ..module_utils.counting.places import OPTIONS
+from ..module_utils.counting.counters import OPTIONS
 
 
 def main() -> None:

@@ -192,8 +192,8 @@ ansible_facts:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import entry
+from ..module_utils.counting.counters import OPTIONS
 from ..module_utils.counting.facts import facts
-from ..module_utils.counting.places import OPTIONS
 
 
 def main() -> None:

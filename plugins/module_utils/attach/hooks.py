@@ -4,7 +4,6 @@
 """The XDP programs on the interfaces of this network namespace, whoever attached them."""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
-import contextlib
 import errno
 import typing as t
 
@@ -12,9 +11,7 @@ from ..kernel import rtnetlink
 from ..libbpf import info
 from ..libbpf.info import LinkInfo, ProgramInfo
 from ..libbpf.library import BpfError, Libbpf
-from ..state.pins import read_pin
 from ..state.places import Place
-from .interfaces import find_interface
 
 
 class Hook(t.NamedTuple):
@@ -114,22 +111,3 @@ def hooks(lib: Libbpf, interface: t.Optional[rtnetlink.Interface], links: Links)
             raise
         found.append(Hook(mode, program, links.on(interface.ifindex, number)))
     return tuple(found)
-
-
-def what_runs(lib: Libbpf, interfaces: t.Iterable[str]) -> t.Dict[str, t.List[t.Dict[str, t.Any]]]:
-    """The programs on interfaces by name, as data; none on one that does not exist."""
-    found: t.Dict[str, t.List[t.Dict[str, t.Any]]] = {}
-    links = Links(lib)
-    for name in interfaces:
-        index = find_interface(name)[1]
-        found[name] = []
-        if index:
-            with contextlib.suppress(BpfError):  # it has gone away meanwhile
-                found[name] = [hook.data() for hook in hooks(lib, rtnetlink.interface(index), links)]
-    return found
-
-
-def pinned_links(lib: Libbpf, where: t.Iterable[Place]) -> t.Dict[int, Place]:
-    """The links that are pinned at these places, by id."""
-    found = ((read_pin(lib, place.link, "link", info.link_info), place) for place in where)
-    return {link.id: place for link, place in found if link}

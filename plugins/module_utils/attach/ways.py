@@ -3,9 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The ways by which a program gets onto an interface: a file each, in one table.
 
-Each pins a BPF link as the `link` of its place. Who adds a way writes its file, with the functions of Way (way.py), and
-names it in this one. What it changes it does through Work, with an undo for each thing: so that the change can be rolled
-back, and held provisionally.
+Each pins a BPF link as the `link` of its place. A new way is a file with the functions of Way (way.py), named here. It
+makes its changes through Work, with an undo for each one, so that they can be rolled back, and held provisionally.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import typing as t
 
 from ..libbpf import info
-from ..state.pins import read_pin
 from .hooks import Attachment, Hook
 
 if t.TYPE_CHECKING:
@@ -33,7 +31,7 @@ def way(name: str) -> Way:
 
 def observe(lib: Libbpf, place: Place, ifindex: int, here: t.Iterable[Hook]) -> t.Optional[Attachment]:
     """Our attachment at a place, alive or dead; `here` is what is on its interface."""
-    link = read_pin(lib, place.link, "link", info.link_info)
+    link = info.read_pin(lib, place.link, "link", info.link_info)
     if not link:
         return None
     mode = None

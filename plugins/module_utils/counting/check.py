@@ -13,7 +13,6 @@ from ..deploy.observe import Seen, observe_settled
 from ..errors import FleetError
 from . import counters
 from .arrivals import Arrivals
-from .places import counter_places
 
 if t.TYPE_CHECKING:
     from ..libbpf.library import Libbpf
@@ -26,7 +25,7 @@ def check(lib: Libbpf, options: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     if not 0 <= options["seconds"] < 2**31:
         raise FleetError(f"seconds is {options['seconds']}; give a number from 0 up")
     name = options["name"]
-    seen = observe_settled(lib, counter_places(options).asked)
+    seen = observe_settled(lib, counters.places_asked(options))
     with contextlib.ExitStack() as held:
         outer = [readings(lib, seen)]
         time.sleep(SETTLE_SECONDS)

@@ -10,11 +10,20 @@ import struct
 import time
 import typing as t
 
+from ..attach.interfaces import resolve
 from ..deploy.observe import Seen
 from ..libbpf import maps
 from ..libbpf.library import BpfError, Libbpf
+from ..state.places import Place, check_name, places_of, root_of_namespace
 
 PIN = "counters"
+
+# The options that the modules of this room share: where the counter is.
+OPTIONS = {
+    "name": {"type": "str", "default": "packet_count"},
+    "interfaces": {"type": "list", "elements": "str"},
+    "pin_root": {"type": "path", "default": "/sys/fs/bpf/ebpf_fleet"},
+}
 _VALUE = struct.Struct("=QQ")
 
 
@@ -63,3 +72,20 @@ def per_second(before: Reading, after: Reading) -> t.Dict[str, float]:
         "packets_per_second": round((after.packets - start.packets) / seconds, 3),
         "bytes_per_second": round((after.bytes - start.bytes) / seconds, 3),
     }
+
+
+def places_asked(options: t.Mapping[str, t.Any]) -> t.List[Place]:
+    """Those of the interfaces that the user named, deployed or not, else of all that the counter is on.
+
+    Raises FleetError where an option cannot be used.
+    """
+    name = check_name(options["name"])
+    root = root_of_namespace(options["pin_root"])
+    if options["interfaces"] is not None:
+        return [Place(root, name, each) for each in resolve(options["interfaces"])]
+    places = places_of(root, name)
+    if not places:
+        from ..state.bpffs import check_root  # here: a target compiles what it imports
+
+        check_root(root)  # or it says why nothing can be pinned there
+    return places

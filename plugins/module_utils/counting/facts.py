@@ -11,8 +11,8 @@ import typing as t
 from ..deploy.observe import Seen, observe_settled
 from ..errors import FleetError
 from ..kernel.clock import boot_id, iso, loaded_at
+from ..state.places import places_of
 from . import counters
-from .places import counter_places
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -26,10 +26,11 @@ def facts(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
     for name, least in (("interval", 0), ("trace_seconds", 0), ("trace_lines", 1), ("trace_every", 1)):
         if not least <= options[name] < 2**31:
             raise FleetError(f"{name} is {options[name]}; give a number from {least} up")
-    places = counter_places(options)
-    for interface in places.missing:
-        module.warn(f"{options['name']} is not on {interface}: deploy it there with ebpf.fleet.xdp_program")
-    seen = observe_settled(lib, places.deployed)
+    places = counters.places_asked(options)
+    deployed = places_of(places[0].root, places[0].name) if places else []
+    for each in sorted(set(places) - set(deployed)):
+        module.warn(f"{options['name']} is not on {each.interface}: deploy it there with ebpf.fleet.xdp_program")
+    seen = observe_settled(lib, [each for each in places if each in deployed])
     first = {each.interface: counters.read(lib, each) for each in seen}
     start = time.monotonic()
     tracing = options["trace_seconds"] > 0 and not module.check_mode

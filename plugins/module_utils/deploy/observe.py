@@ -11,14 +11,13 @@ import time
 import typing as t
 
 from ..attach import ways
-from ..attach.hooks import Attachment, Hook, Links, hooks, pinned_links
+from ..attach.hooks import Attachment, Hook, Links, hooks
 from ..attach.interfaces import find_interface
 from ..kernel import rtnetlink
 from ..libbpf import info
 from ..libbpf.info import MapInfo, ProgramInfo
 from ..libbpf.library import BpfError, Libbpf
-from ..state.pins import read_pin
-from ..state.places import NEW, Place, places_of
+from ..state.places import NEW, Place
 from ..state.records import Record, read_record
 
 if t.TYPE_CHECKING:
@@ -116,12 +115,12 @@ def _observe(lib: Libbpf, place: Place, links: Links) -> Seen:
     ifindex = interface.ifindex if interface else 0
     here = hooks(lib, interface, links)
     ours = ways.observe(lib, place, ifindex, here)
-    pinned = read_pin(lib, place.program, "prog", info.program_info)
+    pinned = info.read_pin(lib, place.program, "prog", info.program_info)
     paths = place.pins()
     maps = {}
     for path in paths:
         if path.startswith(place.map("")) and not path.endswith(NEW):
-            found = read_pin(lib, path, "map", info.map_info)
+            found = info.read_pin(lib, path, "map", info.map_info)
             if found:
                 maps[os.path.basename(path)] = found
 
@@ -149,16 +148,13 @@ def _observe(lib: Libbpf, place: Place, links: Links) -> Seen:
         maps=maps,
         leftovers=tuple(path for path in paths if path not in known and place.owns(path)),
         record=read_record(place),
-        others=_name_ours(lib, place, others),
+        others=_with_owners(lib, place, others) if others else (),
         traces=place.has_traces(paths),
         hooks=here,
     )
 
 
-def _name_ours(lib: Libbpf, place: Place, others: t.Tuple[Hook, ...]) -> t.Tuple[Hook, ...]:
-    """Say which of them are held by a link of ours, pinned for another interface."""
-    if not others:
-        return others
-    ours = pinned_links(lib, [each for each in places_of(place.root, place.name) if each != place])
-    owners = [hook.pinned_by(ours) for hook in others]
-    return tuple(hook._replace(pinned_as=owner and owner.interface) for hook, owner in zip(others, owners))
+def _with_owners(lib: Libbpf, place: Place, others: t.Tuple[Hook, ...]) -> t.Tuple[Hook, ...]:
+    from ..attach.owners import with_owners  # here: a target compiles what it imports, and others are rare
+
+    return with_owners(lib, place, others)

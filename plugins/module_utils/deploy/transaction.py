@@ -73,6 +73,8 @@ class Transaction:
 
     def _hold(self, applier: Applier) -> Provisional:
         """Have the change made by a holder. Errors and warnings come back from there."""
+        # Imported now: the holder outlives the file that the module came in.
+        from ..attach import words  # noqa: F401 (by Hook)
         from .provisional import Change, hold
 
         work, warn = applier.work, applier.work.warn

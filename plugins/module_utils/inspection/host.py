@@ -9,8 +9,9 @@ import contextlib
 import re
 import typing as t
 
-from ..attach.hooks import Hook, Links, hooks, pinned_links
+from ..attach.hooks import Hook, Links, hooks
 from ..attach.interfaces import all_interfaces
+from ..attach.owners import pinned_links
 from ..kernel import ethtool, mounts, rtnetlink
 from ..libbpf.library import BpfError, Libbpf
 from ..objects.toolchain import Run, which

@@ -101,7 +101,7 @@ def _find(module: AnsibleModule, lib: Libbpf) -> t.Iterator[Found]:
             if options["name"] is not None and not {name, program.name} & set(options["name"]):
                 continue
             code = program_code(lib, fd) if options["dump"] else None
-            yield Found(program, name, info.locked_memory(fd), code)
+            yield Found(program, name, _locked_memory(fd), code)
 
 
 def _pinned_programs(module: AnsibleModule, lib: Libbpf, path: str) -> t.List[int]:
@@ -212,3 +212,9 @@ def full_name(lib: Libbpf, fd: int, program: ProgramInfo) -> str:
     btf = read_btf(code.btf)
     whole = btf.function(code.functions[0].type_id) if btf and code.functions else ""
     return whole if whole.startswith(program.name) else program.name
+
+
+def _locked_memory(fd: int) -> int:
+    """Bytes of kernel memory that a program or map is charged with; 0 where fdinfo does not tell."""
+    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as lines:
+        return next((int(line.split()[1]) for line in lines if line.startswith("memlock:")), 0)

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel says about its programs, maps and links: BPF_OBJ_GET_INFO_BY_FD. include/uapi/linux/bpf.h"""
+"""What the kernel says about its programs, maps and links, by id and by pin. include/uapi/linux/bpf.h"""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import ctypes
@@ -10,6 +10,8 @@ import typing as t
 
 from .kinds import LINK_TYPES, MAP_TYPES, PROGRAM_TYPES, MapShape, named
 from .library import BpfError, Fd, Libbpf
+
+T = t.TypeVar("T")
 
 
 class ProgramInfo(t.NamedTuple):
@@ -183,7 +185,15 @@ def programs(lib: Libbpf) -> t.Iterator[Fd]:
                 raise
 
 
-def locked_memory(fd: int) -> int:
-    """Bytes of kernel memory that a program or map is charged with; 0 where fdinfo does not tell."""
-    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as lines:
-        return next((int(line.split()[1]) for line in lines if line.startswith("memlock:")), 0)
+def read_pin(lib: Libbpf, path: str, kind: str, read: t.Callable[[Libbpf, int], T]) -> t.Optional[T]:
+    """What `read` makes of the pin's file descriptor; None where there is no pin, or one of another kind.
+
+    `kind`: 'link', 'prog' or 'map'.
+    """
+    try:
+        with lib.get(path) as fd:
+            return read(lib, fd) if lib.kind(fd) == kind else None
+    except BpfError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise
