@@ -115,7 +115,7 @@ def _tasks(host: Host, folder: pathlib.Path) -> Tasks:
 
 
 def beside(revision: str, folder: pathlib.Path, rounds: int) -> t.List[Row]:
-    """Imports and kernel work of each module, here and at another revision, by differences within interleaved rounds."""
+    """Imports and kernel work of each module, here and at another revision, by differences within rounds."""
     other = folder / "other"
     other.mkdir()
     archive = subprocess.run(["git", "-C", str(ROOT), "archive", revision, "plugins"], capture_output=True, check=False)
