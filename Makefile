@@ -27,7 +27,7 @@ lint: setup-test
 	mypy $(collection)/plugins
 	mypy tests demo docs/walkthrough
 	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/*/bpf/*.c
-	cog --check -P -I tests/bench -I tests/kernels README.md
+	cog --check -P -I tests/bench -I tests/kernels README.md docs/figures.md
 	cog --check -P -I tests/reliability docs/reliability.md
 	shellcheck demo/*.sh tools/*.sh molecule/*/*.sh tests/kernels/*.sh .ci/run
 	ansible-lint --offline
@@ -74,9 +74,10 @@ bench: setup-bench
 	$(SUDO) env PYTHONPATH=build/collections:tests/integration:tests/bench "$$(command -v python)" tests/bench/bench.py \
 		$(if $(filter full,$(MODE)),--full) $(SECTIONS)
 
-# The README's table from tests/bench/results.json, those of docs/reliability.md from tests/reliability/*.json.
+# Renew the figures in README.md and docs/figures.md from tests/bench/results.json, in docs/reliability.md from
+# tests/reliability/*.json.
 figures: setup-test
-	cog -r -P -I tests/bench -I tests/kernels README.md
+	cog -r -P -I tests/bench -I tests/kernels README.md docs/figures.md
 	cog -r -P -I tests/reliability docs/reliability.md
 
 # Run all commands of docs/walkthrough.md on the demo's fleet, and put what they print into it; or compare it with that.
