@@ -50,8 +50,9 @@ options:
     type: str
   build:
     description:
-      - Compile O(object) first, if its source, headers, flags or compiler have changed since it was built, or the
-        object itself has. It does so as M(ebpf.fleet.bpf_object) does, with the same file beside the object.
+      - Compile O(object) first, if its source, a header that it includes, the flags, the compiler or the object itself
+        has changed since the last build. This works as in M(ebpf.fleet.bpf_object), with the same file beside the
+        object.
       - Saves a task, and with it a round trip to each host. The compiled object is written only after all programs have
         been loaded, and the old one is restored if the task fails. With O(on_error=continue) the new object stays if
         any interface succeeded.
@@ -124,8 +125,8 @@ options:
     elements: str
   mode:
     description:
-      - V(native) runs in the driver, V(generic) later, in the kernel's network stack, and V(offload) on the network
-        card.
+      - V(native) runs in the driver, V(generic) after the driver, in the kernel's network stack, and V(offload) on the
+        network card.
       - V(auto) tries native and falls back to generic with a warning.
       - The mode in use is always returned.
     type: str
@@ -160,8 +161,8 @@ options:
       - The task confirms the change. It closes its connection and opens a new one, which shows that the host can still
         be reached. If that fails, the task fails too, and reports what runs on the interfaces.
       - A small process on the host makes the change, and holds a new program until the change is confirmed. If that
-        process ends, the kernel detaches the new program. Rolling back an upgrade puts the old program back into the
-        link, and the counts continue.
+        process ends before, the kernel detaches the new program. Rolling back an upgrade puts the old program back into
+        the link, and the counts continue.
       - At most 3600. Has no effect in check mode, or if nothing changes that runs on an interface. It cannot be used in
         a task with C(async).
     type: int
