@@ -129,7 +129,7 @@ def _key(name: str) -> str:
 
 # What the README says, by the rows' names.
 HEADLINES = (
-    "- **A packet.** Counting takes {ours_above_empty} a packet above a program that does nothing (64 bytes,"
+    "- **A packet.** Counting takes {ours_above_empty} a packet more than doing nothing (64 bytes,"
     " BPF_PROG_TEST_RUN).",
     "- **Exactness.** {ours_packets} packets were counted while two CPUs counted at once, and"
     " {ours_50_upgrades_meanwhile_counted_over_sent_packets} real frames during 50 upgrades.",
