@@ -129,8 +129,7 @@ def _key(name: str) -> str:
 
 # What the README says, by the rows' names.
 HEADLINES = (
-    "- **A packet.** Counting takes {ours_above_empty} a packet more than doing nothing (64 bytes,"
-    " BPF_PROG_TEST_RUN).",
+    "- **A packet.** Counting takes {ours_above_empty} a packet more than doing nothing (64 bytes, BPF_PROG_TEST_RUN).",
     "- **Exactness.** {ours_packets} packets were counted while two CPUs counted at once, and"
     " {ours_50_upgrades_meanwhile_counted_over_sent_packets} real frames during 50 upgrades.",
     "- **A fleet.** On {hosts} hosts, a deploy takes {deploy_over_rival_first_wall} as long as a playbook of copy,"
