@@ -1,4 +1,4 @@
-# ebpf.fleet. The two commands are `make demo` and `make test`; both install what they need.
+# ebpf.fleet. The two main commands are `make demo` and `make test`; both install what they need.
 SHELL := /usr/bin/env bash
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH)
 
@@ -14,7 +14,7 @@ demo: setup-demo
 
 test: lint sanity unit integration molecule
 
-# What takes longer than a `make test` should, and `make test` itself: what CI runs.
+# `make test`, and the tests that take too long for it. CI runs this.
 test-all: test docs-check test-kill test-fuzz test-reboot test-kernels
 
 setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot: setup-%:
@@ -27,18 +27,18 @@ lint: setup-test
 	mypy $(collection)/plugins
 	mypy tests demo docs/walkthrough
 	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/*/bpf/*.c
-	cog --check -P -I tests/bench -I tests/kernels README.md
+	cog --check -P -I tests/bench -I tests/kernels README.md docs/figures.md
 	cog --check -P -I tests/reliability docs/reliability.md
 	shellcheck demo/*.sh tools/*.sh molecule/*/*.sh tests/kernels/*.sh .ci/run
 	ansible-lint --offline
 	cd $(collection) && antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
 	antsibull-changelog lint
 
-# Ansible's own gate, with nothing ignored.
+# Ansible's own sanity tests, with no ignore file.
 sanity: setup-test
 	tools/sanity.sh
 
-# What is pure, without a kernel.
+# Tests that need no kernel.
 unit: setup-test
 	pytest tests/unit
 
@@ -46,41 +46,43 @@ unit: setup-test
 integration: setup-test
 	$(SUDO) "$$(command -v pytest)" tests/integration
 
-# Real (containerised) hosts over SSH, from images that it makes the first time. `make molecule SCENARIOS=default` runs one.
+# Hosts in containers over SSH. The images are built the first time. `make molecule SCENARIOS=default` runs one scenario.
 molecule: setup-molecule
 	$(SUDO) tools/molecule.sh $(SCENARIOS)
 
-# Each task killed at each of its calls, and run again; a line for each. `make test-kill SCENARIOS="upgrade"` does one.
-# With RECORD=1, this and test-fuzz keep their figures for docs/reliability.md, into which `make figures` puts them.
+# Kill each task at each of its calls, and run it again; print a line for each task. `make test-kill SCENARIOS="upgrade"` does
+# one task. With RECORD=1, this and test-fuzz save their figures, which `make figures` puts into docs/reliability.md.
 test-kill: setup-test
 	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/kill_matrix.py $(record) $(if $(SCENARIOS),"$(SCENARIOS)")
 
-# Thousands of damaged objects and senseless options.
+# Feed thousands of damaged objects and senseless options to the modules.
 test-fuzz: setup-test
 	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/fuzz.py $(record) $(if $(SEED),--seed $(SEED))
 
-# The modules on other kernels, in qemu. `make test-kernels KERNELS="5.10 6.1"` runs some. RECORD=1 writes docs/kernels.md.
+# The modules on other kernels, in qemu. `make test-kernels KERNELS="5.10 6.1"` runs only these. RECORD=1 writes docs/kernels.md.
 test-kernels: setup-kernels
 	@$(SUDO) env DEBIAN_MIRROR=$(DEBIAN_MIRROR) DEBIAN_SECURITY_MIRROR=$(DEBIAN_SECURITY_MIRROR) \
 		"$$(command -v python)" -B tests/kernels/run.py $(record) $(KERNELS)
 
-# A guest in qemu that is deployed on over SSH and really rebooted: what comes back by itself.
+# Deploy to a guest in qemu over SSH, and really reboot it: what is restored by itself.
 test-reboot: setup-reboot
 	@$(SUDO) env DEBIAN_MIRROR=$(DEBIAN_MIRROR) DEBIAN_SECURITY_MIRROR=$(DEBIAN_SECURITY_MIRROR) \
 		PYTHONPATH=tests/kernels "$$(command -v python)" -B tests/reboot/reboot.py
 
-# Tables of figures, their bars, and tests/bench/results.json. MODE=full: larger fleets and more rounds, ten to thirty minutes.
+# Measure; print tables of figures with their bars, and write tests/bench/results.json. MODE=full: larger fleets and more rounds,
+# ten to thirty minutes.
 # BESIDE=REVISION: only what each module costs a target, here and at another revision, in interleaved rounds.
 bench: setup-bench
 	$(SUDO) env PYTHONPATH=build/collections:tests/integration:tests/bench "$$(command -v python)" tests/bench/bench.py \
 		$(if $(filter full,$(MODE)),--full) $(if $(BESIDE),--beside $(BESIDE)) $(SECTIONS)
 
-# The README's table from tests/bench/results.json, those of docs/reliability.md from tests/reliability/*.json.
+# Renew the figures in README.md and docs/figures.md from tests/bench/results.json, in docs/reliability.md from
+# tests/reliability/*.json.
 figures: setup-test
-	cog -r -P -I tests/bench -I tests/kernels README.md
+	cog -r -P -I tests/bench -I tests/kernels README.md docs/figures.md
 	cog -r -P -I tests/reliability docs/reliability.md
 
-# Run all commands of docs/walkthrough.md on the demo's fleet, and put what they print into it; or compare it with that.
+# Run all commands of docs/walkthrough.md on the demo's fleet. `docs` puts their output into it, `docs-check` compares.
 docs: setup-test
 	$(SUDO) "$$(command -v cog)" -r -P -I docs/walkthrough docs/walkthrough.md
 

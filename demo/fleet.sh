@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# fleet.sh up|down: the demo's three hosts, network namespaces on a hub. Silent ones: no IPv6, no
-# addresses, so that every packet on their wires is one that send.py sent.
+# fleet.sh up|down: the demo's three hosts, network namespaces connected to a hub. They have no IPv6 and no
+# addresses, so that every packet on their wires was sent by send.py.
 set -euo pipefail
 
 prefix=ebpf-demo
@@ -27,7 +27,7 @@ down() {
 }
 
 up() {
-	down # of a run that was killed
+	down # what a killed run left behind
 	new $prefix-hub
 	for host in edge1 edge2 edge3; do new $prefix-$host; done
 	wire edge1 eth0 1500 p1

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The demo: a fleet on this machine, deployed, counted and taken away again. Needs root; `make demo` runs it.
+# The demo: create a fleet on this machine, deploy, count, and remove it again. Needs root; `make demo` runs it.
 set -euo pipefail
 cd "$(dirname "$0")"
 bin=../build/venv/bin

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PWD/build/venv/bin:$PATH NO_COLOR=1
-export ANSIBLE_HOME=$PWD/build/molecule/home # its state: that of another checkout of this name is not ours
+export ANSIBLE_HOME=$PWD/build/molecule/home # separate state: a different checkout of the same name must not share it
 
 mkdir -p build/molecule
 exec 9>build/molecule/lock
@@ -25,7 +25,7 @@ for scenario in "$@"; do
 		echo "molecule: scenario $scenario failed; its output is in $log" >&2
 		exit 1
 	fi
-	# The one hint that is not heeded: molecule/ stays where it is.
+	# The one hint that is ignored: molecule/ stays where it is.
 	if grep --ignore-case warning "$log" | grep --invert-match "should migrate to 'extensions/molecule'" >&2; then
 		echo "molecule: scenario $scenario passed, but with warnings; its output is in $log" >&2
 		exit 1

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# sanity.sh: ansible-test sanity, with no ignore file, on a copy of this checkout at the path it insists on.
+# sanity.sh: ansible-test sanity, with no ignore file, on a copy of this checkout at the path that it requires.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$PWD/build/venv/bin
@@ -8,7 +8,7 @@ trap 'rm -rf "$work"' EXIT
 copy=$work/ansible_collections/ebpf/fleet
 
 if [ -n "$(find tests/sanity -name 'ignore*' 2>/dev/null)" ]; then
-	echo "sanity: there is an ignore file in tests/sanity; mend what it ignores." >&2
+	echo "sanity: there is an ignore file in tests/sanity; fix what it ignores." >&2
 	exit 1
 fi
 mkdir -p "$copy"
@@ -16,7 +16,7 @@ git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' 
 	[ ! -e "$file" ] || printf '%s\0' "$file"
 done | tar --create --null --files-from=- | tar --extract --directory="$copy"
 
-# ansible-test fetches get-pip.py from a host that not every machine reaches; pip's own ensurepip does as well.
+# ansible-test downloads get-pip.py from a host that not every machine can reach; Python's own ensurepip works as well.
 requirements=$("$bin/python" -c 'import ansible_test._internal as m; print(m.__path__[0])')/python_requirements.py
 version=$(sed -nE "s/^ *pip='([0-9.]+)',$/\1/p" "$requirements")
 cached=$HOME/.ansible/test/cache/get_pip_${version//./_}.py

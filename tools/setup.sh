@@ -12,7 +12,7 @@ fail() {
 	exit 1
 }
 
-quietly() { # what it says is of interest only if it fails
+quietly() { # its output matters only if it fails
 	local said
 	said=$("$@" 2>&1) || fail "$* failed:
 $said"
@@ -33,7 +33,7 @@ if command -v apt-get >/dev/null; then
 	esac
 	if [ "$what" = bench ]; then
 		packages+=(bpftool openssh-client)
-		# Where systemd runs, the package would start a server for all the world; the benchmark then goes without SSH.
+		# If systemd runs, the package would start a server that the world can reach; the benchmark then runs without SSH.
 		[ -d /run/systemd/system ] || packages+=(openssh-server)
 	fi
 	missing=()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run the task TASK of xdp_program on the hosts of the scenario, and kill ansible when it has cut them all off.
-# HOSTS: their network namespaces. Then wait, no longer than the change may last, until what was on eth0 is back.
+# HOSTS: their network namespaces. Then wait until eth0 has its old program again, at most as long as the change is provisional.
 set -euo pipefail
 
 on_eth0() {
@@ -21,7 +21,7 @@ all_differ() { [ "$(paste -d= <(echo "$before") <(on_eth0) | awk -F= '$1 == $2' 
 as_before() { [ "$(on_eth0)" = "$before" ]; }
 
 before=$(on_eth0)
-# A connection of its own, not the one that the test has open.
+# A separate connection, not the one that the test has open.
 setsid ansible molecule -i "$INVENTORY/shared/inventory" -i "$INVENTORY/lockout/inventory" \
 	--ssh-extra-args='-o ControlMaster=no -o ControlPath=none' \
 	-m ebpf.fleet.xdp_program -a "$TASK" >/dev/null 2>&1 </dev/null &

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# image.sh SUITE [full|plain]: make the test image of a Debian suite from packages, once; print its name.
-# full has a compiler, plain has not. A ready image may be named instead: MOLECULE_IMAGE_<SUITE>_<FLAVOUR>.
+# image.sh SUITE [full|plain]: build the test image of a Debian suite from packages, once; print its name.
+# full has a compiler, plain does not. To use an existing image: MOLECULE_IMAGE_<SUITE>_<FLAVOUR>.
 set -euo pipefail
 suite=$1
 flavour=${2:-full}
@@ -19,10 +19,10 @@ export TMPDIR=/var/tmp/ebpf-fleet-molecule-$suite-$flavour
 exec 9>"$TMPDIR.lock"
 flock 9
 if ! podman image exists "$image"; then
-	rm -rf --one-file-system "$TMPDIR" # of a run that was killed
+	rm -rf --one-file-system "$TMPDIR" # what a killed run left behind
 	install -d -m 0755 "$TMPDIR"
 	trap 'rm -rf --one-file-system "$TMPDIR"' EXIT
-	# pid 1: a cgroup2 of its own for systemd, whatever the machine has; tracefs; a bpffs of its own.
+	# pid 1: a separate cgroup2 for systemd, whatever the machine has; tracefs; a separate bpffs.
 	cat >"$TMPDIR/init" <<-'EOF'
 		#!/bin/sh
 		umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup
@@ -31,12 +31,12 @@ if ! podman image exists "$image"; then
 		exec "${@:-/sbin/init}"
 	EOF
 	chmod 0755 "$TMPDIR/init"
-	# Masked: units that would write to the machine's own kernel, and what a container has no use for.
+	# Masked: units that would write to the machine's own kernel, and units that are useless in a container.
 	masked="systemd-sysctl.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount
 		systemd-modules-load.service systemd-udevd.service systemd-udev-trigger.service
 		systemd-remount-fs.service systemd-journald-audit.socket systemd-logind.service
 		getty.target console-getty.service ssh.service"
-	# unshare: the mounts of a killed build go with it.
+	# unshare: if the build is killed, its mounts go too.
 	unshare --mount mmdebstrap --quiet --variant=minbase --include="$packages" \
 		--aptopt='Acquire::Check-Valid-Until "false"' \
 		--dpkgopt='path-exclude=/usr/share/man/*' \

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # net.sh PREFIX [HOST:INTERFACE:NUMBER:MTU]...
-# Lay from scratch: a network namespace PREFIX--HOST for each host, and PREFIX--hub with the other end of
+# Create from scratch: a network namespace PREFIX--HOST for each host, and PREFIX--hub with the other end of
 # each wire, w<NUMBER>. Without wires: remove them all. Neighbours are permanent and IPv6 is off, so that
-# no packet but the tests' own is on a wire, and counts are exact.
+# only the tests' own packets are on a wire, and counts are exact.
 set -euo pipefail
 prefix=$1
 shift

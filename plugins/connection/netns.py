@@ -11,34 +11,14 @@ author: ebpf.fleet contributors (@ebpf-fleet)
 version_added: 0.1.0
 short_description: Run tasks in a network namespace of this machine
 description:
-  - Treats a named network namespace, as C(ip netns add) makes it, as a host.
-  - Only the network namespace is entered. C(ip netns exec) would mount a fresh C(/sys) as well, behind which bpffs is
-    out of sight.
+  - Treats a named network namespace, as created by C(ip netns add), as a host.
+  - Only the network namespace is entered. C(ip netns exec) would also mount a new C(/sys), which hides bpffs.
   - Files, processes and users are those of this machine. Ansible must run as root.
 notes:
-  - Namespaces of one machine share bpffs. The modules of this collection therefore pin below C(PIN_ROOT@NAMESPACE).
-options:
-  netns:
-    description: Name of the network namespace.
-    type: str
-    default: inventory_hostname
-    vars:
-      - name: inventory_hostname
-      - name: ansible_host
-  become_success_timeout:
-    description: Seconds to wait for become to succeed; below 1 means the default.
-    type: int
-    default: 10
-    vars:
-      - name: ansible_netns_become_success_timeout
-  become_strip_preamble:
-    description: Strip what become prints before the command's own output.
-    type: bool
-    default: true
-    vars:
-      - name: ansible_netns_become_strip_preamble
+  - All network namespaces of a machine share bpffs, so the modules of this collection pin below C(PIN_ROOT@NAMESPACE).
 extends_documentation_fragment:
   - connection_pipelining
+  - ebpf.fleet.netns
 """
 
 import os

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the documentation of all modules has in common."""
+"""Attributes, requirements and options that several modules share."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ class ModuleDocFragment:
 options: {}
 requirements:
   - Python 3.8 or later on the target
-  - libbpf.so.1 on the target (package libbpf1 on Debian, Ubuntu and SUSE, libbpf on Fedora and RHEL), which iproute2
-    brings on
-    most of today's distributions
+  - libbpf.so.1 on the target (package libbpf1 on Debian, Ubuntu and SUSE, libbpf on Fedora and RHEL), which most
+    current distributions install with iproute2
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying the target.
@@ -31,17 +30,30 @@ options:
   pin_root:
     description:
       - The folder in bpffs below which everything is pinned, as C(PIN_ROOT/NAME/INTERFACE/{link,program,maps/MAP\}).
-      - bpffs allows no dot in a name, so V(eth0.10) is written C(eth0%2E10).
-      - In another network namespace than the machine's own, C(@NAMESPACE) is appended to it, because all namespaces
-        of
-        a machine share bpffs and each may have an V(eth0).
+      - bpffs does not allow a dot in a name, so V(eth0.10) is written C(eth0%2E10).
+      - In a network namespace other than the machine's own, C(@NAMESPACE) is appended, because all network namespaces
+        of a machine share bpffs and each may have an V(eth0).
     type: path
     default: /sys/fs/bpf/ebpf_fleet
+"""
+
+    # A module that only reads: it changes nothing on the target.
+    INFO_MODULE = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
 """
 
     FACTS = r"""
 options: {}
 attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
   facts:
     description: Action returns an C(ansible_facts) dictionary that will update existing host facts.
     support: full

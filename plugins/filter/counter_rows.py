@@ -11,8 +11,7 @@ author: ebpf.fleet contributors (@ebpf-fleet)
 version_added: 0.1.0
 short_description: The packet counters of a fleet as rows
 description:
-  - Makes a flat list of rows, one for each host and interface, from the facts that M(ebpf.fleet.xdp_counter_facts)
-    has set.
+  - Makes a flat list of rows, one for each host and interface, from the facts of M(ebpf.fleet.xdp_counter_facts).
   - Hosts without these facts have no rows.
 positional: query
 options:
@@ -21,7 +20,7 @@ options:
     type: dict
     required: true
   query:
-    description: A JMESPath query over the rows. Needs the Python library jmespath on the controller.
+    description: A JMESPath query to run on the rows. Needs the Python library jmespath on the controller.
     type: str
 seealso:
   - module: ebpf.fleet.xdp_counter_facts
@@ -33,7 +32,7 @@ EXAMPLES = r"""
     msg: "{{ hostvars | ebpf.fleet.counter_rows('reverse(sort_by(@, &packets))[:10].[host, interface, packets]') }}"
   run_once: true
 
-- name: Interfaces where the driver does not take the program
+- name: Interfaces on which the program does not run in the driver
   ansible.builtin.debug:
     msg: "{{ hostvars | ebpf.fleet.counter_rows('[?mode==`generic`].{host: host, interface: interface}') }}"
   run_once: true
@@ -42,10 +41,10 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - The rows, sorted by host and interface, or what the query made of them.
-    - Each has C(host), C(interface), C(program), C(collected_at), C(boot_id), and what
-      M(ebpf.fleet.xdp_counter_facts) returns for an
-      interface but C(per_cpu); C(packets_per_second) and C(bytes_per_second) are null where no rates were asked for.
+    - The rows, sorted by host and interface, or the result of the query.
+    - Each row has C(host), C(interface), C(program), C(collected_at), C(boot_id), and what
+      M(ebpf.fleet.xdp_counter_facts) returns for an interface except C(per_cpu). C(packets_per_second) and
+      C(bytes_per_second) are null if no rates were requested.
   type: list
   elements: dict
   sample:

@@ -7,38 +7,35 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: bpf_facts
-short_description: Tell whether a host can run XDP programs
+short_description: Report whether a host can run XDP programs
 version_added: 0.1.0
 author:
   - ebpf.fleet contributors (@ebpf-fleet)
 description:
-  - Finds out what a host can do with BPF and XDP, by asking its kernel and not by the kernel's version.
-  - Says in C(problems), in plain sentences, what stands in the way and how to mend it.
-  - To ask, it loads programs of two instructions, which are gone again when it ends. It attaches nothing to any
-    interface of the host.
+  - Finds out what a host supports for BPF and XDP, by asking its kernel rather than by comparing kernel versions.
+  - Lists in C(problems), in plain sentences, what stands in the way and how to fix it.
+  - To ask the kernel, it loads programs of two instructions, which are gone when the module ends. It attaches nothing
+    to any interface of the host.
 extends_documentation_fragment:
   - ebpf.fleet.attributes
   - ebpf.fleet.attributes.facts
   - ebpf.fleet.attributes.pin_root
 attributes:
   check_mode:
-    support: full
     details:
-      - In check mode nothing is loaded, so that C(features) that take a load to know are null.
-  diff_mode:
-    support: none
+      - In check mode nothing is loaded, so those C(features) that can only be tested by loading a program are null.
 requirements:
-  - libbpf.so.1 is not required here, but reported
+  - libbpf.so.1 is not required by this module, which reports its version
 options: {}
 seealso:
   - module: ebpf.fleet.xdp_program
 """
 
 EXAMPLES = r"""
-- name: Find out what the host can do
+- name: Find out what the host supports
   ebpf.fleet.bpf_facts:
 
-- name: Stop where something stands in the way
+- name: Stop if there is a problem
   ansible.builtin.assert:
     that: ansible_facts.bpf.problems | length == 0
     fail_msg: "{{ ansible_facts.bpf.problems | join(' ') }}"
@@ -51,30 +48,31 @@ ansible_facts:
   type: dict
   contains:
     bpf:
-      description: What the host can do.
+      description: What the host supports.
       type: dict
       returned: always
       contains:
         kernel:
-          description: Release of the kernel.
+          description: Kernel release.
           type: str
           sample: 6.1.0-30-amd64
         architecture:
-          description: Of the machine.
+          description: Machine architecture.
           type: str
           sample: x86_64
         btf:
-          description: Whether the kernel carries type information about itself.
+          description: Whether the kernel provides BTF, type information about itself.
           type: bool
         jit:
-          description: The sysctls C(bpf_jit_enable) and C(bpf_jit_harden); null where they are out of sight.
+          description: The sysctls C(bpf_jit_enable) and C(bpf_jit_harden). A value is null where it cannot be read, as
+            in a network namespace.
           type: dict
           sample: {enable: 1, harden: 0}
         lockdown:
           description: V(none), V(integrity) or V(confidentiality); null if the kernel has no lockdown.
           type: str
         capabilities:
-          description: Those in effect, of the ones that BPF may ask for.
+          description: The effective capabilities, of those that BPF may require.
           type: list
           elements: str
         bpffs:
@@ -93,14 +91,14 @@ ansible_facts:
           description: Version of bpftool, or null.
           type: str
         features:
-          description: What the kernel agreed to when it was asked; null where it could not be asked.
+          description: What the kernel accepted when it was asked; null where it could not be asked.
           type: dict
           contains:
             xdp_link:
               description: XDP programs attached by a BPF link (5.9).
               type: bool
             frags:
-              description: Packets of several buffers (5.18).
+              description: Packets of several buffers, which programs in C(xdp.frags) accept (5.18).
               type: bool
             live_frames:
               description: Test runs that send real frames (5.18).
@@ -109,24 +107,24 @@ ansible_facts:
               description: The trace event behind C(bpf_printk) (5.9).
               type: bool
         interfaces:
-          description: By name of the interface.
+          description: The interfaces, by name.
           type: dict
           contains:
             ifindex:
-              description: Its index.
+              description: Index of the interface.
               type: int
             driver:
-              description: Its driver, or null.
+              description: Driver of the interface, or null.
               type: str
             mtu:
-              description: In bytes.
+              description: MTU in bytes.
               type: int
             queues:
               description: Receive (C(rx)) and transmit (C(tx)) queues in use, or null.
               type: dict
             xdp:
-              description: The XDP programs in place, with C(owner) V(ebpf.fleet) or V(another); null where the kernel
-                may not be asked.
+              description: The XDP programs on the interface; null where the kernel cannot be asked. C(owner) is
+                V(ebpf.fleet) for a program of this collection and V(another) for a foreign program.
               type: list
               elements: dict
         problems:

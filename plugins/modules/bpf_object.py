@@ -7,16 +7,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: bpf_object
-short_description: Compile a BPF object from C
+short_description: Compile a BPF object from C source
 version_added: 0.1.0
 author:
   - ebpf.fleet contributors (@ebpf-fleet)
 description:
-  - Compiles a C file on the target with C(clang -O2 -g -target bpf), and tells what the object holds.
-  - Nothing is done while the source, every header that it includes, the flags and the compiler are as they were at
-    the last build, and
-    the object is as it was left. What they were is kept beside the object, in C(.OBJECT.build.json).
-  - The object is written whole or not at all; a compile error leaves the old one alone.
+  - Compiles a C source file on the target with C(clang -O2 -g -target bpf), and returns what the object contains.
+  - Compiles only if the source, a header that it includes, the flags, the compiler or the object itself has changed
+    since the last build. What they were then is recorded beside the object, in C(.OBJECT.build.json).
+  - The object is written completely or not at all. A compile error leaves the old object in place.
 extends_documentation_fragment:
   - ansible.builtin.files
   - ebpf.fleet.attributes
@@ -24,23 +23,23 @@ attributes:
   check_mode:
     support: full
     details:
-      - What would be built is compiled in a temporary folder, so that its checksum is foretold.
+      - In check mode the source is compiled in a temporary folder, so the checksum of the future object is known.
   diff_mode:
     support: full
 options:
   src:
     description:
-      - Path of the C file on the target.
+      - Path of the C source file on the target.
     type: path
     required: true
   content:
     description:
-      - Text of the C file. It is written to O(src) if that differs.
+      - Text of the C source file. It is written to O(src) if it differs from what is there.
       - Saves a M(ansible.builtin.copy) task, and lets check mode compile a source that is not on the target yet.
     type: str
   dest:
     description:
-      - Path of the object file on the target. Folders that are missing above it are made.
+      - Path of the object file on the target. Missing parent folders are created.
     type: path
     required: true
   defines:
@@ -50,35 +49,35 @@ options:
     default: {}
   cflags:
     description:
-      - More flags for clang.
+      - Additional flags for clang.
     type: list
     elements: str
     default: []
   include_dirs:
     description:
-      - Folders to look for headers in, before those of the system.
+      - Folders to search for headers, before the system's own.
     type: list
     elements: path
     default: []
   clang:
     description:
-      - The compiler, by name or path.
+      - The compiler, by name or by path.
     type: str
     default: clang
   cpu:
     description:
-      - The version of the BPF instruction set.
+      - The version of the BPF instruction set to compile for.
     type: str
     choices: [v1, v2, v3, v4]
     default: v3
   disassemble:
     description:
-      - Return the object's code as well, with C(llvm-objdump -S).
+      - Also return the disassembled object, by C(llvm-objdump -S).
     type: bool
     default: false
   return_content:
     description:
-      - Return the object itself, for a host that cannot compile it.
+      - Also return the object itself, to be used on a host that cannot compile it.
     type: bool
     default: false
   force:
@@ -88,8 +87,8 @@ options:
     default: false
 requirements:
   - clang with the BPF backend (package clang)
-  - the headers of libbpf (package libbpf-dev or libbpf-devel) for a program that includes them
-  - llvm-objdump (package llvm) for O(disassemble=true)
+  - the headers of libbpf (package libbpf-dev or libbpf-devel), for a program that includes them
+  - llvm-objdump (package llvm), for O(disassemble=true)
 seealso:
   - module: ebpf.fleet.xdp_program
 """
@@ -102,7 +101,7 @@ EXAMPLES = r"""
     mode: "0644"
   register: packet_count
 
-- name: Attach it, and nothing else that may have taken its place
+- name: Attach exactly this object, and refuse any other file in its place
   ebpf.fleet.xdp_program:
     object: "{{ packet_count.dest }}"
     checksum: "{{ packet_count.checksum }}"
@@ -113,12 +112,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 dest:
-  description: Path of the object.
+  description: Path of the object file.
   returned: always
   type: str
   sample: /usr/local/lib/bpf/packet_count.bpf.o
 checksum:
-  description: SHA-256 of the object, in check mode of what would be built.
+  description: SHA-256 of the object; in check mode, of the object that would be built.
   returned: always
   type: str
   sample: 6f1ed002ab5595859014ebf0951522d9f2cb1a0dfb3ba1ac22ffcb0b9a6d9d1b
@@ -128,23 +127,22 @@ source_checksum:
   type: str
   sample: 0a5f3c7a4bb8b3a3a1a7f9b1c0b3bd2b7a7d47a2ad4a5d61f6a6a92b7c0fd5ae
 compiler:
-  description: Version of the compiler that built it.
+  description: Version of the compiler that built the object.
   returned: always
   type: str
   sample: Debian clang version 14.0.6
 reasons:
-  description: Why it was compiled; empty if it was not.
+  description: Why the object was compiled; empty if it was not.
   returned: always
   type: list
   elements: str
   sample: [the source has changed]
 content:
-  description: The object itself, in Base64, for the option O(ebpf.fleet.xdp_program#module:content) of the task that
-    follows.
+  description: The object itself, in Base64, for the option O(ebpf.fleet.xdp_program#module:content) of a later task.
   returned: if O(return_content=true), and in check mode if the object would change
   type: str
 file_type:
-  description: What file(1) says of the object.
+  description: Type of the object, as file(1) prints it.
   returned: always
   type: str
   sample: ELF 64-bit LSB relocatable, eBPF, version 1 (SYSV), with debug_info, not stripped
@@ -154,7 +152,7 @@ license:
   type: str
   sample: Dual BSD/GPL
 has_btf:
-  description: Whether it carries type information.
+  description: Whether the object carries BTF, its type information.
   returned: always
   type: bool
 programs:
@@ -167,7 +165,7 @@ programs:
       description: Name of the function.
       type: str
     section:
-      description: The ELF section, which says what type of program it is.
+      description: The ELF section, which determines the program's type.
       type: str
     instructions:
       description: Number of instructions.
@@ -177,7 +175,7 @@ programs:
       section: xdp
       instructions: 47
 maps:
-  description: The maps in the object, those of global data included.
+  description: The maps in the object, including those for global data.
   returned: always
   type: list
   elements: dict
@@ -204,7 +202,7 @@ maps:
       value_size: 16
       max_entries: 1
 disassembly:
-  description: Lines of C(llvm-objdump -S), source interleaved.
+  description: Output of C(llvm-objdump -S) with interleaved source, by line.
   returned: if O(disassemble=true)
   type: list
   elements: str

@@ -7,21 +7,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: bpf_object_info
-short_description: Look into BPF object files
+short_description: Describe BPF object files
 version_added: 0.2.0
 author:
   - ebpf.fleet contributors (@ebpf-fleet)
 description:
-  - Tells what object files on the target hold, wherever they were built. Loads nothing into the kernel, and needs no
-    compiler.
-  - What M(ebpf.fleet.bpf_object) builds it describes as well; this module is for objects that came in another way.
+  - Returns what object files on the target contain, wherever they were built. Loads nothing into the kernel, and needs
+    no compiler.
+  - M(ebpf.fleet.bpf_object) returns the same for the objects that it builds; this module is for objects from elsewhere.
 extends_documentation_fragment:
   - ebpf.fleet.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
+  - ebpf.fleet.attributes.info_module
 options:
   path:
     description: Paths of the object files on the target.
@@ -30,8 +26,8 @@ options:
     required: true
   disassemble:
     description:
-      - Also return the instructions, by C(llvm-objdump -S); with the source lines between them if the source lies
-        beside the object.
+      - Also return the instructions, by C(llvm-objdump -S), interleaved with the source lines if the source is in the
+        same folder as the object.
     type: bool
     default: false
 seealso:
@@ -40,7 +36,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: What is in this object?
+- name: Describe an object and disassemble it
   ebpf.fleet.bpf_object_info:
     path: /usr/local/lib/ebpf_fleet/packet_count.bpf.o
     disassemble: true
@@ -69,36 +65,36 @@ objects:
       description: Path of the file.
       type: str
     exists:
-      description: Whether it is there. If not, nothing else is returned of it.
+      description: Whether the file exists. If not, nothing else is returned about it.
       type: bool
     checksum:
       description: SHA-256 of the file.
       type: str
     file_type:
-      description: What file(1) says of it.
+      description: Type of the object, as file(1) prints it.
       type: str
     license:
-      description: The licence that it declares to the kernel.
+      description: The licence that the object declares to the kernel.
       type: str
     has_btf:
-      description: Whether it carries type information.
+      description: Whether the object carries BTF, its type information.
       type: bool
     programs:
-      description: Its programs, with C(name), C(section) and number of C(instructions).
+      description: The programs in the object, with C(name), C(section) and number of C(instructions).
       type: list
       elements: dict
     maps:
-      description: Its maps, those of global data included, with C(name), C(type), C(key_size), C(value_size) and
-        C(max_entries). Sizes in bytes.
+      description: The maps in the object, including those for global data, with C(name), C(type), C(key_size),
+        C(value_size) and C(max_entries). Sizes are in bytes.
       type: list
       elements: dict
     disassembly:
-      description: Lines of C(llvm-objdump -S).
-      returned: if O(disassemble=true) and llvm-objdump is on the host
+      description: Output of C(llvm-objdump -S), by line.
+      returned: if O(disassemble=true) and llvm-objdump is installed on the host
       type: list
       elements: str
     problems:
-      description: Why something that was asked for is not there, each with its remedy.
+      description: What was asked for and could not be returned, and why, each with its remedy.
       type: list
       elements: str
 """

@@ -7,55 +7,49 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: bpf_program_info
-short_description: Look at the BPF programs in the kernel, and into their code
+short_description: List the BPF programs in the kernel, with their code
 version_added: 0.2.0
 author:
   - ebpf.fleet contributors (@ebpf-fleet)
 description:
-  - Lists the BPF programs of a host, of all types and whoever has loaded them, with what they are attached to and
-    where they are pinned.
-  - With O(dump) it returns the code that the kernel runs, as lines of text, with the source lines between them where
+  - Lists the BPF programs of a host, of all types and from any loader, with their attachments and pins.
+  - With O(dump) it also returns the code that the kernel runs, as lines of text, interleaved with the source lines if
     the program carries them.
   - The list and the translated code come from the kernel itself, and need neither bpftool nor a compiler.
-  - Native code is disassembled by C(llvm-objdump) or binutils' C(objdump) on the host.
+  - Native code is disassembled by C(llvm-objdump) or by C(objdump) of binutils, on the host.
 extends_documentation_fragment:
   - ebpf.fleet.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
+  - ebpf.fleet.attributes.info_module
 options:
   name:
     description:
-      - Only programs of these names.
-      - The kernel keeps 15 characters of a name; that beginning finds a program as well as the whole.
+      - Only programs with these names.
+      - The kernel keeps the first 15 characters of a name. Both these and the whole name find a program.
     type: list
     elements: str
   id:
-    description: Only programs of these ids. One that is not, or no longer, in the kernel is left out.
+    description: Only programs with these ids. Ids that are not in the kernel, or not any more, are ignored.
     type: list
     elements: int
   tag:
-    description: Only programs of these tags, the kernel's digest of their instructions.
+    description: Only programs with these tags. A tag is the kernel's digest of a program's instructions.
     type: list
     elements: str
   pinned:
-    description: Only programs that are pinned at these paths, or whose link is.
+    description: Only programs that are pinned at these paths, or whose link is pinned there.
     type: list
     elements: path
   dump:
     description:
-      - V(xlated) - the instructions as the verifier has translated them.
-      - V(jited) - the native code that was compiled from them.
+      - V(xlated) - the instructions as translated by the verifier.
+      - V(jited) - the native code compiled from them.
     type: list
     elements: str
     choices: [xlated, jited]
     default: []
 notes:
-  - RV(programs[].attachments) has links, and XDP programs attached by netlink in the network namespace of the
-    connection. What tc has attached by netlink, or what is attached to a cgroup without a link, the kernel does not
-    tell by program.
+  - RV(programs[].attachments) lists links, and XDP programs attached by netlink in the connection's network namespace.
+    The kernel does not report, for a program, attachments by tc over netlink or to a cgroup without a link.
 seealso:
   - module: ebpf.fleet.xdp_program
   - module: ebpf.fleet.bpf_object
@@ -65,19 +59,19 @@ EXAMPLES = r"""
 - name: All programs of the host
   ebpf.fleet.bpf_program_info:
 
-- name: The translated and the native code of one
+- name: The translated and the native code of one program
   ebpf.fleet.bpf_program_info:
     name: packet_count
     dump: [xlated, jited]
 
-- name: What runs on eth0, by its link
+- name: The program on eth0, found by the pin of its link
   ebpf.fleet.bpf_program_info:
     pinned: /sys/fs/bpf/ebpf_fleet/packet_count/eth0/link
 """
 
 RETURN = r"""
 programs:
-  description: The programs, by id.
+  description: The programs, in the order of their ids.
   returned: always
   type: list
   elements: dict
@@ -116,48 +110,49 @@ programs:
       description: Type of the program, as bpftool names it.
       type: str
     name:
-      description: Name of the function, whole where the program carries BTF, else its first 15 characters.
+      description: Name of the program's function. Complete if the program carries BTF, otherwise its first 15
+        characters.
       type: str
     tag:
       description: The kernel's digest of the program's instructions.
       type: str
     gpl:
-      description: Whether its licence is one that the kernel takes for compatible with the GPL.
+      description: Whether the kernel considers the program's licence compatible with the GPL.
       type: bool
     loaded_at:
-      description: When it was loaded, ISO 8601 in UTC.
+      description: Time of loading, ISO 8601 in UTC.
       type: str
     uid:
-      description: The user who has loaded it.
+      description: The user who loaded it.
       type: int
     bytes_xlated:
       description: Size of the translated code in bytes.
       type: int
     bytes_jited:
-      description: Size of the native code in bytes; 0 while the kernel interprets the program.
+      description: Size of the native code in bytes; 0 if the kernel interprets the program.
       type: int
     memlock:
-      description: Kernel memory that the program itself takes, in bytes.
+      description: Kernel memory used by the program itself, in bytes.
       type: int
     map_ids:
-      description: The kernel's ids of the maps that it uses.
+      description: The kernel's ids of the maps that the program uses.
       type: list
       elements: int
     btf_id:
-      description: The kernel's id of its type information; null if it carries none.
+      description: The kernel's id of the program's BTF; null if it carries none.
       type: int
     run_time_ns:
-      description: Time spent in it, in ns, while the sysctl C(kernel.bpf_stats_enabled) was 1.
+      description: Time spent in the program, in ns, while the sysctl C(kernel.bpf_stats_enabled) was 1.
       type: int
     run_cnt:
-      description: How often it ran, while the sysctl C(kernel.bpf_stats_enabled) was 1.
+      description: Number of runs while the sysctl C(kernel.bpf_stats_enabled) was 1.
       type: int
     pins:
       description: Paths at which the program is pinned.
       type: list
       elements: str
     object:
-      description: The object file that it was loaded from, if it was M(ebpf.fleet.xdp_program) that did; else null.
+      description: The object file that the program was loaded from; null if M(ebpf.fleet.xdp_program) did not load it.
       type: dict
       contains:
         path:
@@ -167,18 +162,18 @@ programs:
           description: SHA-256 of the file when it was loaded.
           type: str
     attachments:
-      description: What it is attached to.
+      description: What the program is attached to.
       type: list
       elements: dict
       contains:
         interface:
-          description: The interface, for XDP; null if it is not in this network namespace.
+          description: For XDP, the interface; null if it is not in this network namespace.
           type: str
         ifindex:
-          description: Index of the interface, for XDP; 0 if it is gone.
+          description: For XDP, the index of the interface; 0 if the interface is gone.
           type: int
         mode:
-          description: V(native), V(generic) or V(offload), for XDP on an interface of this network namespace.
+          description: V(native), V(generic) or V(offload), for XDP on an interface in this network namespace.
           type: str
         by:
           description: V(link) or V(netlink).
@@ -194,8 +189,8 @@ programs:
           type: list
           elements: str
     xlated:
-      description: The translated code, in the notation of C(bpftool prog dump xlated).
-      returned: if O(dump) has V(xlated), and the kernel gives it out
+      description: The translated code, as C(bpftool prog dump xlated) prints it.
+      returned: if O(dump) contains V(xlated) and the kernel returns the code
       type: list
       elements: str
       sample:
@@ -203,8 +198,8 @@ programs:
         - "; bpf_printk(\"%d\", counter);"
         - "   0: (18) r6 = map[id:87][0]+0"
     jited:
-      description: The native code, laid out as by C(bpftool prog dump jited).
-      returned: if O(dump) has V(jited), the kernel gives it out, and something on the host can disassemble it
+      description: The native code, in the layout of C(bpftool prog dump jited).
+      returned: if O(dump) contains V(jited), the kernel returns the code, and the host has a disassembler for it
       type: list
       elements: str
       sample:
@@ -214,16 +209,16 @@ programs:
         - "   0: nopl (%rax,%rax)"
     jited_raw:
       description: The native code in hexadecimal.
-      returned: if O(dump) has V(jited), and nothing on the host can disassemble it
+      returned: if O(dump) contains V(jited) and the host has no disassembler for it
       type: str
     problems:
-      description: Why something that was asked for is not there, each with its remedy.
+      description: What was asked for and could not be returned, and why, each with its remedy.
       returned: if O(dump) is given
       type: list
       elements: str
 disassembler:
-  description: Path of the program that has disassembled the native code; null if there is none.
-  returned: if O(dump) has V(jited)
+  description: Path of the tool that disassembled the native code; null if there is none.
+  returned: if O(dump) contains V(jited)
   type: str
   sample: /usr/bin/llvm-objdump
 """

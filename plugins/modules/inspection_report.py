@@ -7,18 +7,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: inspection_report
-short_description: Write down what hosts run, and tell where they differ
+short_description: Write a report of what hosts run and where they differ
 version_added: 0.2.0
 author:
   - ebpf.fleet contributors (@ebpf-fleet)
 description:
-  - Writes what other modules have collected of a fleet into a folder, as text and as JSON. Delegate it to the
-    controller. The playbook C(ebpf.fleet.inspect) does all of it.
-  - The text has no ids and no addresses, which are another on every host. It is the same where two hosts run the
-    same, so C(diff -r DEST/HOST1 DEST/HOST2) shows where they do not. The JSON is what was collected, as it was.
-  - A host's folder has C(programs.txt), C(object.txt) and C(counters.txt), and for each interface
-    C(INTERFACE/xlated.txt) and C(INTERFACE/jited.txt). The JSON lies beside it, as C(HOST.json). What differs in the
-    fleet is in C(differences.txt) and C(differences.json).
+  - Writes what other modules have collected from a fleet into a folder, as text and as JSON. Delegate it to the
+    controller. The playbook C(ebpf.fleet.inspect) does all of this.
+  - The text contains no ids and no addresses, as these differ on every host. Two hosts that run the same have the same
+    text, so C(diff -r DEST/HOST1 DEST/HOST2) shows real differences only. The JSON is the collected data, unchanged.
+  - The folder of a host contains C(programs.txt), C(object.txt) and C(counters.txt), and for each interface
+    C(INTERFACE/xlated.txt) and C(INTERFACE/jited.txt). The JSON is beside that folder, in C(HOST.json). The differences
+    in the fleet are in C(differences.txt) and C(differences.json).
 extends_documentation_fragment:
   - ebpf.fleet.attributes
 attributes:
@@ -29,24 +29,24 @@ attributes:
 options:
   dest:
     description:
-      - The folder, an absolute path. Files of an earlier inspection of the same hosts are replaced, or removed if
-        nothing would be in them any more. Everything else in it is left alone.
+      - The folder, as an absolute path. Files of an earlier inspection of the same hosts are replaced, or removed if
+        they would be empty now. Everything else in the folder is left alone.
     type: path
     required: true
   bpf:
-    description: By host, RV(ebpf.fleet.bpf_facts#module:ansible_facts.bpf).
+    description: RV(ebpf.fleet.bpf_facts#module:ansible_facts.bpf) of each host, by host name.
     type: dict
     required: true
   counters:
-    description: By host, RV(ebpf.fleet.xdp_counter_facts#module:ansible_facts.xdp_counter).
+    description: RV(ebpf.fleet.xdp_counter_facts#module:ansible_facts.xdp_counter) of each host, by host name.
     type: dict
     required: true
   programs:
-    description: By host, the result of M(ebpf.fleet.bpf_program_info) for the programs of O(counters).
+    description: The result of M(ebpf.fleet.bpf_program_info) for the programs in O(counters), by host name.
     type: dict
     required: true
   objects:
-    description: By host, the result of M(ebpf.fleet.bpf_object_info) for the objects of O(programs).
+    description: The result of M(ebpf.fleet.bpf_object_info) for the objects in O(programs), by host name.
     type: dict
     required: true
 seealso:
@@ -54,7 +54,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Write it down
+- name: Write the report
   ebpf.fleet.inspection_report:
     dest: /var/tmp/inspection
     bpf: "{{ dict(names | zip(names | map('extract', hostvars, ['ansible_facts', 'bpf']))) }}"
@@ -69,7 +69,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 differences:
-  description: What differs, one sentence each. What most have comes last in it.
+  description: The differences, one sentence each. Each sentence names the value of the majority last.
   returned: always
   type: list
   elements: str

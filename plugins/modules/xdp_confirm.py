@@ -7,30 +7,30 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xdp_confirm
-short_description: Make a provisional change of XDP programs last
+short_description: Confirm a provisional change of XDP programs
 version_added: 0.2.0
 author:
   - ebpf.fleet contributors (@ebpf-fleet)
 description:
-  - Confirms a change that M(ebpf.fleet.xdp_program) has made with O(ebpf.fleet.xdp_program#module:rollback_after). That
-    task does so by itself, over a new connection. This module is what it does it with.
-  - Without a confirmation the host takes the change back when its time is over.
+  - Confirms a change that M(ebpf.fleet.xdp_program) made with O(ebpf.fleet.xdp_program#module:rollback_after). That
+    task runs this module for you, over a new connection.
+  - Without a confirmation the host rolls the change back when the time is over.
 extends_documentation_fragment:
   - ebpf.fleet.attributes
 attributes:
   check_mode:
     support: full
     details:
-      - Confirms nothing, and does not fail where there is nothing to confirm.
+      - In check mode nothing is confirmed, and it is not an error if there is nothing to confirm.
   diff_mode:
     support: none
 options:
   token:
-    description: Names the change, RV(ebpf.fleet.xdp_program#module:provisional.token).
+    description: Identifies the change. It is RV(ebpf.fleet.xdp_program#module:provisional.token).
     type: str
     required: true
   interfaces:
-    description: The interfaces to tell of what runs on them.
+    description: The interfaces to report on in RV(xdp).
     type: list
     elements: str
     default: []
@@ -39,20 +39,20 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Make it last
+- name: Confirm the change
   ebpf.fleet.xdp_confirm:
     token: 5f0c1d2e3a4b5968
 """
 
 RETURN = r"""
 attachments:
-  description: As of M(ebpf.fleet.xdp_program), after the confirmation.
+  description: The attachments after the confirmation, as M(ebpf.fleet.xdp_program) returns them.
   returned: if the change was confirmed
   type: list
   elements: dict
 xdp:
   description:
-    - The XDP programs on each of O(interfaces) now, whoever attached them. C(by) is V(link) or V(netlink); C(link_ids)
+    - The XDP programs that run now on each of O(interfaces), whoever attached them. C(by) is V(link) or V(netlink); C(link_ids)
       has more than one where the kernel does not say which link it is.
   returned: always
   type: dict

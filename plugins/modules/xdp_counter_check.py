@@ -7,37 +7,31 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xdp_counter_check
-short_description: See that packets are counted and still arrive
+short_description: Check that packets are counted and still arrive
 version_added: 0.2.0
 author:
   - ebpf.fleet contributors (@ebpf-fleet)
 description:
-  - Looks for a while at the counter of each interface, and beside it at what reaches the network stack behind XDP.
-  - Fails where the counter is not attached, where packets arrive that are not counted, and where packets are counted
-    of which none arrives.
-  - An interface on which nothing comes in meanwhile passes, and is named in RV(idle).
-  - The role P(ebpf.fleet.xdp_counter#role) runs it after each change.
+  - Watches the counter of each interface for a while, and at the same time the packets that reach the network stack
+    behind XDP.
+  - Fails if the counter is not attached, if packets arrive and none is counted, or if packets are counted and none
+    arrives.
+  - An interface that receives nothing in this time passes, and is named in RV(idle).
+  - The role P(ebpf.fleet.xdp_counter#role) runs this module after each change.
 extends_documentation_fragment:
   - ebpf.fleet.attributes
   - ebpf.fleet.attributes.pin_root
+  - ebpf.fleet.counter
 attributes:
   check_mode:
     support: full
     details:
-      - Looks, and does not fail.
+      - In check mode it watches, but never fails because of what it sees.
   diff_mode:
     support: none
 options:
-  name:
-    description: The name under which the counter is pinned.
-    type: str
-    default: packet_count
-  interfaces:
-    description: The interfaces. By default all that O(name) is on.
-    type: list
-    elements: str
   seconds:
-    description: How long to look.
+    description: How long to watch.
     type: float
     default: 1
 seealso:
@@ -45,7 +39,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See that packets are counted and still arrive
+- name: Check that packets are counted and still arrive
   ebpf.fleet.xdp_counter_check:
     interfaces: [eth0]
     seconds: 5
@@ -53,7 +47,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 interfaces:
-  description: By interface, what came while it looked. The stack may merge several packets into one before it arrives.
+  description: What each interface received in this time. The network stack may merge several packets into one before
+    they arrive.
   returned: always
   type: dict
   sample:
@@ -61,7 +56,7 @@ interfaces:
       counted: 42
       arrived: 42
 idle:
-  description: The interfaces on which nothing came.
+  description: The interfaces that received nothing.
   returned: always
   type: list
   elements: str

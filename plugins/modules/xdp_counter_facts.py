@@ -12,50 +12,39 @@ version_added: 0.1.0
 author:
   - ebpf.fleet contributors (@ebpf-fleet)
 description:
-  - Reads the counters that M(ebpf.fleet.xdp_program) has pinned, for all interfaces of a host, and on request what
-    the program prints.
-  - Counters are read from a per-CPU array named C(counters) whose value is two 64-bit numbers, packets and bytes, as
-    C(packet_count.bpf.c) has it. For a program without it C(packets) and C(bytes) are null.
-  - Trace lines come from a tracefs instance of its own, so no other reader of C(trace_pipe) loses a line.
-  - C(packet_count) prints only while somebody looks, and its lines are told from all others. What other programs
-    print cannot be told
-    apart, so for them all lines of the host are returned.
+  - Reads the counters that M(ebpf.fleet.xdp_program) has pinned, on all interfaces of a host, and on request the
+    program's trace output.
+  - Counters are read from a per-CPU array named C(counters) whose value consists of two 64-bit numbers, packets and
+    bytes, as in C(packet_count.bpf.c). For a program without such a map C(packets) and C(bytes) are null.
+  - Trace lines come from a separate tracefs instance, so no other reader of C(trace_pipe) loses a line.
+  - C(packet_count) prints only while somebody reads, and its lines are recognised among all others. The lines of other
+    programs cannot be recognised, so for them all lines of the host are returned.
 extends_documentation_fragment:
   - ebpf.fleet.attributes
   - ebpf.fleet.attributes.facts
   - ebpf.fleet.attributes.pin_root
+  - ebpf.fleet.counter
 attributes:
   check_mode:
-    support: full
     details:
       - In check mode nothing is traced.
-  diff_mode:
-    support: none
 options:
-  name:
-    description: The name under which the program is pinned.
-    type: str
-    default: packet_count
-  interfaces:
-    description: The interfaces. By default all that O(name) is on.
-    type: list
-    elements: str
   interval:
-    description: Seconds between two readings, from which rates are made. V(0) reads once.
+    description: Seconds between two readings, from which rates are computed. With V(0) there are no rates.
     type: float
     default: 0
   trace_seconds:
     description:
-      - Seconds to look at what the program prints, V(0) for not at all.
-      - Tracing is off again afterwards, also if this module is killed.
+      - How many seconds to read the program's trace output. V(0) does not trace.
+      - Tracing is switched off afterwards, even if this module is killed.
     type: float
     default: 0
   trace_lines:
-    description: Stop looking when that many lines have come.
+    description: Stop tracing after this many lines.
     type: int
     default: 100
   trace_every:
-    description: Print each Nth packet of a CPU while tracing.
+    description: While tracing, print every Nth packet of each CPU.
     type: int
     default: 1
 seealso:
@@ -72,7 +61,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     var: ansible_facts.xdp_counter.totals
 
-- name: Packets per second, and each 1000th packet for two seconds
+- name: Packets per second, and a trace of every 1000th packet for two seconds
   ebpf.fleet.xdp_counter_facts:
     interval: 2
     trace_seconds: 2
@@ -111,10 +100,10 @@ ansible_facts:
             attached: true
       contains:
         collected_at:
-          description: When, ISO 8601 in UTC.
+          description: Time of the reading, ISO 8601 in UTC.
           type: str
         boot_id:
-          description: The kernel's id of this boot; after a reboot counts start at zero.
+          description: The kernel's id of this boot; counts start at zero after a reboot.
           type: str
         program:
           description: The O(name).
@@ -130,7 +119,7 @@ ansible_facts:
               description: Bytes received, Ethernet header included.
               type: int
         interfaces:
-          description: By name of the interface.
+          description: The interfaces, by name.
           type: dict
           contains:
             packets:
@@ -140,7 +129,7 @@ ansible_facts:
               description: Bytes received, Ethernet header included.
               type: int
             per_cpu:
-              description: Those CPUs that have counted.
+              description: The CPUs that have counted packets.
               type: list
               elements: dict
             packets_per_second:
@@ -152,22 +141,22 @@ ansible_facts:
               type: float
               returned: if O(interval) is above 0
             mode:
-              description: V(native), V(generic) or V(offload); null if it is not attached.
+              description: V(native), V(generic) or V(offload); null if the program is not attached.
               type: str
             program_id:
               description: The kernel's id of the program.
               type: int
             tag:
-              description: The kernel's digest of its instructions.
+              description: The kernel's digest of the program's instructions.
               type: str
             loaded_at:
               description: When the program was loaded, ISO 8601 in UTC.
               type: str
             attached:
-              description: Whether it runs on the interface.
+              description: Whether the program is attached to the interface.
               type: bool
         trace:
-          description: What was printed.
+          description: The trace output.
           type: dict
           returned: if O(trace_seconds) is above 0
           contains:
@@ -182,10 +171,10 @@ ansible_facts:
                   timestamp: 21068.249939
                   message: ifindex 2 packets 189
             lost:
-              description: Lines that were printed faster than they could be read.
+              description: Number of lines lost because they were printed faster than they could be read.
               type: int
             seconds:
-              description: How long it looked.
+              description: How long tracing took.
               type: float
 """
 

@@ -12,13 +12,12 @@ version_added: 0.1.0
 author:
   - ebpf.fleet contributors (@ebpf-fleet)
 description:
-  - Brings one XDP program to a state on one or more interfaces of a host, each with an instance of the program and
-    maps of its own.
+  - Brings an XDP program into a state on one or more interfaces of a host. Each interface has its own instance of the
+    program, with its own maps.
   - The program is attached by a pinned BPF link (kernel 5.9 or later). An upgrade swaps the program in the link
-    atomically and keeps
-    the maps, so no packet passes uncounted.
-  - What belongs to somebody else on the interface is named and left alone, unless O(on_conflict=replace).
-  - All programs of a task are loaded, and so seen by the verifier, before anything is changed on any interface.
+    atomically and keeps the maps, so no packet passes uncounted.
+  - A foreign program on an interface is named and left alone, unless O(on_conflict=replace).
+  - All programs of a task are loaded, and so checked by the verifier, before anything is changed on any interface.
 extends_documentation_fragment:
   - ebpf.fleet.attributes
   - ebpf.fleet.attributes.pin_root
@@ -26,16 +25,16 @@ attributes:
   check_mode:
     support: full
     details:
-      - Nothing is loaded, so a refusal by the verifier or the driver is not foretold.
+      - In check mode nothing is loaded, so a rejection by the verifier or the driver is not predicted.
   diff_mode:
     support: full
 options:
   state:
     description:
       - V(attached) - the program runs on the interfaces.
-      - V(loaded) - it is loaded and pinned for them; where it is attached already it stays so.
-      - V(detached) - it does not run; program and maps, and with them the counts, stay pinned.
-      - V(absent) - nothing of it is left.
+      - V(loaded) - the program is loaded and pinned for the interfaces. If it is already attached, it stays attached.
+      - V(detached) - the program does not run. The program and its maps, and so the counts, stay pinned.
+      - V(absent) - nothing of the program is left.
     type: str
     choices: [attached, loaded, detached, absent]
     default: attached
@@ -45,29 +44,31 @@ options:
     type: path
   content:
     description:
-      - The object file itself, in Base64, as M(ansible.builtin.slurp) returns it. It is written to O(object) if that
-        differs.
+      - The object file itself, in Base64, as M(ansible.builtin.slurp) returns it. It is written to O(object) if it
+        differs from what is there.
       - Saves a M(ansible.builtin.copy) task, and lets check mode look into an object that is not on the target yet.
     type: str
   build:
     description:
-      - Compile O(object) first, if it is not as its source, headers, flags and compiler make it; as
-        M(ebpf.fleet.bpf_object) does, and with what it keeps beside the object.
-      - Saves a task, and with it a round trip to each host. What is compiled is written only when all programs have
-        been loaded, and put back if the task fails; with O(on_error=continue) it stays if any interface could be done.
-      - In check mode a source that is not there yet is taken for one that an earlier task would have put there, with a
-        warning.
+      - Compile O(object) first, if its source, a header that it includes, the flags, the compiler or the object itself
+        has changed since the last build. This works as in M(ebpf.fleet.bpf_object), with the same file beside the
+        object.
+      - Saves a task, and with it a round trip to each host. The compiled object is written only after all programs have
+        been loaded, and the old one is restored if the task fails. With O(on_error=continue) the new object stays if
+        any interface succeeded.
+      - In check mode, if the source does not exist yet, the module assumes that an earlier task would have put it
+        there, and warns.
     type: dict
     version_added: 0.2.0
     suboptions:
       src:
         description:
-          - Path of the C file on the target.
+          - Path of the C source file on the target.
         type: path
         required: true
       content:
         description:
-          - Text of the C file. It is written to O(build.src) if that differs.
+          - Text of the C source file. It is written to O(build.src) if it differs from what is there.
         type: str
       defines:
         description:
@@ -76,116 +77,112 @@ options:
         default: {}
       cflags:
         description:
-          - More flags for clang.
+          - Additional flags for clang.
         type: list
         elements: str
         default: []
       include_dirs:
         description:
-          - Folders to look for headers in, before those of the system.
+          - Folders to search for headers, before the system's own.
         type: list
         elements: path
         default: []
       clang:
         description:
-          - The compiler, by name or path.
+          - The compiler, by name or by path.
         type: str
         default: clang
       cpu:
         description:
-          - The version of the BPF instruction set.
+          - The version of the BPF instruction set to compile for.
         type: str
         choices: [v1, v2, v3, v4]
         default: v3
   checksum:
     description:
       - SHA-256 of the object file, in hexadecimal. Any other object is refused.
-      - In check mode an object with another checksum is taken for one that an earlier task would have replaced, with
-        a warning.
+      - In check mode, if the object has a different checksum, the module assumes that an earlier task would have
+        replaced it, and warns.
     type: str
   program:
     description:
-      - Name of the program's function. By default the object's only XDP program; those in a section that starts with
-        V(?) do not
-        count unless they are named.
-      - On an interface with an MTU above 1500 the program named C(PROGRAM_frags) is taken instead, if the object has
-        it in section
-        C(xdp.frags) and the kernel knows packets of several buffers (5.18 or later).
+      - Name of the program's function. The default is the only XDP program in the object. Programs in a section that
+        starts with V(?) count only if they are named here.
+      - On an interface with an MTU above 1500 the program named C(PROGRAM_frags) is used instead, if the object has it
+        in section C(xdp.frags) and the kernel supports packets of several buffers (5.18 or later).
     type: str
   name:
     description:
-      - The name under which it is pinned. By default the program's name, or for O(state=detached) and O(state=absent)
-        that of
-        O(program).
+      - The name to pin under. The default is the program's name, or for O(state=detached) and O(state=absent) the value
+        of O(program).
       - 1 to 64 letters, digits, underscores or dashes.
     type: str
   interfaces:
     description:
       - The interfaces. Required for O(state=attached) and O(state=loaded).
-      - Without them, O(state=detached) and O(state=absent) mean all that O(name) is on.
+      - If omitted, O(state=detached) and O(state=absent) apply to all interfaces on which O(name) is deployed.
     type: list
     elements: str
   mode:
     description:
-      - V(native) runs in the driver, V(generic) in the kernel's network stack behind it, V(offload) on the network
-        card.
+      - V(native) runs in the driver, V(generic) after the driver, in the kernel's network stack, and V(offload) on the
+        network card.
       - V(auto) tries native and falls back to generic with a warning.
-      - The mode in force is always returned.
+      - The mode in use is always returned.
     type: str
     choices: [auto, native, generic, offload]
     default: auto
   on_conflict:
     description:
-      - What to do about another's XDP program on the interface. V(fail) names it and changes nothing, V(replace)
-        takes it off.
+      - What to do about a foreign XDP program on the interface. V(fail) names it and changes nothing. V(replace)
+        detaches it.
     type: str
     choices: [fail, replace]
     default: fail
   maps:
     description:
-      - What an upgrade does with the maps. V(keep) hands them on to the new program, and fails before anything is
-        touched if the shape
-        of one has changed. V(reset) starts with new, empty ones.
-      - It plays no part while the object is unchanged.
+      - What an upgrade does with the maps. V(keep) passes them on to the new program, and fails before anything is
+        changed if the shape of a map has changed. V(reset) starts with new, empty maps.
+      - Has no effect while the object is unchanged.
     type: str
     choices: [keep, reset]
     default: keep
   on_error:
     description:
       - What to do if one of the interfaces fails. With V(stop) nothing is changed on any of them, or what was changed
-        is put back.
-        With V(continue) the others are done, and the task fails with a result for each.
+        is rolled back. With V(continue) the other interfaces are done, and the task fails with a result for each.
     type: str
     choices: [stop, continue]
     default: stop
   rollback_after:
     description:
-      - Seconds in which a change of what runs on an interface must be confirmed, or the host takes it back by itself.
-        V(0) makes changes at once for good.
-      - The task confirms it. It gives up its connection, comes back over a new one, and so shows that the host can
-        still be reached. Where that fails, the task fails too, and says what runs on the interfaces.
-      - A small process on the host makes the change, and holds a new program until then. If that process ends, the
-        kernel takes the program off. An upgrade puts the old program back into the link, and the counts go on.
-      - At most 3600. It plays no part in check mode, nor where nothing changes that runs on an interface. A task with
-        C(async) cannot use it.
+      - A change of what runs on an interface must be confirmed within this many seconds, or the host rolls it back by
+        itself. With V(0) changes are final at once.
+      - The task confirms the change. It closes its connection and opens a new one, which shows that the host can still
+        be reached. If that fails, the task fails too, and reports what runs on the interfaces.
+      - A small process on the host makes the change, and holds a new program until the change is confirmed. If that
+        process ends before, the kernel detaches the new program. Rolling back an upgrade puts the old program back into
+        the link, and the counts continue.
+      - At most 3600. Has no effect in check mode, or if nothing changes that runs on an interface. It cannot be used in
+        a task with C(async).
     type: int
     default: 0
   persist:
     description:
-      - Whether the host brings the program back by itself after a reboot, in the same mode, as soon as the interface is
-        there. Its maps begin empty then. The object is kept in C(/var/lib/ebpf_fleet) for that.
-      - V(auto) has it so where it can be done. This needs systemd, and an interface of the machine's own network
-        namespace that systemd knows as a device; so not C(lo), nor in a container.
-      - V(true) fails where it cannot be done.
-      - By default it stays as it is, and what is brought back is what was deployed last.
-      - A program with O(state=detached) or O(state=absent), or that was loaded only, is not brought back.
+      - Whether the host restores the program by itself after a reboot, in the same mode, as soon as the interface
+        exists. Its maps start empty then. The object is kept in C(/var/lib/ebpf_fleet) for this purpose.
+      - V(auto) restores it where the host supports that. This requires systemd, and an interface in the machine's own
+        network namespace that systemd knows as a device. So it does not work for C(lo), or in a container.
+      - V(true) fails where the host does not support it.
+      - If omitted, the current setting is kept, and what is restored is what was deployed last.
+      - A program that is detached (O(state=detached)), absent (O(state=absent)) or only loaded is not restored.
     type: str
     choices: ["auto", "true", "false"]
     version_added: 0.2.0
   allow_unsafe_paths:
     description:
-      - Accept an object file, a O(pin_root), or with O(build) a source, header or compiler, that others than root can
-        write to, or that lies in a folder that they can write to.
+      - Accept an object file, a O(pin_root), or with O(build) a source, header or compiler, that users other than root
+        can write to, or that is in a folder that they can write to.
     type: bool
     default: false
 seealso:
@@ -202,7 +199,7 @@ EXAMPLES = r"""
       - eth0
       - eth0.10
 
-- name: Compile it on the host as well, in the same task
+- name: Compile the object on the host in the same task
   ebpf.fleet.xdp_program:
     object: /usr/local/lib/bpf/packet_count.bpf.o
     build:
@@ -210,23 +207,23 @@ EXAMPLES = r"""
       content: "{{ lookup('ansible.builtin.file', 'packet_count.bpf.c', rstrip=false) }}"
     interfaces: [eth0]
 
-- name: Take it off, and keep the counts readable
+- name: Detach the program, and keep the counts readable
   ebpf.fleet.xdp_program:
     name: packet_count
     state: detached
 
-- name: Drop packets by a program that nobody has tried yet, and take it off again should the host be out of reach by it
+- name: Try a new filter, and remove it automatically if it cuts the host off
   ebpf.fleet.xdp_program:
     object: /usr/local/lib/bpf/filters.bpf.o
     interfaces: [eth0]
     rollback_after: 60
 
-- name: Leave no trace of it
+- name: Remove everything, the counts included
   ebpf.fleet.xdp_program:
     name: packet_count
     state: absent
 
-- name: Attach a program of several in an object, in the driver or not at all
+- name: Attach one of several programs in an object, in native mode or not at all
   ebpf.fleet.xdp_program:
     object: /usr/local/lib/bpf/filters.bpf.o
     program: drop_bogons
@@ -238,7 +235,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 attachments:
-  description: One for each interface, as the kernel has it after the run.
+  description: The state of each interface after the run, as the kernel reports it.
   returned: always
   type: list
   elements: dict
@@ -258,13 +255,13 @@ attachments:
       description: Name of the interface.
       type: str
     ifindex:
-      description: Its index, 0 if there is none.
+      description: Index of the interface; 0 if the interface does not exist.
       type: int
     mode:
-      description: The mode in force; null where it is not attached, and in check mode where only a real run can know.
+      description: The mode in use. Null if the program is not attached, and in check mode if only a real run can know.
       type: str
     program_id:
-      description: The kernel's id of the program; null as for RV(attachments[].mode).
+      description: The kernel's id of the program. Null in the same cases as RV(attachments[].mode).
       type: int
     tag:
       description: The kernel's digest of the program's instructions.
@@ -277,13 +274,13 @@ attachments:
       type: list
       elements: int
     pin_path:
-      description: The folder of the pins.
+      description: The folder that contains the pins.
       type: str
     state:
       description: V(attached), V(loaded), V(detached), V(absent) or V(failed).
       type: str
     persistent:
-      description: Whether the host brings it back by itself after a reboot.
+      description: Whether the host restores the program by itself after a reboot.
       type: bool
       version_added: 0.2.0
     error:
@@ -291,7 +288,7 @@ attachments:
       type: str
       returned: for an interface that failed, with O(on_error=continue)
 steps:
-  description: What was done, or in check mode would be, one sentence each.
+  description: What was done, or in check mode would be done, one sentence each.
   returned: always
   type: list
   elements: str
@@ -301,7 +298,7 @@ steps:
     - "eth0: write the record"
 build:
   description:
-    - What M(ebpf.fleet.bpf_object) returns of the object, its C(reasons) to compile among it.
+    - What M(ebpf.fleet.bpf_object) returns about the object, including the C(reasons) to compile it.
   returned: if O(build) is set, and the program is to be attached or loaded
   type: dict
   version_added: 0.2.0
@@ -311,22 +308,24 @@ build:
     reasons: [the source has changed]
 provisional:
   description:
-    - What M(ebpf.fleet.xdp_confirm) needs to confirm the change. The task does that by itself, and leaves this out.
-  returned: if the module was run without its action plugin, O(rollback_after) is above 0, and the change awaits it
+    - What M(ebpf.fleet.xdp_confirm) needs to confirm the change. The task confirms it by itself, and does not return
+      this.
+  returned: if the module was run without its action plugin, O(rollback_after) is above 0, and the change is not
+    confirmed yet
   type: dict
   contains:
     token:
-      description: Names the change.
+      description: Identifies the change.
       type: str
     before:
-      description: What ran on each interface before it, one sentence each.
+      description: What ran on each interface before the change, one sentence each.
       type: dict
     after:
-      description: What runs on each interface until it is taken back, one sentence each.
+      description: What runs on each interface until the change is rolled back, one sentence each.
       type: dict
 confirmed:
   description:
-    - Whether the host was reached over a new connection and the change made to last. If not, it was taken back.
+    - Whether the host was reached over a new connection and the change was confirmed. If not, it was rolled back.
   returned: if O(rollback_after) is above 0, and the change had to be confirmed
   type: bool
 """

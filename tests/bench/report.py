@@ -11,6 +11,8 @@ import statistics
 import textwrap
 import typing as t
 
+RESULTS = "tests/bench/results.json"
+
 
 class Row(t.NamedTuple):
     """One line. `value` is the median of the rounds, `low` and `high` their quartiles; `goal` is its bar in words.
@@ -68,11 +70,9 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def in_readme(path: str = "tests/bench/results.json") -> None:
-    """Print the rows that have a bar, of the run that results.json is of, as Markdown. cog puts it into the README."""
-    with open(path, encoding="utf-8") as file:
-        results = json.load(file)
-    rows = [Row(**row) for row in results["rows"]]
+def with_bars(path: str = RESULTS) -> None:
+    """Print the rows that have a bar, of the run in results.json, as Markdown. cog puts it into docs/figures.md."""
+    results, rows = _read(path)
     print("\n| | figure | bar | |\n|---|---:|---|---|")
     for section in dict.fromkeys(row.section for row in rows if row.goal):
         print(f"| **{section}** | | | |")
@@ -81,11 +81,45 @@ def in_readme(path: str = "tests/bench/results.json") -> None:
                 figure = f"{_number(row.value)} {row.unit}".replace(" of 1", "").replace("in all", "").strip()
                 print(f"| {row.name} | {figure} | {row.goal} | {'met' if row.met else '**missed**'} |")
     print(f"\n`make bench{' MODE=full' if results['full'] else ''}` on {', '.join(results['machine'].values())}.\n")
-    figures = {_key(row.name): f"{_number(row.value)} {row.unit}" for row in rows if ", 200 hosts" not in row.section}
-    known = collections.defaultdict(lambda: "(not in this run)", figures)
-    print("What the limits are, in the same run:\n")
-    for limit in LIMITS:
-        print(textwrap.fill(limit.format_map(known), 118, subsequent_indent="  ", break_on_hyphens=False))
+    print("What sets the limits, measured in the same run:\n")
+    _print_filled(LIMITS, rows)
+
+
+def headlines(path: str = RESULTS) -> None:
+    """Print the figures that say most, as sentences in Markdown. cog puts them into the README."""
+    _results, rows = _read(path)
+    _print_filled(HEADLINES, rows)
+
+
+def _read(path: str) -> t.Tuple[t.Dict[str, t.Any], t.List[Row]]:
+    with open(path, encoding="utf-8") as file:
+        results: t.Dict[str, t.Any] = json.load(file)
+    return results, [Row(**row) for row in results["rows"]]
+
+
+def _print_filled(sentences: t.Sequence[str], rows: t.Sequence[Row]) -> None:
+    """Print Markdown, with figures in the place of their rows' names."""
+    known = collections.defaultdict(lambda: "(not in this run)", _figures(rows))
+    for sentence in sentences:
+        print(textwrap.fill(sentence.format_map(known), 118, subsequent_indent="  ", break_on_hyphens=False))
+
+
+def _figures(rows: t.Sequence[Row]) -> t.Dict[str, str]:
+    """Each row's figure by its name, of the largest fleet but that of 200 hosts; and what is counted over the rows."""
+    found: t.Dict[str, str] = {}
+    for row in rows:
+        if ", 200 hosts" in row.section:
+            continue
+        sent = re.search(r", of ([\d,]+)$", row.name)
+        if sent:
+            packets = int(sent.group(1).replace(",", ""))
+            found[_key(row.name[: sent.start()]) + "_packets"] = f"{round(row.value * packets):,} of {packets:,}"
+        hosts = re.match(r"control plane, (\d+) hosts \(", row.section)
+        if hosts:
+            found["hosts"] = hosts.group(1)
+        found[_key(row.name)] = f"{_number(row.value)} {row.unit}"
+    bars = [row for row in rows if row.goal]
+    return {**found, "bars": str(len(bars)), "missed": str(sum(not row.met for row in bars))}
 
 
 def _key(name: str) -> str:
@@ -93,23 +127,35 @@ def _key(name: str) -> str:
     return re.sub(r"\W+", "_", name).strip("_")
 
 
+# What the README says, by the rows' names.
+HEADLINES = (
+    "- **A packet.** Counting takes {ours_above_empty} a packet more than doing nothing (64 bytes, BPF_PROG_TEST_RUN).",
+    "- **Exactness.** {ours_packets} packets were counted while two CPUs counted at once, and"
+    " {ours_50_upgrades_meanwhile_counted_over_sent_packets} real frames during 50 upgrades.",
+    "- **A fleet.** On {hosts} hosts, a deploy takes {deploy_over_rival_first_wall} as long as a playbook of copy,"
+    " clang and bpftool commands, and {deploy_over_rival_unchanged_wall} as long if nothing has changed.",
+    "- **Missed.** {missed} of {bars} figures miss the bar that they are held to; [docs/figures.md](docs/figures.md)"
+    " has all of them, and says what sets the limits.",
+)
+
 # What stands behind the bars that are missed, with the figures of the same run, by their rows' names.
 LIMITS = (
-    "- **A packet.** An empty program takes {empty_program}. The least per-CPU counter that the kernel offers takes"
-    " {a_per_CPU_counter_and_nothing_else_above_empty} more than that, and ours"
-    " {ours_above_a_per_CPU_counter_and_nothing_else} more than this counter. Packets of several buffers have to ask"
-    " for their length, by a call that alone takes {empty_but_for_asking_its_length_above_empty}. A mapped array"
-    " has no lookup, and room for a fixed number of CPUs; an atomic is cheaper on some CPUs, while no other counts.",
-    "- **A module.** Ansible sends sources, and the target's Python compiles them in each task, twice: a flaw of its"
-    " zipimport (python/cpython#141276), for which a mend is under way. Of xdp_counter_facts compiling takes"
-    " {xdp_counter_facts_of_them_compiling_its_Python_sources}, the second time"
-    " {xdp_counter_facts_a_second_time_python_cpython_141276} of it; of xdp_program"
+    "- **A packet.** An empty program takes {empty_program}. The cheapest per-CPU counter that the kernel offers adds"
+    " {a_per_CPU_counter_and_nothing_else_above_empty}, and ours adds"
+    " {ours_above_a_per_CPU_counter_and_nothing_else} to that. For packets of several buffers the program must ask for"
+    " the length, by a call that alone takes {empty_but_for_asking_its_length_above_empty}. A mapped array needs no"
+    " lookup, but has room for a fixed number of CPUs only. An atomic counter is cheaper on some CPUs while no other"
+    " CPU counts.",
+    "- **A module.** Ansible sends source code, and the target's Python compiles it in each task, twice. The second"
+    " time is a bug in Python's zipimport that is being fixed (python/cpython#141276). Compiling takes"
+    " {xdp_counter_facts_of_them_compiling_its_Python_sources} for xdp_counter_facts, of which the second time takes"
+    " {xdp_counter_facts_a_second_time_python_cpython_141276}; for xdp_program it takes"
     " {xdp_program_unchanged_of_them_compiling_its_Python_sources} and"
-    " {xdp_program_unchanged_a_second_time_python_cpython_141276}. What they do then takes"
-    " {xdp_counter_facts_kernel_work} and {xdp_program_unchanged_kernel_work}; Python's and Ansible's own start, before"
-    " it, {Python_s_and_Ansible_s_own_start_ping}. Each further interface adds"
-    " {xdp_program_unchanged_each_of_200_further_interfaces} to xdp_program.",
-    "- **A fleet.** Most of it is Ansible's: on the clock, with 50 hosts, ping takes {ping_wall},"
-    " xdp_counter_facts {xdp_counter_facts_wall}, and an unchanged deploy, which runs one module on the host and"
-    " two tasks on the controller, {deploy_unchanged_wall}.",
+    " {xdp_program_unchanged_a_second_time_python_cpython_141276}. Their own work then takes"
+    " {xdp_counter_facts_kernel_work} and {xdp_program_unchanged_kernel_work}. Before that, Python and Ansible take"
+    " {Python_s_and_Ansible_s_own_start_ping} to start. Each further interface adds"
+    " {xdp_program_unchanged_each_of_200_further_interfaces} to an unchanged xdp_program.",
+    "- **A fleet.** Most of the time is Ansible's own. With {hosts} hosts, in wall time, ping takes {ping_wall},"
+    " xdp_counter_facts takes {xdp_counter_facts_wall}, and an unchanged deploy, which runs one module on the host and"
+    " two tasks on the controller, takes {deploy_unchanged_wall}.",
 )

@@ -7,27 +7,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: counted_netns
 author: ebpf.fleet contributors (@ebpf-fleet)
-short_description: The connection netns, counted
+short_description: The connection netns, with a count of its commands and bytes
 description:
-  - Appends a line to the file that the environment variable C(BENCH_COUNTS) names.
-options:
-  netns:
-    description: Name of the network namespace.
-    type: str
-    default: inventory_hostname
-    vars:
-      - name: inventory_hostname
-      - name: ansible_host
-  become_success_timeout:
-    description: Seconds to wait for become to succeed.
-    type: int
-    default: 10
-  become_strip_preamble:
-    description: Strip what become prints before the command's own output.
-    type: bool
-    default: true
+  - For each command and each file that it sends, appends a line to the file named in the environment variable
+    C(BENCH_COUNTS).
 extends_documentation_fragment:
   - connection_pipelining
+  - ebpf.fleet.netns
 """
 
 import os

@@ -7,28 +7,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: cut_netns
 author: ebpf.fleet contributors (@ebpf-fleet)
-short_description: The connection netns, cut
+short_description: The connection netns, interrupted for a while
 description:
-  - Fails for as many seconds as the environment variable C(CUT_SECONDS) says, from the first reset on.
-  - With C(CUT_BREAKS) the first command is done, but its result does not come, and the connection breaks then.
-options:
-  netns:
-    description: Name of the network namespace.
-    type: str
-    default: inventory_hostname
-    vars:
-      - name: inventory_hostname
-      - name: ansible_host
-  become_success_timeout:
-    description: Seconds to wait for become to succeed.
-    type: int
-    default: 10
-  become_strip_preamble:
-    description: Strip what become prints before the command's own output.
-    type: bool
-    default: true
+  - Fails for the number of seconds in the environment variable C(CUT_SECONDS), beginning with the first reset.
+  - With C(CUT_BREAKS) the connection breaks during the first command, which is run, but whose result is lost.
 extends_documentation_fragment:
   - connection_pipelining
+  - ebpf.fleet.netns
 """
 
 import os

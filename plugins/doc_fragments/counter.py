@@ -1,0 +1,22 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options of the modules that read counters."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  name:
+    description:
+      - The name under which the program is pinned.
+    type: str
+    default: packet_count
+  interfaces:
+    description:
+      - The interfaces. The default is all interfaces on which O(name) is deployed.
+    type: list
+    elements: str
+"""
