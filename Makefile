@@ -1,6 +1,6 @@
 # ebpf.fleet. The two commands are `make demo` and `make test`; both install what they need.
 SHELL := /usr/bin/env bash
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH)
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH,NO_COLOR)
 
 export PATH := $(CURDIR)/build/venv/bin:$(PATH):/usr/sbin:/sbin
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
