@@ -170,6 +170,15 @@ options:
         C(async) cannot use it.
     type: int
     default: 0
+  check_seconds:
+    description:
+      - Seconds to look, after a change, whether packets are counted and still arrive, as M(ebpf.fleet.xdp_counter_check)
+        does. The task fails where they do not; what it has changed stays.
+      - For programs that count as C(packet_count) does, and with O(state=attached). V(0) does not look.
+      - It plays no part in check mode, nor where nothing changes. A task with C(async) cannot use it.
+    type: float
+    default: 0
+    version_added: 0.2.0
   persist:
     description:
       - Whether the host brings the program back by itself after a reboot, in the same mode, as soon as the interface is
@@ -190,6 +199,7 @@ options:
     default: false
 seealso:
   - module: ebpf.fleet.xdp_confirm
+  - module: ebpf.fleet.xdp_counter_check
   - module: ebpf.fleet.bpf_object
   - module: ebpf.fleet.xdp_counter_facts
 """
@@ -329,6 +339,18 @@ confirmed:
     - Whether the host was reached over a new connection and the change made to last. If not, it was taken back.
   returned: if O(rollback_after) is above 0, and the change had to be confirmed
   type: bool
+check:
+  description:
+    - What M(ebpf.fleet.xdp_counter_check) returns as C(interfaces) and C(idle).
+  returned: if O(check_seconds) is above 0, and something has changed
+  type: dict
+  version_added: 0.2.0
+  sample:
+    interfaces:
+      eth0:
+        counted: 42
+        arrived: 42
+    idle: []
 """
 
 import base64
@@ -381,6 +403,7 @@ def main() -> None:
             "maps": {"choices": ["keep", "reset"], "default": "keep"},
             "on_error": {"choices": ["stop", "continue"], "default": "stop"},
             "rollback_after": {"type": "int", "default": 0},
+            "check_seconds": {"type": "float", "default": 0},  # the action plugin looks
             "persist": {"type": "str", "choices": ["auto", "true", "false"]},
             "allow_unsafe_paths": {"type": "bool", "default": False},
             "pin_root": {"type": "path", "default": "/sys/fs/bpf/ebpf_fleet"},
@@ -415,6 +438,8 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
             )
     if not 0 <= options["rollback_after"] <= LONGEST_ROLLBACK:
         raise FleetError(f"rollback_after is {options['rollback_after']}: give a number of seconds from 0 to 3600")
+    if not 0 <= options["check_seconds"] < 2**31:
+        raise FleetError(f"check_seconds is {options['check_seconds']}: give a number from 0 up")
     mounts.is_mounted(options["pin_root"])  # or can be
     if not options["allow_unsafe_paths"]:
         check_safe(options["pin_root"], "to pin in")

@@ -10,6 +10,7 @@ author: ebpf.fleet contributors (@ebpf-fleet)
 short_description: The connection netns, cut
 description:
   - Fails for as many seconds as the environment variable C(CUT_SECONDS) says, from the first reset on.
+  - With C(CUT_AFTER) it is cut after the first command, whose result comes.
   - With C(CUT_BREAKS) the first command is done, but its result does not come, and the connection breaks then.
 options:
   netns:
@@ -59,6 +60,8 @@ class Connection(Netns):
         if self._mended and time.monotonic() < self._mended:
             raise AnsibleConnectionFailure("ssh: connect to host: cut")
         done = super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
+        if in_data and not self._mended and "CUT_AFTER" in os.environ:
+            self._cut()
         if in_data and not self._mended and "CUT_BREAKS" in os.environ:
             self._cut()
             raise AnsibleConnectionFailure(f"Shared connection to {self.get_option('netns')} closed.")
