@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""xdp_program on the controller: runs the module, confirms a provisional change, and sees what has become of packets."""
+"""xdp_program on the controller: runs the module, confirms a provisional change, and sees that packets arrive."""
 
 from __future__ import annotations
 

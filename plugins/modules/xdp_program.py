@@ -172,8 +172,8 @@ options:
     default: 0
   check_seconds:
     description:
-      - Seconds to look, after a change, whether packets are counted and still arrive, as M(ebpf.fleet.xdp_counter_check)
-        does. The task fails where they do not; what it has changed stays.
+      - Seconds to look, after a change, whether packets are counted and still arrive, as
+        M(ebpf.fleet.xdp_counter_check) does. The task fails where they do not; what it has changed stays.
       - For programs that count as C(packet_count) does, and with O(state=attached). V(0) does not look.
       - It plays no part in check mode, nor where nothing changes. A task with C(async) cannot use it.
     type: float

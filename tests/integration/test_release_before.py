@@ -91,7 +91,8 @@ def unchanged(host: Host, options: t.Dict[str, t.Any]) -> None:
 def test_what_is_attached_goes_on(host: Host, before: Run, compiled: Compile) -> None:
     path = compiled("packet_count")
     tasks: t.List[t.Dict[str, t.Any]] = [
-        {"object": path, "interfaces": [interface], "mode": mode} for interface, mode in zip(BOTH, ("native", "generic"))
+        {"object": path, "interfaces": [interface], "mode": mode}
+        for interface, mode in zip(BOTH, ("native", "generic"))
     ]
     for task in tasks:
         before("xdp_program", **task)
@@ -115,9 +116,7 @@ def test_what_is_attached_goes_on(host: Host, before: Run, compiled: Compile) ->
         assert (info["object"]["path"], info["object"]["checksum"]) == (path, sh("sha256sum", path).split()[0])
 
 
-def test_an_upgrade_keeps_link_and_counts_and_so_does_the_way_back(
-    host: Host, before: Run, compiled: Compile
-) -> None:
+def test_an_upgrade_keeps_link_and_counts_and_so_does_the_way_back(host: Host, before: Run, compiled: Compile) -> None:
     first, second = ({"object": compiled("counter", VERSION=number), "interfaces": BOTH} for number in (1, 2))
     before("xdp_program", **first)
     links = [running(host, each)[0] for each in BOTH]
@@ -226,7 +225,7 @@ class Kept:
 
 @pytest.fixture
 def kept(host: Host, release: pathlib.Path, compiled: Compile, tmp_path: pathlib.Path) -> t.Iterator[Kept]:
-    """What the release before leaves on a host that brings programs back: native on one interface, generic on another."""
+    """What the release before leaves on a host that brings programs back: native on eth0, generic on eth0.10."""
     systemd = pathlib.Path("/etc/systemd/system")
     missing = [path for path in (systemd.parent, systemd) if not path.exists()]
     for path in missing:
