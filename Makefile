@@ -30,7 +30,7 @@ lint: setup-test
 	cog --check -P -I tests/bench -I tests/kernels README.md
 	cog --check -P -I tests/reliability docs/reliability.md
 	shellcheck demo/*.sh tools/*.sh molecule/*/*.sh tests/kernels/*.sh .ci/run
-	env $$([ -t 1 ] || echo NO_COLOR=1) ansible-lint --offline # which colours its summary for pipes too
+	[ -t 1 ] || export NO_COLOR=1; ansible-lint --offline # it colours its summary for a pipe as well
 	cd $(collection) && antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
 	antsibull-changelog lint
 
