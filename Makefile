@@ -1,6 +1,6 @@
 # ebpf.fleet. The two main commands are `make demo` and `make test`; both install what they need.
 SHELL := /usr/bin/env bash
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH)
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH,NO_COLOR)
 
 export PATH := $(CURDIR)/build/venv/bin:$(PATH):/usr/sbin:/sbin
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
@@ -30,7 +30,7 @@ lint: setup-test
 	cog --check -P -I tests/bench -I tests/kernels README.md docs/figures.md
 	cog --check -P -I tests/reliability docs/reliability.md
 	shellcheck demo/*.sh tools/*.sh molecule/*/*.sh tests/kernels/*.sh .ci/run
-	ansible-lint --offline
+	[ -t 1 ] || export NO_COLOR=1; ansible-lint --offline # it colours its summary for a pipe as well
 	cd $(collection) && antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
 	antsibull-changelog lint
 

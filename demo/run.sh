@@ -18,7 +18,11 @@ ending() {
 trap ending EXIT
 trap 'exit 130' INT TERM HUP
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then # https://no-color.org, as Ansible heeds it too
+	bold=$'\033[1m' plain=$'\033[0m'
+fi
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 show() {
 	say "\$ $*"
 	"$@" 9>&-

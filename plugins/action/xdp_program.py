@@ -1,17 +1,18 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""xdp_program on the controller: runs the module, and confirms a provisional change over a new connection."""
+"""xdp_program on the controller: runs the module, confirms a provisional change, and sees that packets arrive."""
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import typing as t
 from collections.abc import Mapping
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
-from ansible.module_utils.common.validation import check_type_int
+from ansible.module_utils.common.validation import check_type_float, check_type_int
 from ansible.plugins.action import ActionBase
 from ansible.plugins.connection import ConnectionBase
 
@@ -40,6 +41,9 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"build is {build!r}: give its options, src and the others, as a dictionary")
         if seconds and wrap_async:
             raise AnsibleActionFail("rollback_after needs somebody who confirms: leave out async, or rollback_after")
+        look = self._check_seconds()
+        if look and wrap_async:
+            raise AnsibleActionFail("check_seconds needs somebody who looks: leave out async, or check_seconds")
         try:
             result.update(self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
         except AnsibleConnectionFailure as error:
@@ -49,7 +53,37 @@ class ActionModule(ActionBase):
         provisional = result.pop("provisional", None)
         if provisional:
             self._settle(result, provisional, seconds, task_vars)
+        if look and result.get("changed") and not result.get("failed"):
+            self._check(result, look, task_vars)
         return result
+
+    def _check_seconds(self) -> float:
+        """0 where there is nothing to look at."""
+        args = self._task.args
+        try:
+            seconds = t.cast(float, check_type_float(args.get("check_seconds", 0)))
+        except TypeError:  # the module says what is wrong with it
+            return 0
+        return 0 if self._task.check_mode or args.get("state", "attached") != "attached" else seconds
+
+    def _check(self, result: Result, seconds: float, task_vars: t.Optional[Result]) -> None:
+        """Here and not as a task of its own, which all hosts would pay for on which nothing has changed."""
+        pins = [attachment["pin_path"] for attachment in result["attachments"]]
+        options = {
+            "name": os.path.basename(os.path.dirname(pins[0])),
+            "interfaces": [attachment["interface"] for attachment in result["attachments"]],
+            "seconds": seconds,
+        }
+        if "pin_root" in self._task.args:
+            options["pin_root"] = self._task.args["pin_root"]
+        try:
+            answer = self._execute_module("ebpf.fleet.xdp_counter_check", options, task_vars=task_vars)
+        except AnsibleConnectionFailure as error:  # to be unreachable would not stop a rollout
+            self._cleanup_remote_tmp = False
+            answer = {"failed": True, "msg": f"the host is out of reach since the change: {error}"}
+        result["check"] = {key: answer[key] for key in ("interfaces", "idle") if key in answer}
+        if answer.get("failed"):
+            result.update(failed=True, msg=answer["msg"])
 
     def _rollback_after(self) -> int:
         try:

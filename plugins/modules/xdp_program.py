@@ -167,6 +167,15 @@ options:
         a task with C(async).
     type: int
     default: 0
+  check_seconds:
+    description:
+      - After a change, check for this many seconds that packets are counted and still arrive, as
+        M(ebpf.fleet.xdp_counter_check) does. If they do not, the task fails; the change is not rolled back.
+      - For programs that count as C(packet_count) does, with O(state=attached). With V(0) nothing is checked.
+      - Has no effect in check mode, or if nothing changes. It cannot be used in a task with C(async).
+    type: float
+    default: 0
+    version_added: 0.2.0
   persist:
     description:
       - Whether the host restores the program by itself after a reboot, in the same mode, as soon as the interface
@@ -187,6 +196,7 @@ options:
     default: false
 seealso:
   - module: ebpf.fleet.xdp_confirm
+  - module: ebpf.fleet.xdp_counter_check
   - module: ebpf.fleet.bpf_object
   - module: ebpf.fleet.xdp_counter_facts
 """
@@ -328,6 +338,18 @@ confirmed:
     - Whether the host was reached over a new connection and the change was confirmed. If not, it was rolled back.
   returned: if O(rollback_after) is above 0, and the change had to be confirmed
   type: bool
+check:
+  description:
+    - What M(ebpf.fleet.xdp_counter_check) returns as C(interfaces) and C(idle).
+  returned: if O(check_seconds) is above 0, and something changed
+  type: dict
+  version_added: 0.2.0
+  sample:
+    interfaces:
+      eth0:
+        counted: 42
+        arrived: 42
+    idle: []
 """
 
 import typing as t
@@ -359,6 +381,7 @@ def main() -> None:
             "maps": {"choices": ["keep", "reset"], "default": "keep"},
             "on_error": {"choices": ["stop", "continue"], "default": "stop"},
             "rollback_after": {"type": "int", "default": 0},
+            "check_seconds": {"type": "float", "default": 0},  # the action plugin looks
             "persist": {"type": "str", "choices": ["auto", "true", "false"]},
             "allow_unsafe_paths": {"type": "bool", "default": False},
             "pin_root": {"type": "path", "default": "/sys/fs/bpf/ebpf_fleet"},

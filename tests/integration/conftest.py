@@ -51,8 +51,8 @@ class Host:
         self.plug("eth0")
         self.plug("eth0.10")
 
-    def enter(self, *command: t.Any, netns: t.Optional[str] = None) -> str:
-        return sh("nsenter", f"--net=/run/netns/{netns or self.name}", *command)
+    def enter(self, *command: t.Any, netns: t.Optional[str] = None, **options: t.Any) -> str:
+        return sh("nsenter", f"--net=/run/netns/{netns or self.name}", *command, **options)
 
     def plug(self, interface: str, mtu: int = 1500) -> None:
         port = f"p-{interface}"
@@ -100,9 +100,13 @@ class Host:
         env: t.Optional[t.Dict[str, str]] = None,
         netns: t.Optional[str] = None,
         wrap: t.Sequence[str] = (),
+        collections: pathlib.Path = COLLECTIONS,
         **options: t.Any,
     ) -> subprocess.Popen[str]:
-        """Run a module as Ansible does, in a Python of its own; `wrap` is a command that runs another."""
+        """Run a module as Ansible does, in a Python of its own; `wrap` is a command that runs another.
+
+        `collections`: the folder that has ansible_collections, as of another release.
+        """
         arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}
         process = subprocess.Popen(
             [
@@ -112,7 +116,7 @@ class Host:
                 *(sys.executable, "-W", "ignore", "-m"),
                 f"ansible_collections.ebpf.fleet.plugins.modules.{module}",
             ],
-            env={**os.environ, "PYTHONPATH": str(COLLECTIONS), **(env or {})},
+            env={**os.environ, "PYTHONPATH": str(collections), **(env or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -72,6 +72,12 @@ class Fleet:
             host.close()
 
 
+def empty_headings(text: str) -> t.List[str]:
+    """The headings of tasks and handlers below which nothing is said."""
+    parts = re.split(r"^(?=(?:TASK|RUNNING HANDLER|PLAY) )", text, flags=re.M)
+    return [part.strip() for part in parts if part.startswith(("TASK", "RUNNING")) and len(part.split("\n", 1)[1]) < 2]
+
+
 def recap(text: str) -> t.List[t.Tuple[str, int, int]]:
     """Host, changed, failed of each line of the recap."""
     found = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=0\s+failed=(\d+)", text, re.M)

@@ -53,6 +53,7 @@ def test_demo_counts_every_packet_and_leaves_nothing() -> None:
     assert all(row[3] == row[4] for row in rows)
     assert text.count("changed=0") >= 3, "the second deploy"
     assert "WARNING" not in text
+    assert "\x1b" not in text, "colours are for a terminal"
     assert left() == []
 
 

@@ -14,7 +14,7 @@ import typing as t
 
 import pytest
 from conftest import ROOT, bpftool, program_ids
-from fleet import BIN, Fleet, recap
+from fleet import BIN, Fleet, empty_headings, recap
 
 
 def diffs(text: str) -> t.List[str]:
@@ -121,15 +121,15 @@ def test_a_batch_of_two_of_which_one_fails_is_the_last(tmp_path: pathlib.Path) -
 
 def test_rolling_goes_on_to_the_end(fleet: Fleet) -> None:
     fleet.play("deploy", "--limit", "two", "-e", '{"xdp_counter_cflags": ["-mcpu=v2"]}')
-    text = fleet.play("deploy", "-e", "xdp_counter_serial=1")
-    assert text.count("See that packets are counted and still arrive") == 2
+    text = fleet.play("deploy", "-v", "-e", "xdp_counter_serial=1")
+    assert text.count('"check": {"idle": ["eth0", "eth0.10"]') == 2
     one, two = (host.ok("xdp_counter_facts")["ansible_facts"]["xdp_counter"] for host in fleet.hosts)
     new = one["interfaces"]["eth0"]["tag"]
     assert two["interfaces"]["eth0"]["tag"] == new
     assert re.search(rf"{new} +one eth0, one eth0.10\"", text) and re.search(r"not yet +two\"", text)
     assert re.search(rf"{new} +one eth0, one eth0.10, two eth0, two eth0.10\"", text)
-    unchanged = fleet.play("deploy")
-    assert "See that packets are counted" not in unchanged
+    unchanged = fleet.play("deploy", "-v")
+    assert '"attachments": [' in unchanged and '"check": ' not in unchanged
 
 
 def test_a_counter_that_drops_stops_the_rolling(fleet: Fleet, compiled: t.Callable[..., str]) -> None:
@@ -140,6 +140,28 @@ def test_a_counter_that_drops_stops_the_rolling(fleet: Fleet, compiled: t.Callab
     assert "not one of them arrived behind it" in text
     assert one.xdp("eth0") and two.xdp("eth0") is None
     assert re.search(r"[0-9a-f]{16} .failed. +one eth0, one eth0.10\"", text) and re.search(r"not yet +two\"", text)
+    assert empty_headings(text) == []
+
+
+def test_a_counter_that_drops_fails_in_a_play_of_ones_own(fleet: Fleet, compiled: t.Callable[..., str]) -> None:
+    play = fleet.folder / "own.yml"
+    play.write_text("[{hosts: fleet, gather_facts: false, serial: 1, roles: [ebpf.fleet.xdp_counter]}]")
+    build = ["-e", "xdp_counter_build=prebuilt", "-e", f"xdp_counter_object={compiled('counter', VERSION=0)}"]
+    one, two = fleet.hosts
+    with one.traffic("eth0"):
+        text = fleet.run("ansible-playbook", play, *build, "-e", "xdp_counter_check_seconds=0.5", fails=True)
+        assert "not one of them arrived behind it" in text and two.xdp("eth0") is None
+        fleet.play("remove")
+        fleet.run("ansible-playbook", play, *build, "-e", "xdp_counter_check_seconds=0")
+    assert one.xdp("eth0") and two.xdp("eth0")
+
+
+def test_each_heading_has_something_below_it(fleet: Fleet) -> None:
+    assert empty_headings("TASK [a] ***\n\nTASK [b] ***\nok: [one]\n\nPLAY RECAP ***\n") == ["TASK [a] ***"]
+    for more in (["--check"], ["-e", "xdp_counter_serial=1"], [], ["-e", "xdp_counter_serial=1"]):
+        text = fleet.play("deploy", *more)
+        assert "TASK [" in text and empty_headings(text) == []
+    assert "skipping" not in fleet.play("remove")
 
 
 def test_two_controllers_at_once(fleet: Fleet) -> None:

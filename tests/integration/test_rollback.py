@@ -305,6 +305,21 @@ def test_a_connection_that_breaks_before_the_result_comes(fleet: Fleet, compiled
         assert "The host is within reach again, and carries eth0: no XDP program" in words
 
 
+def test_a_host_that_is_lost_before_one_can_look(fleet: Fleet, compiled: Compiled) -> None:
+    """It fails, for a host that Ansible calls unreachable does not stop a rollout."""
+    words = f'{{"object": "{compiled("packet_count")}", "interfaces": ["eth0"], "check_seconds": 1}}'
+    command = ["ansible", "fleet", "-m", "ebpf.fleet.xdp_program", "-a", words]
+    text = fleet.run(
+        *(*command, "-e", "ansible_connection=cut_netns"),
+        fails=True,
+        env={"ANSIBLE_CONNECTION_PLUGINS": str(CONNECTIONS), "CUT_SECONDS": "6", "CUT_AFTER": "1"},
+    )
+    assert text.count("FAILED!") == text.count("the host is out of reach since the change: ssh: connect") == 2
+    assert all(host.xdp("eth0") for host in fleet.hosts)
+    refused = fleet.run(*command, "-B", "10", fails=True)
+    assert refused.count('"msg": "check_seconds needs somebody who looks') == 2
+
+
 def test_a_host_that_was_not_reached_at_all(fleet: Fleet, compiled: Compiled) -> None:
     began = time.monotonic()
     words = f'{{"object": "{compiled("counter")}", "interfaces": ["eth0"], "rollback_after": 600}}'

@@ -20,6 +20,7 @@ from processes import Failed, run
 BOOT_SECONDS = 300  # some 30 are usual on an idle machine
 SECONDS = 300  # for a command or a playbook
 REACHED = r"Reached target \S*multi-user\.target"  # as systemd says it on the console
+ESCAPES = r"\x1b(\[[0-9;?]*[A-Za-z]|c)"  # its colours, and how the firmware clears the screen
 ANSIBLE = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_NOCOWS": "1", "ANSIBLE_PIPELINING": "1", "ANSIBLE_LOCALHOST_WARNING": "0"}
 
 
@@ -73,7 +74,8 @@ class Machine:
         self._until_booted()
 
     def serial_end(self) -> str:
-        lines = [line for line in self._serial().split("\n") if line.strip()]
+        text = re.sub(ESCAPES, "", self._serial())
+        lines = [line for line in text.split("\n") if line.strip()]
         return "\n".join([f"end of {self.serial}:", *lines[-6:]])
 
     def _serial(self) -> str:

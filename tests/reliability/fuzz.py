@@ -179,7 +179,7 @@ COMPILES = tuple("content defines cflags include_dirs clang cpu".split())
 OPTIONS: t.Dict[str, t.Tuple[str, ...]] = {
     "xdp_program": tuple(
         "state object content checksum program name interfaces mode on_conflict maps on_error allow_unsafe_paths"
-        " pin_root rollback_after persist".split()
+        " pin_root rollback_after check_seconds persist".split()
     ),
     "xdp_counter_facts": ("name", "interfaces", "trace_lines", "trace_every", "pin_root"),
     "bpf_object": (*COMPILES, *"disassemble force mode owner group".split()),

@@ -65,6 +65,8 @@ def check_options(options: t.Mapping[str, t.Any]) -> None:
         raise FleetError(
             f"rollback_after is {options['rollback_after']}: give a number of seconds from 0 to {LONGEST_ROLLBACK}"
         )
+    if not 0 <= options["check_seconds"] < 2**31:
+        raise FleetError(f"check_seconds is {options['check_seconds']}: give a number from 0 up")
     check_root(options["pin_root"])
     if not options["allow_unsafe_paths"]:
         check_safe(options["pin_root"], "to pin in")

@@ -10,6 +10,7 @@ author: ebpf.fleet contributors (@ebpf-fleet)
 short_description: The connection netns, interrupted for a while
 description:
   - Fails for the number of seconds in the environment variable C(CUT_SECONDS), beginning with the first reset.
+  - With C(CUT_AFTER) the connection is interrupted after the first command, whose result arrives.
   - With C(CUT_BREAKS) the connection breaks during the first command, which is run, but whose result is lost.
 extends_documentation_fragment:
   - connection_pipelining
@@ -44,6 +45,8 @@ class Connection(Netns):
         if self._mended and time.monotonic() < self._mended:
             raise AnsibleConnectionFailure("ssh: connect to host: cut")
         done = super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
+        if in_data and not self._mended and "CUT_AFTER" in os.environ:
+            self._cut()
         if in_data and not self._mended and "CUT_BREAKS" in os.environ:
             self._cut()
             raise AnsibleConnectionFailure(f"Shared connection to {self.get_option('netns')} closed.")
