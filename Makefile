@@ -7,7 +7,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PYTHONDONTWRITEBYTECODE := 1
 collection := build/collections/ansible_collections/ebpf/fleet
 record := $(if $(RECORD),--record)
-reliability := build/collections:tests/integration:tests/reliability
+reliability := build/collections:tests/support:tests/reliability
 
 demo: setup-demo
 	@$(SUDO) demo/run.sh
@@ -71,7 +71,7 @@ test-reboot: setup-reboot
 
 # Tables of figures, their bars, and tests/bench/results.json. MODE=full: larger fleets and more rounds, ten to thirty minutes.
 bench: setup-bench
-	$(SUDO) env PYTHONPATH=build/collections:tests/integration:tests/bench "$$(command -v python)" tests/bench/bench.py \
+	$(SUDO) env PYTHONPATH=build/collections:tests/support:tests/bench "$$(command -v python)" tests/bench/bench.py \
 		$(if $(filter full,$(MODE)),--full) $(SECTIONS)
 
 # The README's table from tests/bench/results.json, those of docs/reliability.md from tests/reliability/*.json.

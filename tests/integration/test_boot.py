@@ -21,7 +21,8 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.files import sha256
 from ansible_collections.ebpf.fleet.plugins.module_utils.observe import Manifest
 from ansible_collections.ebpf.fleet.plugins.module_utils.pins import MANIFESTS, Place
 from ansible_collections.ebpf.fleet.plugins.module_utils.private_files import write_private
-from conftest import Host, bpftool, sh
+from commands import bpftool, sh
+from host import Host
 
 Compile = t.Callable[..., str]
 
