@@ -23,6 +23,8 @@ def _ground() -> None:
     assert os.geteuid() == 0, "the integration tests load BPF programs: run them as root (make test uses sudo)"
     if not os.path.exists("/sys/fs/bpf/maps.debug") and not os.path.ismount("/sys/fs/bpf"):
         sh("mount", "-t", "bpf", "bpf", "/sys/fs/bpf")
+    if not os.path.isdir("/sys/kernel/tracing/instances"):
+        sh("mount", "-t", "tracefs", "tracefs", "/sys/kernel/tracing")
 
 
 @pytest.fixture

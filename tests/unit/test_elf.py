@@ -99,6 +99,7 @@ def patched(at: int, layout: str, value: int) -> bytes:
         (elf(names=4), "its ELF sections reach past its end"),
         (patched(40, "<Q", 1 << 63), "its ELF sections reach past its end"),  # where the section headers begin
         (patched(58, "<H", 40), "its ELF sections reach past its end"),  # the size of a section header
+        (patched(58, "<H", 0), "its ELF sections reach past its end"),
         (patched(60, "<H", 0), "its ELF sections reach past its end"),  # their number
         (patched(len(elf()) - SECTION.size + 32, "<Q", 1 << 40), "its ELF sections reach past its end"),  # a size
     ],

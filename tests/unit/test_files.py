@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import stat
@@ -101,6 +102,23 @@ def test_what_a_killed_run_left_behind_is_replaced(tmp_path: pathlib.Path) -> No
     files.write_file(MODULE, str(path), b"new", 0o644)
     assert sorted(os.listdir(tmp_path)) == ["elsewhere", "file"]
     assert (path.read_bytes(), elsewhere.read_bytes()) == (b"new", b"untouched")
+
+
+def test_a_link_that_comes_in_between_is_not_followed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, elsewhere = tmp_path / "file", tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"untouched")
+
+    unlink = os.unlink
+
+    def unlink_and_lay(there: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            unlink(there)
+        os.symlink(elsewhere, there)
+
+    monkeypatch.setattr(os, "unlink", unlink_and_lay)
+    with pytest.raises(FleetError, match=f"cannot write {path}: File exists"):
+        files.write_file(MODULE, str(path), b"new", 0o644)
+    assert elsewhere.read_bytes() == b"untouched" and not path.exists()
 
 
 def test_unfinished_lies_beside_the_file() -> None:
