@@ -7,6 +7,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PYTHONDONTWRITEBYTECODE := 1
 collection := build/collections/ansible_collections/ebpf/fleet
 record := $(if $(RECORD),--record)
+sent_to_targets := plugins/modules plugins/module_utils
 reliability := build/collections:tests/support:tests/reliability
 
 demo: setup-demo
@@ -20,16 +21,20 @@ test-all: test docs-check test-kill test-fuzz test-reboot test-kernels
 setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot: setup-%:
 	@tools/setup.sh $*
 
-# Style, types and documentation.
+# Style, types, spelling and documentation; and that what is sent to targets runs on their Python.
 lint: setup-test
 	ruff format --check .
 	ruff check .
+	codespell
+	vermin --quiet --no-tips --target=3.8- --violations $(sent_to_targets)
 	mypy $(collection)/plugins
 	mypy tests demo docs/walkthrough
 	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/*/bpf/*.c
 	cog --check -P -I tests/bench -I tests/kernels README.md
 	cog --check -P -I tests/reliability docs/reliability.md
 	shellcheck demo/*.sh tools/*.sh molecule/*/*.sh tests/kernels/*.sh .ci/run
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	zizmor --offline --quiet --no-progress .github/workflows
 	ansible-lint --offline
 	cd $(collection) && antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
 	antsibull-changelog lint
