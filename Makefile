@@ -7,7 +7,8 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PYTHONDONTWRITEBYTECODE := 1
 collection := build/collections/ansible_collections/ebpf/fleet
 record := $(if $(RECORD),--record)
-reliability := build/collections:tests/integration:tests/reliability
+sent_to_targets := plugins/modules plugins/module_utils
+reliability := build/collections:tests/support:tests/reliability
 
 demo: setup-demo
 	@$(SUDO) demo/run.sh
@@ -20,16 +21,20 @@ test-all: test docs-check test-kill test-fuzz test-reboot test-kernels
 setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot: setup-%:
 	@tools/setup.sh $*
 
-# Style, types and documentation.
+# Style, types, spelling and documentation; and that what is sent to targets runs on their Python.
 lint: setup-test
 	ruff format --check .
 	ruff check .
+	codespell
+	vermin --quiet --no-tips --target=3.8- --violations $(sent_to_targets)
 	mypy $(collection)/plugins
 	mypy tests demo docs/walkthrough
 	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/*/bpf/*.c
 	cog --check -P -I tests/bench -I tests/kernels README.md docs/figures.md
 	cog --check -P -I tests/reliability docs/reliability.md
 	shellcheck demo/*.sh tools/*.sh molecule/*/*.sh tests/kernels/*.sh .ci/run
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	zizmor --offline --quiet --no-progress .github/workflows
 	[ -t 1 ] || export NO_COLOR=1; ansible-lint --offline # it colours its summary for a pipe as well
 	cd $(collection) && antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
 	antsibull-changelog lint
@@ -73,7 +78,7 @@ test-reboot: setup-reboot
 # ten to thirty minutes.
 # BESIDE=REVISION: only what each module costs a target, here and at another revision, in interleaved rounds.
 bench: setup-bench
-	$(SUDO) env PYTHONPATH=build/collections:tests/integration:tests/bench "$$(command -v python)" tests/bench/bench.py \
+	$(SUDO) env PYTHONPATH=build/collections:tests/support:tests/bench "$$(command -v python)" tests/bench/bench.py \
 		$(if $(filter full,$(MODE)),--full) $(if $(BESIDE),--beside $(BESIDE)) $(SECTIONS)
 
 # Renew the figures in README.md and docs/figures.md from tests/bench/results.json, in docs/reliability.md from

@@ -17,7 +17,8 @@ import sys
 import time
 import typing as t
 
-from conftest import COLLECTIONS, ROOT, sh
+from commands import sh
+from paths import COLLECTIONS, ROOT
 from report import Row, at_most, of_rounds
 
 FLEET = "control plane, {} hosts (network namespaces of this machine, 10 forks, pipelining)"

@@ -22,8 +22,9 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.state.deployed import D
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import sha256
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import MANIFESTS, RUNNER, Place
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.private_files import write_private
-from conftest import ROOT, Host
+from host import Host
 from packets import compiled
+from paths import ROOT
 from report import Row, at_most, of_rounds
 
 MODULES = "time of each module in the target (CPU time; out of a zip of sources, as Ansible sends them in each task)"

@@ -13,8 +13,10 @@ import time
 import typing as t
 
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
-from conftest import COLLECTIONS, Host, sh
+from commands import sh
+from host import Host
 from packets import compiled
+from paths import COLLECTIONS
 from report import Row
 
 TRAFFIC = "real frames over veth (BPF_F_TEST_XDP_LIVE_FRAMES on one CPU)"

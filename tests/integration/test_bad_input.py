@@ -13,7 +13,9 @@ import sys
 import typing as t
 
 import pytest
-from conftest import COLLECTIONS, ROOT, Host, sh
+from commands import sh
+from host import Host
+from paths import COLLECTIONS, ROOT
 
 Compiled = t.Callable[..., str]
 

@@ -22,7 +22,8 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.state.deployed import D
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import sha256
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import MANIFESTS, RUNNER, Place
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.private_files import write_private
-from conftest import Host, bpftool, sh
+from commands import bpftool, sh
+from host import Host
 
 Compile = t.Callable[..., str]
 

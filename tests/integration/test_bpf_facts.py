@@ -8,7 +8,8 @@ import os
 import re
 import typing as t
 
-from conftest import Host, program_ids, sh
+from commands import program_ids, sh
+from host import Host
 
 
 def test_facts_are_what_other_tools_say(host: Host, compiled: t.Callable[..., str]) -> None:

@@ -11,7 +11,9 @@ import shutil
 import typing as t
 
 import pytest
-from conftest import BPF, ROOT, Host, sh
+from commands import sh
+from host import Host
+from paths import BPF, ROOT
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.inspection import native
-from conftest import PINS, Host, bpftool, sh
+from commands import bpftool, sh
+from host import PINS, Host
 
 Compiled = t.Callable[..., str]
 SYSCTLS = {

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import typing as t
 
-from conftest import ROOT
+from paths import ROOT
 
 
 def start() -> subprocess.Popen[str]:

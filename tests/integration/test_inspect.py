@@ -11,19 +11,16 @@ import re
 import typing as t
 
 import pytest
-from conftest import Host, bpftool, sh
+from commands import bpftool, sh
 from fleet import Fleet, recap
+from host import Host
 
 Compiled = t.Callable[..., str]
 
 
 @pytest.fixture
-def fleet(tmp_path: pathlib.Path) -> t.Iterator[Fleet]:
-    made = Fleet(tmp_path, ("one", "two", "three"))
-    try:
-        yield made
-    finally:
-        made.close()
+def host_names() -> t.Sequence[str]:
+    return ("one", "two", "three")
 
 
 def test_inspect_names_the_host_that_differs(fleet: Fleet) -> None:

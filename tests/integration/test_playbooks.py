@@ -13,22 +13,14 @@ import threading
 import typing as t
 
 import pytest
-from conftest import ROOT, bpftool, program_ids
+from commands import bpftool, program_ids
 from fleet import BIN, Fleet, empty_headings, recap
+from paths import ROOT
 
 
 def diffs(text: str) -> t.List[str]:
     """The lines of all diffs. Hosts finish in any order."""
     return sorted(line for line in text.splitlines() if line[:1] in ("+", "-"))
-
-
-@pytest.fixture
-def fleet(tmp_path: pathlib.Path) -> t.Iterator[Fleet]:
-    made = Fleet(tmp_path, ("one", "two"))
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 @pytest.mark.parametrize("build", ["target", "controller", "prebuilt"])

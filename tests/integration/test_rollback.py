@@ -17,8 +17,10 @@ import time
 import typing as t
 
 import pytest
-from conftest import BPF, Host, bpftool, sh
+from commands import bpftool, sh
 from fleet import Fleet
+from host import Host
+from paths import BPF
 
 Compiled = t.Callable[..., str]
 Options = t.Dict[str, t.Any]
@@ -242,15 +244,6 @@ def test_bad_values(host: Host, compiled: Compiled) -> None:
     for token in ("", "../x", "A" * 16, "0" * 65, "\n"):
         assert "token is none that xdp_program has given out" in host.refused("xdp_confirm", token=token)
     assert not host.ok("xdp_confirm", check=True, token="0")["changed"]
-
-
-@pytest.fixture
-def fleet(tmp_path: pathlib.Path) -> t.Iterator[Fleet]:
-    made = Fleet(tmp_path, ("one", "two"))
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def test_one_task_is_all_that_a_user_types(fleet: Fleet, compiled: Compiled) -> None:

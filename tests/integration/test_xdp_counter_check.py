@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from conftest import Host
+from host import Host
 
 Compiled = t.Callable[..., str]
 

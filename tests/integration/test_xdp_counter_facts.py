@@ -17,7 +17,9 @@ import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import info
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.probe import test_run as run_program
-from conftest import Host, bpftool
+from commands import bpftool
+from host import Host
+from paths import BPF
 
 Compiled = t.Callable[..., str]
 INSTANCES = "/sys/kernel/tracing/instances"
@@ -186,8 +188,6 @@ def test_check_mode_traces_nothing(deployed: Host) -> None:
 
 def test_the_walkthroughs_own_program(host: Host, tmp_path: t.Any) -> None:
     """Built by bpf_object, attached by xdp_program, its numbers found in the trace facts."""
-    from conftest import BPF
-
     built = host.ok("bpf_object", src=str(BPF / "walkthrough.bpf.c"), dest=str(tmp_path / "walkthrough.bpf.o"))
     host.ok("xdp_program", object=built["dest"], checksum=built["checksum"], name="walkthrough", interfaces=["eth0"])
     reading = host.start("xdp_counter_facts", name="walkthrough", trace_seconds=2)

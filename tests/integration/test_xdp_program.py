@@ -15,7 +15,9 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
-from conftest import BPF, COLLECTIONS, Host, bpftool, program_ids, sh
+from commands import bpftool, program_ids, sh
+from host import Host
+from paths import BPF, COLLECTIONS
 
 Compiled = t.Callable[..., str]
 BOTH = ["eth0", "eth0.10"]

@@ -268,7 +268,7 @@ def generic() -> str:
 
 
 @contextlib.contextmanager
-def anothers() -> t.Iterator[t.Tuple[Wire, t.Tuple[str, int]]]:
+def foreign_program() -> t.Iterator[t.Tuple[Wire, t.Tuple[str, int]]]:
     """An interface with a program that ip has put there."""
     with Wire() as wire:
         sh("ip", "link", "set", "dev", wire.interface, "xdp", "obj", OBJECTS / "counter-1.bpf.o", "sec", "xdp")
@@ -279,7 +279,7 @@ def anothers() -> t.Iterator[t.Tuple[Wire, t.Tuple[str, int]]]:
 
 
 def foreign() -> str:
-    with anothers() as (wire, theirs):
+    with foreign_program() as (wire, theirs):
         said = refused("xdp_program", object=str(OBJECTS / "packet_count.bpf.o"), interfaces=[wire.interface])
         tag = bpftool("prog", "show", "id", theirs[1])["tag"]
         named = f"XDP program {theirs[1]} 'packet_count' (tag {tag}), attached by netlink, {theirs[0]}"
@@ -290,7 +290,7 @@ def foreign() -> str:
 
 
 def replace() -> str:
-    with anothers() as (wire, _theirs):
+    with foreign_program() as (wire, _theirs):
         mine = attached(wire.attach(on_conflict="replace"))
         wire.send(100)
         expect(wire.counts(), (wire.sent, wire.sent * 64), "packets and bytes, counted and sent")

@@ -23,7 +23,9 @@ import tempfile
 import time
 import typing as t
 
-from conftest import BPF, ROOT, Host, sh
+from commands import sh
+from host import Host
+from paths import BPF, ROOT
 from warm import Run, Warm
 
 RESULTS = pathlib.Path(__file__).with_name("fuzz.json")

@@ -27,7 +27,9 @@ import tempfile
 import time
 import typing as t
 
-from conftest import BPF, ROOT, Host, bpftool, sh
+from commands import bpftool, sh
+from host import Host
+from paths import BPF, ROOT
 from warm import Warm
 
 RESULTS = pathlib.Path(__file__).with_name("kill_matrix.json")

@@ -14,7 +14,8 @@ import typing as t
 from unittest import mock
 
 from ansible_collections.ebpf.fleet.plugins.module_utils.background import fork_into_background
-from conftest import COLLECTIONS, Host
+from host import Host
+from paths import COLLECTIONS, ROOT
 
 MODULES = "ansible_collections.ebpf.fleet.plugins.modules"
 
@@ -33,7 +34,7 @@ class Warm:
     def __init__(self, host: Host, modules: t.Sequence[str]) -> None:
         self._process = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{host.name}", sys.executable, "-W", "ignore", __file__, *modules],
-            env={**os.environ, "PYTHONPATH": f"{COLLECTIONS}:{os.path.dirname(__file__)}/../integration"},
+            env={**os.environ, "PYTHONPATH": f"{COLLECTIONS}:{ROOT}/tests/support"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

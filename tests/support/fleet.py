@@ -12,13 +12,14 @@ import subprocess
 import sys
 import typing as t
 
-from conftest import COLLECTIONS, Host
+from host import Host
+from paths import COLLECTIONS
 
 BIN = pathlib.Path(sys.executable).parent
 
 
 class Fleet:
-    """Two hosts and their inventory, and the commands of Ansible on them."""
+    """Hosts with their inventory, and the commands of Ansible on them."""
 
     def __init__(self, folder: pathlib.Path, names: t.Sequence[str]) -> None:
         self.folder = folder

@@ -1,0 +1,64 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What xdp_counter_check finds wrong, from what was counted and what arrived."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.ebpf.fleet.plugins.module_utils.counters import Count, Reading
+from ansible_collections.ebpf.fleet.plugins.module_utils.observe import Seen
+from ansible_collections.ebpf.fleet.plugins.module_utils.pins import Place
+from ansible_collections.ebpf.fleet.plugins.modules.xdp_counter_check import growth, verdict
+
+PLACE = Place("/sys/fs/bpf/ebpf_fleet", "packet_count", "eth0")
+
+
+def wrong(
+    counted: t.Optional[int], around: t.Optional[int], arrived: t.Optional[int], mode: t.Optional[str] = "native"
+) -> t.List[str]:
+    seen = Seen(PLACE, 2, 1500, None, mode, None, None, {}, {}, (), None, ())
+    return list(verdict("packet_count", seen, counted, around, arrived))
+
+
+@pytest.mark.parametrize(
+    ("counted", "around", "arrived"),
+    [
+        (0, 0, 0),  # idle
+        (5, 5, 5),
+        (5, 9, 7),
+        (90, 95, 2),  # the stack merges packets
+        (0, 3, 3),  # all of them at the edge of the time
+        (0, 3, 0),
+    ],
+)
+def test_nothing_wrong(counted: int, around: int, arrived: int) -> None:
+    assert wrong(counted, around, arrived) == []
+
+
+@pytest.mark.parametrize(
+    ("counted", "around", "arrived", "mode", "sentence"),
+    [
+        (None, None, None, None, "there is no interface eth0 on this host"),
+        (5, 5, None, "native", "there is no interface eth0 on this host"),
+        (5, 5, 5, None, "packet_count is not attached to eth0"),
+        (None, None, 5, None, "packet_count is not attached to eth0"),
+        (None, None, 5, "native", "packet_count has no counters on eth0"),
+        (None, None, 0, "generic", "packet_count has no counters on eth0"),
+        (0, 0, 5, "native", "5 packets arrived on eth0, and packet_count has counted none"),
+        (5, 5, 0, "native", "packet_count has counted 5 packets on eth0, and not one of them arrived behind it"),
+    ],
+)
+def test_each_fault_has_its_sentence(
+    counted: t.Optional[int], around: t.Optional[int], arrived: t.Optional[int], mode: t.Optional[str], sentence: str
+) -> None:
+    assert wrong(counted, around, arrived, mode) == [sentence]
+
+
+def test_growth() -> None:
+    before, after = Reading(1.0, (Count(0, 3, 0),)), Reading(2.0, (Count(0, 4, 0), Count(1, 6, 0)))
+    assert growth(before, after) == 7
+    assert growth(before, before) == 0
+    assert growth(None, after) is None
+    assert growth(before, None) is None

@@ -1,0 +1,110 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is read from an ELF header, and which files are refused. Layout: elf(5)."""
+
+from __future__ import annotations
+
+import struct
+import typing as t
+
+import pytest
+from ansible_collections.ebpf.fleet.plugins.module_utils.elf import read_elf
+from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
+
+HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+SECTION = struct.Struct("<IIQQQQIIQQ")
+PROGBITS, SYMTAB, STRTAB, NOBITS = 1, 2, 3, 8
+LICENSE: t.Mapping[str, t.Tuple[int, bytes]] = {
+    "license": (PROGBITS, b"Dual BSD/GPL\0"),
+    ".symtab": (SYMTAB, b"\0" * 24),
+}
+
+
+def elf(
+    sections: t.Mapping[str, t.Tuple[int, bytes]] = LICENSE,
+    ident: bytes = b"\x7fELF\x02\x01\x01\0",
+    kind: int = 1,
+    machine: int = 247,
+    names: t.Optional[int] = None,
+) -> bytes:
+    """A file of these sections, (type, content) by name; `names` is the index of the section that holds the names."""
+    every = {"": (0, b""), **sections, ".strtab": (STRTAB, b"")}
+    strings = b""
+    at = {}
+    for name in every:
+        at[name] = len(strings)
+        strings += name.encode() + b"\0"
+    every[".strtab"] = (STRTAB, strings)
+    body, headers = b"", b""
+    for name, (section_type, content) in every.items():
+        headers += SECTION.pack(at[name], section_type, 0, 0, HEADER.size + len(body), len(content), 0, 0, 1, 0)
+        body += b"" if section_type == NOBITS else content
+    index = len(every) - 1 if names is None else names
+    start = HEADER.size + len(body)
+    counts = (HEADER.size, 0, 0, SECTION.size, len(every), index)
+    return HEADER.pack(ident.ljust(16, b"\0"), kind, machine, 1, 0, 0, start, 0, *counts) + body + headers
+
+
+def test_a_good_object() -> None:
+    found = read_elf(elf(), "count.bpf.o")
+    assert found.file_type == "ELF 64-bit LSB relocatable, eBPF, version 1 (SYSV), not stripped"
+    assert found.license == "Dual BSD/GPL"
+    assert found.sections["license"] == b"Dual BSD/GPL\0"
+    assert list(found.sections) == ["", "license", ".symtab", ".strtab"]
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (elf({}), "relocatable, eBPF, version 1 (SYSV), stripped"),
+        (elf({".debug_info": (PROGBITS, b"x")}), "relocatable, eBPF, version 1 (SYSV), with debug_info, stripped"),
+        (elf(kind=2), "executable, eBPF, version 1 (SYSV), not stripped"),
+        (elf(kind=9), "object, eBPF, version 1 (SYSV), not stripped"),
+        (elf(ident=b"\x7fELF\x02\x01\x01\x03"), "relocatable, eBPF, version 1 (OS ABI 3), not stripped"),
+    ],
+)
+def test_types_are_worded_as_file_does_it(image: bytes, words: str) -> None:
+    assert read_elf(image, "count.bpf.o").file_type == f"ELF 64-bit LSB {words}"
+
+
+def test_license() -> None:
+    assert read_elf(elf({}), "count.bpf.o").license is None
+    assert read_elf(elf({"license": (PROGBITS, b"")}), "count.bpf.o").license is None
+    assert read_elf(elf({"license": (PROGBITS, b"G\xffL\0")}), "count.bpf.o").license == "G\ufffdL"
+
+
+def test_a_section_without_content_may_be_larger_than_the_file() -> None:
+    found = read_elf(elf({".bss": (NOBITS, b"\0" * 100_000)}), "count.bpf.o")
+    assert found.sections[".bss"] == b""
+
+
+def patched(at: int, layout: str, value: int) -> bytes:
+    image = bytearray(elf())
+    struct.pack_into(layout, image, at, value)
+    return bytes(image)
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (b"", "is not an ELF file"),
+        (b"#!/bin/sh\n" * 20, "is not an ELF file"),
+        (elf()[:4], "is truncated: 4 bytes do not hold an ELF header"),
+        (elf()[: HEADER.size - 1], "is truncated: 63 bytes"),
+        (elf(ident=b"\x7fELF\x01\x01\x01\0"), "is not a 64-bit little-endian ELF file"),
+        (elf(ident=b"\x7fELF\x02\x02\x01\0"), "is not a 64-bit little-endian ELF file"),
+        (elf(machine=62), "is not a BPF object: it is an ELF file for machine 62"),
+        (elf()[: HEADER.size], "its ELF sections reach past its end"),
+        (elf()[:-1], "its ELF sections reach past its end"),
+        (elf(names=4), "its ELF sections reach past its end"),
+        (patched(40, "<Q", 1 << 63), "its ELF sections reach past its end"),  # where the section headers begin
+        (patched(58, "<H", 40), "its ELF sections reach past its end"),  # the size of a section header
+        (patched(58, "<H", 0), "its ELF sections reach past its end"),
+        (patched(60, "<H", 0), "its ELF sections reach past its end"),  # their number
+        (patched(len(elf()) - SECTION.size + 32, "<Q", 1 << 40), "its ELF sections reach past its end"),  # a size
+    ],
+)
+def test_what_is_refused(image: bytes, words: str) -> None:
+    with pytest.raises(FleetError) as caught:
+        read_elf(image, "/opt/count.bpf.o")
+    assert str(caught.value).startswith("/opt/count.bpf.o ") and words in str(caught.value)
