@@ -17,8 +17,10 @@ import sys
 import typing as t
 
 import pytest
-from conftest import COLLECTIONS, ROOT, Host, bpftool, sh
+from commands import bpftool, sh
 from fleet import Fleet, recap
+from host import Host
+from paths import COLLECTIONS, ROOT
 
 RELEASE = "2512cf6"  # the commit that is the release before
 PARTS = ("galaxy.yml", "meta", "plugins", "roles", "playbooks", "files")

@@ -15,10 +15,10 @@ from ..errors import FleetError
 def check_safe(path: str, purpose: str = "to load") -> None:
     """Raises FleetError where another than root, or than who runs this, could change what is at path.
 
-    That is who can write to it, or to a folder above it, or above what a link on the way points to.
+    That is anyone who can write to it, to a folder above it, or above anything that a link on the way points to.
     """
     trusted = {0, os.geteuid()}
-    for each in dict.fromkeys([*_upwards(os.path.abspath(path)), *_upwards(os.path.realpath(path))]):
+    for each in dict.fromkeys(_on_the_way(path)):
         try:
             found = os.lstat(each)
         except (FileNotFoundError, NotADirectoryError):
@@ -34,6 +34,19 @@ def check_safe(path: str, purpose: str = "to load") -> None:
                 f" can be written by others than root; mend that with chown and chmod,"
                 f" or set allow_unsafe_paths: true"
             )
+
+
+def _on_the_way(path: str) -> t.Iterator[str]:
+    """The path and all folders above it, and the same of each path that a link on the way leads to."""
+    paths = [os.path.abspath(path)]
+    for way in paths:  # grows meanwhile
+        for each in _upwards(way):
+            yield each
+            if os.path.islink(each):
+                target = os.path.join(os.path.dirname(each), os.readlink(each)) + way[len(each) :]
+                if os.path.abspath(target) not in paths:
+                    paths.append(os.path.abspath(target))
+    yield from _upwards(os.path.realpath(path))
 
 
 def _upwards(path: str) -> t.Iterator[str]:

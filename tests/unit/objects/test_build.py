@@ -9,11 +9,11 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.ebpf.fleet.plugins.module_utils import build
-from ansible_collections.ebpf.fleet.plugins.module_utils.build import BuildRecord, Seen, Wanted
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
-from ansible_collections.ebpf.fleet.plugins.module_utils.files import sha256
-from ansible_collections.ebpf.fleet.plugins.module_utils.toolchain import Compiler
+from ansible_collections.ebpf.fleet.plugins.module_utils.objects import build
+from ansible_collections.ebpf.fleet.plugins.module_utils.objects.build import BuildRecord, Seen, Wanted
+from ansible_collections.ebpf.fleet.plugins.module_utils.objects.toolchain import Compiler
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import sha256
 
 CLANG = Compiler("/usr/bin/clang-14", 1000, 5)
 SRC, DEST, HEADER = "/opt/count.bpf.c", "/opt/count.bpf.o", "/usr/include/bpf/bpf_helpers.h"

@@ -12,9 +12,9 @@ import typing as t
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ebpf.fleet.plugins.module_utils import files
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
-from ansible_collections.ebpf.fleet.plugins.module_utils.files import ReplacedFile, read_file, unfinished
+from ansible_collections.ebpf.fleet.plugins.module_utils.state import files
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import ReplacedFile, read_file, unfinished
 
 
 class FakeModule:

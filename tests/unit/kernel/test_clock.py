@@ -9,7 +9,7 @@ import re
 import time
 
 import pytest
-from ansible_collections.ebpf.fleet.plugins.module_utils import clock
+from ansible_collections.ebpf.fleet.plugins.module_utils.kernel import clock
 
 
 @pytest.mark.parametrize("zone", ["UTC", "XXX-05:30", "XXX+11"])

@@ -8,8 +8,8 @@ import struct
 import typing as t
 
 import pytest
-from ansible_collections.ebpf.fleet.plugins.module_utils.elf import read_elf
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
+from ansible_collections.ebpf.fleet.plugins.module_utils.objects.elf import read_elf
 
 HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 SECTION = struct.Struct("<IIQQQQIIQQ")

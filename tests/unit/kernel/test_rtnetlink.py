@@ -11,7 +11,7 @@ import struct
 import typing as t
 
 import pytest
-from ansible_collections.ebpf.fleet.plugins.module_utils.rtnetlink import Interface, interface
+from ansible_collections.ebpf.fleet.plugins.module_utils.kernel.rtnetlink import Interface, interface
 
 NEWLINK, ERROR = 16, 2
 IFNAME, MTU, XDP = 3, 4, 43

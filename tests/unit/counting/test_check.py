@@ -7,10 +7,11 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.ebpf.fleet.plugins.module_utils.counters import Count, Reading
-from ansible_collections.ebpf.fleet.plugins.module_utils.observe import Seen
-from ansible_collections.ebpf.fleet.plugins.module_utils.pins import Place
-from ansible_collections.ebpf.fleet.plugins.modules.xdp_counter_check import growth, verdict
+from ansible_collections.ebpf.fleet.plugins.module_utils.attach.hooks import Attachment
+from ansible_collections.ebpf.fleet.plugins.module_utils.counting.check import growth, verdict
+from ansible_collections.ebpf.fleet.plugins.module_utils.counting.counters import Count, Reading
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.observe import Seen
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import Place
 
 PLACE = Place("/sys/fs/bpf/ebpf_fleet", "packet_count", "eth0")
 
@@ -18,7 +19,7 @@ PLACE = Place("/sys/fs/bpf/ebpf_fleet", "packet_count", "eth0")
 def wrong(
     counted: t.Optional[int], around: t.Optional[int], arrived: t.Optional[int], mode: t.Optional[str] = "native"
 ) -> t.List[str]:
-    seen = Seen(PLACE, 2, 1500, None, mode, None, None, {}, {}, (), None, ())
+    seen = Seen(PLACE, 2, 1500, Attachment("link", 3, 41, 2, mode), None, None, {}, {}, (), None, ())
     return list(verdict("packet_count", seen, counted, around, arrived))
 
 

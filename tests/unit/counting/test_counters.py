@@ -5,17 +5,20 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import struct
 import time
 import typing as t
 
 import pytest
-from ansible_collections.ebpf.fleet.plugins.module_utils import counters
-from ansible_collections.ebpf.fleet.plugins.module_utils.counters import Count, Reading, per_second
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import BpfError, Libbpf, MapInfo, MapShape
-from ansible_collections.ebpf.fleet.plugins.module_utils.observe import Seen
-from ansible_collections.ebpf.fleet.plugins.module_utils.pins import Place
+from ansible_collections.ebpf.fleet.plugins.module_utils.counting import counters
+from ansible_collections.ebpf.fleet.plugins.module_utils.counting.counters import Count, Reading, per_second
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.observe import Seen
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.info import MapInfo
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.kinds import MapShape
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import BpfError, Libbpf
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import Place
 
 PLACE = Place("/sys/fs/bpf/ebpf_fleet", "packet_count", "eth0")
 SHAPE = MapShape("percpu_array", 4, 16, 1, 0)
@@ -50,23 +53,27 @@ class FakeLib:
         self.values = values
         self.error = error
 
-    def possible_cpus(self) -> int:
-        return len(self.values)
-
     def get(self, path: str) -> t.ContextManager[int]:
         assert path == PLACE.map("counters")
         if self.error:
             raise BpfError(self.error, "bpf_obj_get")
         return contextlib.nullcontext(3)
 
-    def lookup(self, fd: int, key: bytes, size: int) -> bytes:
-        assert (fd, key, size) == (3, b"\0\0\0\0", 16 * len(self.values))
-        return b"".join(struct.pack("=QQ", *value) for value in self.values)
+    def declare(self, _functions: t.Any) -> t.Any:
+        return self
+
+    def libbpf_num_possible_cpus(self) -> int:
+        return len(self.values)
+
+    def bpf_map_lookup_elem(self, fd: int, key: ctypes.Array[ctypes.c_char], value: ctypes.Array[ctypes.c_char]) -> int:
+        assert (fd, key.raw, len(value)) == (3, b"\0\0\0\0", 16 * len(self.values))
+        value.raw = b"".join(struct.pack("=QQ", *each) for each in self.values)
+        return 0
 
 
 def read(lib: FakeLib, maps: t.Mapping[str, MapShape]) -> t.Optional[Reading]:
     infos = {pin: MapInfo(1, pin, shape) for pin, shape in maps.items()}
-    seen = Seen(PLACE, 2, 1500, None, None, None, None, {}, infos, (), None, ())
+    seen = Seen(PLACE, 2, 1500, None, None, None, {}, infos, (), None, ())
     return counters.read(t.cast(Libbpf, lib), seen)
 
 
