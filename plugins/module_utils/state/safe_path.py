@@ -12,6 +12,9 @@ import typing as t
 from ..errors import FleetError
 
 
+MOST_LINKS = 40  # as many as the kernel follows
+
+
 def check_safe(path: str, purpose: str = "to load") -> None:
     """Raises FleetError where another than root, or than who runs this, could change what is at path.
 
@@ -44,7 +47,7 @@ def _on_the_way(path: str) -> t.Iterator[str]:
             yield each
             if os.path.islink(each):
                 target = os.path.join(os.path.dirname(each), os.readlink(each)) + way[len(each) :]
-                if os.path.abspath(target) not in paths:
+                if os.path.abspath(target) not in paths and len(paths) < MOST_LINKS:
                     paths.append(os.path.abspath(target))
     yield from _upwards(os.path.realpath(path))
 
