@@ -52,8 +52,8 @@ attachments:
   elements: dict
 xdp:
   description:
-    - The XDP programs that run now on each of O(interfaces), whoever attached them. C(by) is V(link) or V(netlink); C(link_ids)
-      has more than one where the kernel does not say which link it is.
+    - The XDP programs that run now on each of O(interfaces), whoever attached them. C(by) is V(link) or V(netlink);
+      C(link_ids) has more than one where the kernel does not say which link it is.
   returned: always
   type: dict
   sample:

@@ -11,7 +11,6 @@ import typing as t
 
 from ..errors import FleetError
 
-
 MOST_LINKS = 40  # as many as the kernel follows
 
 
