@@ -50,9 +50,9 @@ cpu:
 
 
 class ModuleDocFragment:
-    DOCUMENTATION = "options:" + textwrap.indent(_OPTIONS, " " * 2)
+    DOCUMENTATION: str = "options:" + textwrap.indent(_OPTIONS, " " * 2)
 
-    WITHIN_XDP_PROGRAM = r"""
+    WITHIN_XDP_PROGRAM: str = r"""
 options:
   build:
     description:

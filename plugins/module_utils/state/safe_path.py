@@ -40,14 +40,15 @@ def check_safe(path: str, purpose: str = "to load") -> None:
 
 def _on_the_way(path: str) -> t.Iterator[str]:
     """The path and all folders above it, and the same of each path that a link on the way leads to."""
-    paths = [os.path.abspath(path)]
-    for way in paths:  # grows meanwhile
+    ways, done = [os.path.abspath(path)], 0
+    while done < min(len(ways), MOST_LINKS):
+        way, done = ways[done], done + 1
         for each in _upwards(way):
             yield each
             if os.path.islink(each):
                 target = os.path.join(os.path.dirname(each), os.readlink(each)) + way[len(each) :]
-                if os.path.abspath(target) not in paths and len(paths) < MOST_LINKS:
-                    paths.append(os.path.abspath(target))
+                if os.path.abspath(target) not in ways:
+                    ways.append(os.path.abspath(target))
     yield from _upwards(os.path.realpath(path))
 
 

@@ -46,7 +46,7 @@ def answered(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> t.Optional[Inter
     """What interface() makes of an answer of the kernel."""
 
     class Kernel:
-        def __enter__(self) -> Kernel:
+        def __enter__(self) -> t.Any:
             return self
 
         def __exit__(self, *exception: t.Any) -> None:

@@ -21,14 +21,14 @@ LICENSE: t.Mapping[str, t.Tuple[int, bytes]] = {
 
 
 def elf(
-    sections: t.Mapping[str, t.Tuple[int, bytes]] = LICENSE,
+    sections: t.Optional[t.Mapping[str, t.Tuple[int, bytes]]] = None,
     ident: bytes = b"\x7fELF\x02\x01\x01\0",
     kind: int = 1,
     machine: int = 247,
     names: t.Optional[int] = None,
 ) -> bytes:
-    """A file of these sections, (type, content) by name; `names` is the index of the section that holds the names."""
-    every = {"": (0, b""), **sections, ".strtab": (STRTAB, b"")}
+    """A file of these sections (by default LICENSE), type and content by name; `names`: the index of their names."""
+    every = {"": (0, b""), **(LICENSE if sections is None else sections), ".strtab": (STRTAB, b"")}
     strings = b""
     at = {}
     for name in every:
