@@ -67,7 +67,7 @@ def main() -> int:
     folder = pathlib.Path(tempfile.mkdtemp(prefix="ebpf-bench", dir="/run"))
     try:
         if options.beside:
-            print(table(beside(options.beside, folder, rounds=41 if options.full else 11)))
+            print(table(beside(options.beside, folder, rounds=41 if options.full else 21)))
             return 0
         for name, measure in sections(Libbpf(), folder, options.full).items():
             if not options.section or name in options.section:

@@ -18,10 +18,10 @@ from ..libbpf import info
 from ..libbpf.info import MapInfo, ProgramInfo
 from ..libbpf.library import BpfError, Libbpf
 from ..state.places import NEW, Place
-from ..state.records import Record, read_record
 
 if t.TYPE_CHECKING:
     from ..persist.persistence import Persistence
+    from ..state.records import Record
 
 PLAIN_MTU = 1500  # what a single buffer holds with every driver
 
@@ -44,7 +44,7 @@ class Seen(t.NamedTuple):
     held: t.Dict[int, MapInfo]
     maps: t.Dict[str, MapInfo]
     leftovers: t.Tuple[str, ...]
-    record: t.Optional[Record]
+    record: "t.Optional[Record]"
     others: t.Tuple[Hook, ...]
     traces: bool = False
     hooks: t.Tuple[Hook, ...] = ()
@@ -74,7 +74,7 @@ class Seen(t.NamedTuple):
         return bool(self.persistence and self.persistence.manifest)
 
     @property
-    def known(self) -> t.Optional[Record]:
+    def known(self) -> "t.Optional[Record]":
         """The record, if it is about the program that runs."""
         if self.record and self.running and self.record.program_id == self.running.id:
             return self.record
@@ -82,7 +82,7 @@ class Seen(t.NamedTuple):
 
 
 def observe_settled(lib: Libbpf, where: t.Iterable[Place]) -> t.List[Seen]:
-    """As observe(), but none half-way through somebody's upgrade, for who does not hold the lock."""
+    """As observe(), without records, for readers that do not hold the lock: none is half-way through an upgrade."""
     links = Links(lib)
     return [_observe_settled(lib, place, links) for place in where]
 
@@ -104,9 +104,11 @@ def _observe_settled(lib: Libbpf, place: Place, links: Links, tries: int = 50) -
 
 
 def observe(lib: Libbpf, where: t.Iterable[Place]) -> t.List[Seen]:
-    """Ask the kernel about some interfaces. Raises BpfError or OSError where it will not say."""
+    """Ask the kernel about some interfaces, for a change. Raises BpfError or OSError where it will not say."""
+    from ..state.records import read_record  # here: who only looks compiles none of it
+
     links = Links(lib)
-    return [_observe(lib, place, links) for place in where]
+    return [_observe(lib, place, links)._replace(record=read_record(place)) for place in where]
 
 
 def _observe(lib: Libbpf, place: Place, links: Links) -> Seen:
@@ -147,7 +149,7 @@ def _observe(lib: Libbpf, place: Place, links: Links) -> Seen:
         held=held,
         maps=maps,
         leftovers=tuple(path for path in paths if path not in known and place.owns(path)),
-        record=read_record(place),
+        record=None,
         others=_with_owners(lib, place, others) if others else (),
         traces=place.has_traces(paths),
         hooks=here,

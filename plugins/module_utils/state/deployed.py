@@ -38,12 +38,11 @@ def read(content: bytes, /, **defaults: t.Any) -> t.Tuple[Deployed, t.Dict[str, 
     Raises ValueError where it is not such a file.
     """
     fields = json.loads(content)
-    if not isinstance(fields, dict):
-        raise ValueError("it is not a JSON object")
     known = {**Deployed._field_defaults, **defaults}
-    found = {name: fields.get(name, default) for name, default in known.items()}
-    for name, default in known.items():
-        if type(found[name]) is not type(default):
-            raise ValueError(f"its field {name} is not of type {type(default).__name__}")
+    if not isinstance(fields, dict) or any(
+        type(fields.get(name, known[name])) is not type(known[name]) for name in known
+    ):
+        raise ValueError("these are not the fields of such a file")
+    found = {name: fields.get(name, known[name]) for name in known}
     more = {name: found.pop(name) for name in defaults}
     return Deployed(**found), more
