@@ -99,7 +99,7 @@ def test_each_reason_to_build_again(host: Host, task: t.Dict[str, t.Any], tmp_pa
     assert again() == [f"the header {header} has changed"]
     with open(task["dest"], "ab") as file:
         file.write(b"\n")
-    assert again() == ["the object was changed by another hand"]
+    assert again() == ["the object was changed after it was built"]
     os.unlink(task["dest"])
     assert again() == ["there is no object yet"]
     assert again(defines={"OWN_TOO": 3}) == ["the flags have changed"]
