@@ -19,6 +19,7 @@ description:
 extends_documentation_fragment:
   - ansible.builtin.files
   - ebpf.fleet.attributes
+  - ebpf.fleet.compiling
 attributes:
   check_mode:
     support: full
@@ -27,49 +28,11 @@ attributes:
   diff_mode:
     support: full
 options:
-  src:
-    description:
-      - Path of the C source file on the target.
-    type: path
-    required: true
-  content:
-    description:
-      - Text of the C source file. It is written to O(src) if it differs from what is there.
-      - Saves a M(ansible.builtin.copy) task, and lets check mode compile a source that is not on the target yet.
-    type: str
   dest:
     description:
       - Path of the object file on the target. Missing parent folders are created.
     type: path
     required: true
-  defines:
-    description:
-      - Macros to define, by name.
-    type: dict
-    default: {}
-  cflags:
-    description:
-      - Additional flags for clang.
-    type: list
-    elements: str
-    default: []
-  include_dirs:
-    description:
-      - Folders to search for headers, before the system's own.
-    type: list
-    elements: path
-    default: []
-  clang:
-    description:
-      - The compiler, by name or by path.
-    type: str
-    default: clang
-  cpu:
-    description:
-      - The version of the BPF instruction set to compile for.
-    type: str
-    choices: [v1, v2, v3, v4]
-    default: v3
   disassemble:
     description:
       - Also return the disassembled object, by C(llvm-objdump -S).

@@ -8,6 +8,7 @@ tests/reboot does it with systemd and a real reboot.
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -63,8 +64,9 @@ class Booting:
 
     def close(self) -> None:
         shutil.rmtree(pathlib.Path(self.place("eth0").manifest).parents[1], ignore_errors=True)
-        pathlib.Path(RUNNER).unlink()
-        pathlib.Path(MANIFESTS).rmdir()
+        pathlib.Path(RUNNER).unlink(missing_ok=True)
+        if os.path.exists(MANIFESTS):
+            os.rmdir(MANIFESTS)
 
 
 @pytest.fixture
@@ -144,6 +146,24 @@ def test_a_damaged_manifest_is_named(
     assert host.xdp("eth0")
     facts = host.ok("xdp_counter_facts")["ansible_facts"]["xdp_counter"]
     assert facts["interfaces"]["eth0"]["attached"] is False  # and not left out, as if nobody had wanted it
+
+
+def test_a_damaged_manifest_is_kept_where_nobody_says_what_to_do(
+    host: Host, booting: Booting, compiled: Compile
+) -> None:
+    options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
+    host.ok("xdp_program", **options)
+    booting.persist(compiled("packet_count"))
+    manifest = pathlib.Path(booting.place("eth0").manifest)
+    manifest.write_text("{")
+    for check in (True, False):
+        done = host.ok("xdp_program", **options, check=check)
+        assert not done["changed"] and manifest.read_text() == "{"
+        (warning,) = map(str, done["warnings"])
+        assert f"{manifest} is damaged" in warning and "persist is not set" in warning
+        assert done["attachments"][0]["persistent"] is False
+    assert not host.ok("xdp_program", **options, persist="false").get("warnings")
+    assert not manifest.exists()
 
 
 def test_anothers_program_stays(host: Host, booting: Booting, compiled: Compile) -> None:

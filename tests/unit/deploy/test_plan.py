@@ -335,3 +335,25 @@ def test_at_boot_the_mode_in_force_is_taken_and_the_one_asked_for_noted() -> Non
     assert "attach by link, mode generic" in planned
     note = planning.plan(wanted(generic=True), bare()).steps[-1]
     assert isinstance(note, planned_steps.Note) and note.deployed and note.deployed.mode == "auto"
+
+
+DAMAGED = Persistence(traces=True, whole=True, damage="/var/lib/x.json is damaged")
+
+
+@pytest.mark.parametrize("obstacle", ["", "no systemd"])
+def test_a_manifest_that_cannot_be_read_is_kept_where_persist_is_left_out(obstacle: str) -> None:
+    damaged = DAMAGED._replace(obstacle=obstacle)
+    plan = planning.plan(wanted(), deployed(persistence=damaged))
+    assert plan.steps == ()
+    assert len(plan.warnings) == 1 and plan.warnings[0].startswith("/var/lib/x.json is damaged")
+    upgrade = planning.plan(wanted(object=an_object("newer")), deployed(persistence=damaged))
+    assert not any(isinstance(step, (planned_steps.Persist, planned_steps.Forget)) for step in upgrade.steps)
+    assert upgrade.warnings == plan.warnings
+
+
+def test_a_manifest_that_cannot_be_read_goes_where_somebody_says_so() -> None:
+    seen = deployed(persistence=DAMAGED)
+    assert steps(wanted(persist="auto"), seen) == [PERSIST]
+    assert steps(wanted(persist="false"), seen) == [FORGET]
+    for state in ("absent", "detached"):
+        assert steps(wanted(state), seen)[0] == FORGET
