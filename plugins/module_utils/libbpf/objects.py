@@ -156,7 +156,7 @@ class Object:
             if ifindex:
                 c.bpf_program__set_ifindex(program, ifindex)
         for bpf_map in self._each("map"):
-            # Only the collection pins: an object with pin paths of its own would share maps across interfaces.
+            # This collection makes the pins: an object with pin paths of its own would share maps across interfaces.
             c.bpf_map__set_pin_path(bpf_map, None)
             fd = reuse.get(c.bpf_map__name(bpf_map).decode(errors="replace"))
             if fd is not None:
