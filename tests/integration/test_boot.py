@@ -177,7 +177,7 @@ def test_a_manifest_that_others_can_write_is_refused(host: Host, booting: Bootin
     booting.persist(compiled("packet_count"))
     sh("chmod", "0666", booting.place("eth0").manifest)
     done = booting.device_appears("eth0")
-    assert done.returncode == 1 and "can be written by others" in done.stderr, done.stderr
+    assert done.returncode == 1 and "can be changed by users other than root" in done.stderr, done.stderr
     assert not host.xdp("eth0")
 
 
