@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A child process that goes on when the module, its connection and its terminal have ended."""
+"""A child process that outlives the module, its connection and its terminal."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import os
 import signal
 import typing as t
 
-ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+TERMINATING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 def fork_into_background(work: t.Callable[[], None]) -> int:
-    """Fork a child that does `work` and ends, with 1 if that raised; returns its process id.
+    """Fork a child that calls `work` and exits, with status 1 if it raised; returns the child's process id.
 
-    Signals that end a process group, a terminal's hang-up among them, do not reach it, nor does a SIGTERM of its own.
+    Signals to the parent's process group or terminal (a hang-up) do not reach the child, and it ignores SIGTERM.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # not in the moment before it ignores them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATING)  # until the child ignores them
     child = os.fork()
     if child:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -25,12 +25,12 @@ def fork_into_background(work: t.Callable[[], None]) -> int:
     try:
         os.setsid()
         os.chdir("/")
-        for number in ENDING:
+        for number in TERMINATING:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        nothing = os.open(os.devnull, os.O_RDWR)
+        devnull = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
-            os.dup2(nothing, fd)  # or whoever waits for the parent's output would wait for ours
+            os.dup2(devnull, fd)  # else a reader of the parent's output would also wait for the child
         work()
         os._exit(0)
     finally:

@@ -1,10 +1,10 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host runs after a reboot to restore its programs, on each interface as soon as it is there.
+"""Runs on a host after a reboot: restores the programs of each interface as soon as the interface appears.
 
-It is this package as one file, boot.pyz, which a systemd unit runs for each interface: the modules' own observe, plan
-and apply, with a manifest in the place of the options.
+boot.pyz is this package in one file, which a systemd unit runs for each interface: the modules' own observe, plan and
+apply, with a manifest instead of options.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import zipfile
 
 from .deploy.change import change
 from .deploy.request import Request, Wanted
-from .entry import require_libbpf, words
+from .entry import message_of, require_libbpf
 from .errors import FleetError
 from .objects.object_file import inspect
 from .persist.manifests import all_places, read_manifest
@@ -32,7 +32,7 @@ if t.TYPE_CHECKING:
 
 @functools.lru_cache(maxsize=None)
 def runner() -> bytes:
-    """This package as a file that Python runs. Made once, of the file that the module has come in."""
+    """boot.pyz: this package as a file that Python can run. Built once, from the file in which the module was sent."""
     package = __name__.rpartition(".")[0]
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -44,7 +44,7 @@ def runner() -> bytes:
 
 
 def _sources(package: str, folder: str) -> t.Iterator[t.Tuple[str, str]]:
-    """Path and text of all modules of a package, wherever it comes from, imported or not."""
+    """Path and source of all modules of a package, imported or not, wherever the package is stored."""
     spec: t.Any = importlib.util.find_spec(package)
     yield f"{folder}/__init__.py", spec.loader.get_source(package) or ""
     for each in pkgutil.iter_modules(spec.submodule_search_locations):
@@ -52,13 +52,13 @@ def _sources(package: str, folder: str) -> t.Iterator[t.Tuple[str, str]]:
         if each.ispkg:
             yield from _sources(name, f"{folder}/{each.name}")
         else:
-            # A zipimporter is a loader as well. Its find_spec() would compile the module.
+            # A zipimporter is also a loader; its find_spec() would compile the module.
             loader = finder if hasattr(finder, "get_source") else finder.find_spec(name).loader
             yield f"{folder}/{each.name}.py", loader.get_source(name)
 
 
 def main(arguments: t.Sequence[str]) -> int:
-    """boot.pyz INTERFACE: restore what the manifests say. Prints each step, and on standard error what is wrong."""
+    """boot.pyz INTERFACE: restore what the manifests say. Prints each step, and errors on standard error."""
     (interface,) = arguments
     failed = 0
     for place in all_places():
@@ -69,7 +69,7 @@ def main(arguments: t.Sequence[str]) -> int:
                 sys.stdout.write(f"{line}\n")
                 sys.stdout.flush()
         except (FleetError, OSError, ValueError) as error:
-            sys.stderr.write(f"{place.name} is not on {interface}: {words(error)}\n")
+            sys.stderr.write(f"cannot restore {place.name} on {interface}: {message_of(error)}\n")
             failed = 1
     return failed
 

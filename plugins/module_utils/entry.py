@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every module here does first: find libbpf, be root; and how its errors reach the user."""
+"""What every module does first: find libbpf and check for root. Also turns errors into messages for the user."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def require_libbpf() -> Libbpf:
 def _missing(error: LibbpfMissing) -> str:
     return (
         f"libbpf.so.1 (libbpf 1.0 or later) cannot be used on this host: {error};"
-        f" install the package that holds it: {PACKAGES}"
+        f" install the package that contains it: {PACKAGES}"
     )
 
 
@@ -39,21 +39,21 @@ def require_root(what: str) -> None:
 
 @contextlib.contextmanager
 def errors_to_user(module: AnsibleModule) -> t.Iterator[None]:
-    """Turn what went wrong into a message."""
+    """Report an exception through fail_json()."""
     try:
         yield
     except (FleetError, LibbpfMissing, OSError, ValueError, OverflowError) as error:
-        module.fail_json(msg=words(error))
+        module.fail_json(msg=message_of(error))
 
 
-def words(error: Exception) -> str:
-    if isinstance(error, LibbpfMissing):  # one without a call that not every module needs
+def message_of(error: Exception) -> str:
+    if isinstance(error, LibbpfMissing):  # too old: it lacks a call that only some modules need
         return _missing(error)
     if isinstance(error, BpfError):
         remedy = "; run as root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN" if error.errno == 1 else ""
         return f"the kernel refused {error.action}: {error.strerror}{remedy}"
     if isinstance(error, OSError):
         return f"cannot use {error.filename}: {error.strerror}"
-    if isinstance(error, (ValueError, OverflowError)):  # a NUL in what becomes a path, a number that no C type holds
+    if isinstance(error, (ValueError, OverflowError)):  # a NUL in a path, a number too large for its C type
         return f"an option has a value that cannot be used: {error}"
     return str(error)

@@ -210,7 +210,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     build.check_paths(module.params["src"], dest)
     if module.check_mode:
         return build_object(module)
-    # One at a time: of several hosts whose object the controller builds, the first compiles it, and the others find it.
+    # One at a time: if the controller builds for several hosts, the first task compiles and the others find the object.
     made = not os.path.isdir(os.path.dirname(dest))
     make_folders(os.path.dirname(dest))
     try:
@@ -225,7 +225,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
 def build_object(module: AnsibleModule) -> t.Dict[str, t.Any]:
     options = module.params
     built = build.make(module, entry.require_libbpf(), options)
-    written = [file for file in built.files if file.look()]
+    written = [file for file in built.files if file.differs()]
     if not module.check_mode:
         for file in written:
             write_file(module, file.path, file.content, 0o644)

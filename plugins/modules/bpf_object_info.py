@@ -129,7 +129,7 @@ def main() -> None:
 
 
 def describe(module: AnsibleModule, lib: Libbpf, path: str) -> t.Dict[str, t.Any]:
-    """Raises FleetError where the file is no BPF object."""
+    """Raises FleetError if the file is not a BPF object."""
     if not os.path.isabs(path) or os.path.isdir(path):
         raise FleetError(f"{path} is not the absolute path of a file")
     content = read_file(path)

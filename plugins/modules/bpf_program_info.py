@@ -243,7 +243,7 @@ def main() -> None:
     )
     module.run_command_environ_update = {"LC_ALL": "C"}
     with entry.errors_to_user(module):
-        entry.require_root("looking at BPF programs")
+        entry.require_root("inspecting BPF programs")
         module.exit_json(**programs(module, entry.require_libbpf()))
 
 

@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def run(module: AnsibleModule) -> None:
-    """Ends with the result of the module. Raises FleetError where an option cannot be used."""
+    """Exits with the result of the module. Raises FleetError if an option cannot be used."""
     entry.require_root("confirming a change of XDP programs")
     interfaces = resolve(module.params["interfaces"])
     lib = entry.require_libbpf()
@@ -99,11 +99,11 @@ def run(module: AnsibleModule) -> None:
     if not module.check_mode:
         token = module.params["token"]
         if not re.fullmatch("[0-9a-f]{1,64}", token):
-            raise FleetError("token is none that xdp_program has given out: it has hexadecimal digits alone")
+            raise FleetError("token was not issued by xdp_program; a token consists of hexadecimal digits")
         try:
             answer = provisional.confirm(token)
         except FleetError as error:
-            with lock():  # when nobody changes anything any more, of which this may have heard too early
+            with lock():  # the error may come before the change has ended: wait until it has
                 xdp = what_runs(lib, interfaces)
             module.fail_json(msg=str(error), xdp=xdp)
     module.exit_json(changed=False, xdp=what_runs(lib, interfaces), **answer)

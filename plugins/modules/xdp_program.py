@@ -332,7 +332,7 @@ def main() -> None:
             "maps": {"choices": ["keep", "reset"], "default": "keep"},
             "on_error": {"choices": ["stop", "continue"], "default": "stop"},
             "rollback_after": {"type": "int", "default": 0},
-            "check_seconds": {"type": "float", "default": 0},  # the action plugin looks
+            "check_seconds": {"type": "float", "default": 0},  # for the action plugin
             "persist": {"type": "str", "choices": ["auto", "true", "false"]},
             "allow_unsafe_paths": {"type": "bool", "default": False},
             "pin_root": {"type": "path", "default": "/sys/fs/bpf/ebpf_fleet"},
@@ -372,7 +372,7 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
 
 
 def runner() -> bytes:
-    """What a host restores its programs with after a reboot. The import here has Ansible send boot.py along."""
+    """boot.pyz, which restores programs after a reboot. This import makes Ansible send boot.py to the target."""
     from ..module_utils import boot
 
     return boot.runner()

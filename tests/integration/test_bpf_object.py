@@ -99,7 +99,7 @@ def test_each_reason_to_build_again(host: Host, task: t.Dict[str, t.Any], tmp_pa
     assert again() == [f"the header {header} has changed"]
     with open(task["dest"], "ab") as file:
         file.write(b"\n")
-    assert again() == ["the object was changed by another hand"]
+    assert again() == ["the object was changed after it was built"]
     os.unlink(task["dest"])
     assert again() == ["there is no object yet"]
     assert again(defines={"OWN_TOO": 3}) == ["the flags have changed"]
@@ -151,8 +151,8 @@ def test_missing_clang_header_and_source(host: Host, task: t.Dict[str, t.Any]) -
 
 def test_paths_that_cannot_be(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
     before = pathlib.Path(task["src"]).read_text()
-    assert "in the place of its source" not in host.refused("bpf_object", src="x.c", dest=task["dest"])
-    assert "take the place of its source" in host.refused("bpf_object", src=task["src"], dest=task["src"])
+    assert "overwrite its source" not in host.refused("bpf_object", src="x.c", dest=task["dest"])
+    assert "overwrite its source" in host.refused("bpf_object", src=task["src"], dest=task["src"])
     assert pathlib.Path(task["src"]).read_text() == before
     other = shutil.copy(task["src"], tmp_path / "no_c_file")
     assert "wrote no object" in host.refused("bpf_object", src=str(other), dest=task["dest"])

@@ -585,7 +585,7 @@ def test_a_build_that_is_refused_changes_nothing(host: Host, building: t.Dict[st
     for wrong, words in (
         ({"build": {**build, "content": "int broken(\n"}}, "does not compile"),
         ({"build": {**build, "clang": "/none/clang"}}, "install the package clang"),
-        ({"build": {**build, "src": building["object"]}}, "would take the place of its source"),
+        ({"build": {**build, "src": building["object"]}}, "would overwrite its source"),
         ({"build": {**build, "src": "counter.bpf.c"}}, "not the absolute path of a file"),
         ({"build": {**build, "content": "int none;\n"}}, "has no XDP program"),
         ({"content": "AAAA"}, "mutually exclusive"),

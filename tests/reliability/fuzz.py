@@ -124,7 +124,7 @@ class Ground:
                 shutil.copy(self.folder / "damaged.bpf.o", CULPRITS / f"{re.findall('[0-9]+', what)[0]}.bpf.o")
         outcome = "done"
         if result and result.get("failed"):
-            outcome = "libbpf crashed on it" if "crashes when it opens it" in result.get("msg", "") else "refused"
+            outcome = "libbpf crashed on it" if "crashes when opening it" in result.get("msg", "") else "refused"
         self.outcomes[fault or outcome] += 1
         if fault or (result and result.get("changed")):
             self.reset()

@@ -92,7 +92,7 @@ def test_one_direction_and_no_circle() -> None:
         ("state.records", "def f():\n    from ..deploy import plan", "state.records imports deploy.plan"),
         ("objects.elf", "from ..persist.manifests import Manifest", "objects.elf imports persist.manifests"),
         ("persist.systemd", "from .persistence import observe", "persist.persistence -> persist.systemd"),
-        ("errors", "from .entry import words", "errors imports entry"),
+        ("errors", "from .entry import message_of", "errors imports entry"),
     ],
 )
 def test_a_wrong_import_is_found(name: str, line: str, words: str) -> None:

@@ -68,7 +68,7 @@ class Applier:
 
     def replace(self, file: ReplacedFile) -> None:
         """Write a file; undone with all the rest."""
-        self.work.undo(file.put_back)
+        self.work.undo(file.restore)
         file.write()
 
     def commit(self, plan: Plan) -> None:

@@ -48,7 +48,7 @@ def change(
     patience = LOCK_SECONDS + request.rollback_after
     with contextlib.nullcontext() if request.check else lock(seconds=patience):
         plans, errors = _plans(lib, request)
-        differing = tuple(file for file in files if file.look()) if sound(plans, errors) else ()
+        differing = tuple(file for file in files if file.differs()) if sound(plans, errors) else ()
         if not request.check:
             _clean_up(plans)
             if differing or any(each.steps for each in plans):

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Times as facts have them: ISO 8601 in UTC, to the second; and which boot they belong to."""
+"""Times in facts, ISO 8601 in UTC, to the second; and the id of the current boot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def iso(seconds: float) -> str:
 
 
 def loaded_at(since_boot: int) -> str:
-    """From ns since boot, as the kernel tells it of a program."""
+    """From ns since boot, as in the kernel's information on a program."""
     return iso(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot / 1e9)
 
 

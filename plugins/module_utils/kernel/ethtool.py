@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Driver and queues of a network interface. ioctl SIOCETHTOOL, include/uapi/linux/ethtool.h.
 
-Not from /sys, which shows the interfaces of the network namespace that mounted it.
+Not read from /sys, which shows the interfaces of the network namespace that mounted it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def _ask(name: str, command: int, size: int) -> t.Optional[bytes]:
 
 
 def driver(name: str) -> t.Optional[str]:
-    """None where it has none that says so, as the loopback interface."""
+    """None if no driver answers, as with the loopback interface."""
     answer = _ask(name, ETHTOOL_GDRVINFO, 196)
     return answer[4:36].split(b"\0", 1)[0].decode() or None if answer else None
 
 
 def queues(name: str) -> t.Optional[t.Dict[str, int]]:
-    """Receive and transmit queues in use, a combined one counting for both; None where the driver does not say."""
+    """Receive and transmit queues in use; a combined queue counts as both. None if the driver does not say."""
     answer = _ask(name, ETHTOOL_GCHANNELS, 36)
     if not answer:
         return None

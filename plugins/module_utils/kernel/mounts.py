@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is mounted where, and mounting what is missing."""
+"""List what is mounted, and mount what is missing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def mounts() -> t.List[t.Tuple[str, str]]:
 
 
 def mount(kind: str, folder: str) -> None:
-    """mount -t KIND KIND FOLDER, as bpftool does where bpffs or tracefs is missing."""
+    """mount -t KIND KIND FOLDER, as bpftool does if bpffs or tracefs is missing."""
     libc = ctypes.CDLL(None, use_errno=True)
     no_suid_dev_exec = 2 | 4 | 8
     if libc.mount(kind.encode(), folder.encode(), kind.encode(), ctypes.c_ulong(no_suid_dev_exec), b"mode=0700"):

@@ -1,12 +1,12 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel says of one network interface. rtnetlink(7), include/uapi/linux/if_link.h
+"""The kernel's information on one network interface. rtnetlink(7), include/uapi/linux/if_link.h
 
-libbpf's own bpf_xdp_query() has the kernel tell of all interfaces each time: on a router with thousands, seconds.
+libbpf's bpf_xdp_query() makes the kernel list all interfaces each time: seconds, on a router with thousands.
 """
 
-# No annotations from __future__: with them each NamedTuple takes a target twice as long to make.
+# No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import errno
 import os
 import socket
@@ -31,7 +31,7 @@ class Interface(t.NamedTuple):
 
 
 def interface(ifindex: int) -> t.Optional[Interface]:
-    """None if this network namespace has none of that index. Raises OSError."""
+    """None if this network namespace has no interface with that index. Raises OSError."""
     request = _LINK.pack(0, 0, ifindex, 0, 0) + struct.pack("=HHI", 8, _IFLA_EXT_MASK, _SKIP_STATISTICS)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route:  # NETLINK_ROUTE
         route.send(_MESSAGE.pack(_MESSAGE.size + len(request), _RTM_GETLINK, _NLM_F_REQUEST, 0, 0) + request)

@@ -11,9 +11,9 @@ import typing as t
 
 
 def kernel_has(function: str) -> bool:
-    """Whether the running kernel has a function, by its own type information, else by its symbols.
+    """Whether the running kernel has a function, according to its BTF, else to its symbols.
 
-    For what no system call reports.
+    Detects what no system call reports.
     """
     for path in ("/sys/kernel/btf/vmlinux", "/proc/kallsyms"):
         with contextlib.suppress(OSError), open(path, "rb") as file:
@@ -22,15 +22,15 @@ def kernel_has(function: str) -> bool:
 
 
 class KernelSymbols:
-    """/proc/kallsyms at the time of asking, BPF programs included.
+    """A snapshot of /proc/kallsyms, which includes BPF programs.
 
-    Empty where the kernel withholds addresses (kernel.kptr_restrict).
+    Empty if the kernel withholds addresses (kernel.kptr_restrict).
     """
 
     def __init__(self, path: str = "/proc/kallsyms") -> None:
         self._text = b""
         with contextlib.suppress(OSError), open(path, "rb") as file:
-            # Some 200,000 lines, of which a handful is wanted: searched as they are, not parsed.
+            # Some 200,000 lines, of which a handful is needed: searched, not parsed.
             self._text = b"\n" + file.read()
 
     def name(self, address: int) -> t.Optional[str]:
@@ -38,6 +38,6 @@ class KernelSymbols:
         return found.group(1).decode(errors="replace") if found else None
 
     def address(self, name: str) -> int:
-        """0 where there is no such symbol, or its address is withheld."""
+        """0 if there is no such symbol, or its address is withheld."""
         found = re.search(rb"\n([0-9a-f]{16}) \S %s[\t\n]" % re.escape(name.encode()), self._text)
         return int(found.group(1), 16) if found else 0

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The code of programs in the kernel, and what it takes to read it. bpf.h, struct bpf_prog_info."""
+"""The code of programs in the kernel, with what is needed to show it. bpf.h, struct bpf_prog_info."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _FUNCTIONS: Functions = {
 
 
 class LineInfo(t.NamedTuple):
-    """The source line that starts at an instruction: struct bpf_line_info. `text` is an offset into BTF's strings."""
+    """The source line that starts at an instruction: struct bpf_line_info. `text` is an offset into the BTF strings."""
 
     instruction: int
     text: int
 
 
 class FunctionInfo(t.NamedTuple):
-    """The function that starts at an instruction: struct bpf_func_info. `type_id` is that of its BTF."""
+    """The function that starts at an instruction: struct bpf_func_info. `type_id` is its BTF type."""
 
     instruction: int
     type_id: int
 
 
 class ProgramCode(t.NamedTuple):
-    """What the kernel gives out of a program's code; empty where it withholds it.
+    """A program's code, as far as the kernel shows it; a field that it withholds is empty.
 
-    xlated has 8 bytes an instruction. The native code of all functions is one after the other in jited:
-    `jited_lengths` tells them apart, `jited_addresses` where each lies in the kernel. jited_lines are the
-    addresses that `lines` came to, one each. btf is the program's own type information, as it was loaded.
+    xlated has 8 bytes per instruction. jited is the native code of all functions, one after the other;
+    `jited_lengths` are their lengths, `jited_addresses` their addresses in the kernel. jited_lines has the
+    native address of each of `lines`. btf is the program's own type information, as it was loaded.
     """
 
     xlated: bytes
@@ -58,7 +58,7 @@ class _BtfInfo(ctypes.Structure):
 
 
 def program_code(lib: Libbpf, fd: int) -> ProgramCode:
-    """The code of a program, translated and native, and what it takes to read it."""
+    """The translated and native code of a program, with its functions, lines and BTF."""
     sizes = ProgInfo()
     lib.read_info(fd, sizes)
     info = ProgInfo(func_info_rec_size=8, line_info_rec_size=16, jited_line_info_rec_size=8)
@@ -77,7 +77,7 @@ def program_code(lib: Libbpf, fd: int) -> ProgramCode:
         setattr(info, count, number)
         setattr(info, pointer, ctypes.addressof(room[pointer]) if number else 0)
     lib.read_info(fd, info)
-    # A pointer that the kernel has set to 0 says that it withholds what would have been there.
+    # The kernel sets a pointer to 0 where it withholds the data.
     found = {pointer: each.raw if getattr(info, pointer) else b"" for pointer, each in room.items()}
     return ProgramCode(
         xlated=found["xlated_prog_insns"],
@@ -92,7 +92,7 @@ def program_code(lib: Libbpf, fd: int) -> ProgramCode:
 
 
 def _btf(lib: Libbpf, number: int) -> bytes:
-    """Type information by id; a program holds its own, so it is there as long as the program is open."""
+    """Type information by id. A program holds a reference to its own, so it exists as long as the program is open."""
     with Fd(lib.declare(_FUNCTIONS).bpf_btf_get_fd_by_id(number)) as fd:
         sizes = _BtfInfo()
         lib.read_info(fd, sizes)

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel says about its programs, maps and links, by id and by pin. include/uapi/linux/bpf.h"""
+"""Information on the kernel's programs, maps and links, by id and by pin. include/uapi/linux/bpf.h"""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import ctypes
@@ -15,9 +15,9 @@ T = t.TypeVar("T")
 
 
 class ProgramInfo(t.NamedTuple):
-    """A program in the kernel, as struct bpf_prog_info has it.
+    """A program in the kernel, from struct bpf_prog_info.
 
-    load_time is in ns since boot; `name` has 15 characters at most; uid is the loader's; btf_id is 0 without
+    load_time is in ns since boot; `name` has 15 characters at most; uid is that of the loader; btf_id is 0 without
     BTF; run_time_ns and run_cnt count while kernel.bpf_stats_enabled is set. ifindex is that of the network
     card it is offloaded to, else 0. Sizes in bytes; jited is 0 while the kernel interprets the program.
     """
@@ -47,7 +47,7 @@ class MapInfo(t.NamedTuple):
 
 
 class LinkInfo(t.NamedTuple):
-    """A BPF link. ifindex is that of an XDP link, 0 once its interface is gone or it was detached."""
+    """A BPF link. ifindex is that of an XDP link; 0 once the interface is gone or the link is detached."""
 
     id: int
     type: str
@@ -165,7 +165,7 @@ def link_info(lib: Libbpf, fd: int) -> LinkInfo:
 
 
 def links(lib: Libbpf) -> t.Iterator[LinkInfo]:
-    """All links of the kernel, but those that go away meanwhile, or are still being made (EAGAIN)."""
+    """All links in the kernel, except those that disappear meanwhile or are still being created (EAGAIN)."""
     for number in lib.ids("link"):
         try:
             with lib.link_by_id(number) as fd:
@@ -176,7 +176,7 @@ def links(lib: Libbpf) -> t.Iterator[LinkInfo]:
 
 
 def programs(lib: Libbpf) -> t.Iterator[Fd]:
-    """All programs of the kernel, each open, but those that go away meanwhile."""
+    """All programs in the kernel, each opened, except those that disappear meanwhile."""
     for number in lib.ids("prog"):
         try:
             yield lib.program_by_id(number)
@@ -186,7 +186,7 @@ def programs(lib: Libbpf) -> t.Iterator[Fd]:
 
 
 def read_pin(lib: Libbpf, path: str, kind: str, read: t.Callable[[Libbpf, int], T]) -> t.Optional[T]:
-    """What `read` makes of the pin's file descriptor; None where there is no pin, or one of another kind.
+    """What `read` returns for the pin's file descriptor; None if there is no pin, or one of a different kind.
 
     `kind`: 'link', 'prog' or 'map'.
     """

@@ -29,7 +29,7 @@ MAP_TYPES = (
 
 
 class MapShape(t.NamedTuple):
-    """What must agree for one map to stand in for another. Sizes in bytes."""
+    """What must be equal for an existing map to be used instead of a new one. Sizes in bytes."""
 
     type: str
     key_size: int

@@ -1,14 +1,14 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kernel's BPF objects through libbpf.so.1, by ctypes. Knows nothing of Ansible.
+"""The kernel's BPF objects, through libbpf.so.1 and ctypes. Independent of Ansible.
 
 Structures follow include/uapi/linux/bpf.h, calls follow libbpf's bpf.h and libbpf.h.
-A call that fails raises BpfError with the kernel's errno; whatever is opened here is a
-context manager and closes itself.
+A failed call raises BpfError with the kernel's errno; everything that is opened here is a
+context manager, which closes it.
 
-This file is what every call needs: the library, its errors, file descriptors, pins and ids. Each other
-kind of call has a file of its own beside it, because a target compiles all that a task imports, in each task.
+This file contains what every call needs: the library, its errors, file descriptors, pins and ids. Each other
+kind of call has its own file beside it, because a target compiles everything that a task imports, in every task.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SONAME = "libbpf.so.1"
 
 
 class LibbpfMissing(Exception):
-    """libbpf.so.1 cannot be loaded; the text says why, as the dynamic loader put it."""
+    """libbpf.so.1 cannot be loaded, or lacks a function; the text is the dynamic loader's."""
 
 
 class BpfError(OSError):
@@ -45,7 +45,7 @@ INT = ctypes.c_int
 TEXT = ctypes.c_char_p
 POINTER = ctypes.c_void_p
 
-# By name: result, arguments, checked. A checked int is negative, a checked pointer NULL, on failure.
+# By name: result, arguments, checked. On failure, a checked int is negative and a checked pointer NULL.
 Functions = t.Mapping[str, t.Tuple[t.Any, t.Tuple[t.Any, ...], bool]]
 
 _FUNCTIONS: Functions = {
@@ -70,7 +70,7 @@ def _check(result: t.Any, function: t.Any, arguments: t.Any) -> t.Any:
 
 
 class Fd:
-    """A file descriptor that is closed with its context."""
+    """A file descriptor that is closed at the end of its context."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -83,7 +83,7 @@ class Fd:
 
 
 class Libbpf:
-    """libbpf.so.1. Raises LibbpfMissing where there is none, or one without a call that we need."""
+    """libbpf.so.1. Raises LibbpfMissing if it is not installed, or lacks a function that we need."""
 
     def __init__(self) -> None:
         try:
@@ -93,11 +93,11 @@ class Libbpf:
         self.declare(_FUNCTIONS)
         self.messages: t.List[str] = []
         self._libc = ctypes.CDLL(None)
-        self._print = _PRINT(self._collect)  # kept: libbpf calls it for as long as we live
+        self._print = _PRINT(self._collect)  # kept alive: libbpf calls it until this process ends
         self.c.libbpf_set_print(self._print)
 
     def declare(self, functions: Functions) -> ctypes.CDLL:
-        """Tell ctypes how to call these; returns the library."""
+        """Declare these functions to ctypes; returns the library."""
         try:
             for name, (result, arguments, checked) in functions.items():
                 function = getattr(self.c, name)
@@ -116,8 +116,8 @@ class Libbpf:
             self.messages.append(line.value.decode(errors="replace"))
         return 0
 
-    def said(self) -> str:
-        """What libbpf has complained of since `messages` was cleared, without its own prefix."""
+    def warnings(self) -> str:
+        """What libbpf has reported since `messages` was cleared, without its prefix."""
         return "".join(self.messages).replace("libbpf: ", "").strip()
 
     @property
@@ -135,7 +135,7 @@ class Libbpf:
 
     @staticmethod
     def kind(fd: int) -> str:
-        """'link', 'prog' or 'map': what a pin turned out to be."""
+        """'link', 'prog' or 'map': what a file descriptor refers to."""
         return os.readlink(f"/proc/self/fd/{fd}").strip("[]").rsplit("bpf", 1)[-1].strip("-_]")
 
     def program_by_id(self, number: int) -> Fd:
@@ -160,6 +160,6 @@ class Libbpf:
             yield number.value
 
     def read_info(self, fd: int, info: ctypes.Structure) -> None:
-        """Fill in the structure that belongs to what fd is: BPF_OBJ_GET_INFO_BY_FD."""
+        """Fill in `info`, the info structure of the kind that fd refers to: BPF_OBJ_GET_INFO_BY_FD."""
         size = ctypes.c_uint32(ctypes.sizeof(info))
         self.c.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size))

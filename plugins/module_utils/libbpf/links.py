@@ -47,7 +47,7 @@ def create(lib: Libbpf, program_fd: int, ifindex: int, mode: str) -> Fd:
 
 
 def update(lib: Libbpf, link_fd: int, program_fd: int, old_program_fd: int) -> None:
-    """Swap the program of a link, only if it is still the old one that is in it."""
+    """Swap the program in a link, only if the old one is still in it."""
     options = _LinkUpdateOpts(flags=BPF_F_REPLACE, old_prog_fd=old_program_fd)
     options.sz = ctypes.sizeof(options)
     lib.declare(_FUNCTIONS).bpf_link_update(link_fd, program_fd, ctypes.byref(options))
@@ -58,7 +58,7 @@ def detach(lib: Libbpf, link_fd: int) -> None:
 
 
 def netlink_replace(lib: Libbpf, ifindex: int, program_fd: int, old_program_fd: int, mode: str) -> None:
-    """Attach (-1: detach) by netlink, only if the old program (-1: none) is in place."""
+    """Attach (-1: detach) by netlink, only if the old program (-1: none) is still attached."""
     options = _XdpAttachOpts(old_prog_fd=old_program_fd)
     options.sz = ctypes.sizeof(options)
     lib.declare(_FUNCTIONS).bpf_xdp_attach(

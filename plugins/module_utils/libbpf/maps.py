@@ -23,7 +23,7 @@ def possible_cpus(lib: Libbpf) -> int:
 
 
 def lookup(lib: Libbpf, map_fd: int, key: bytes, value_size: int) -> bytes:
-    """The value of a key; `value_size` in bytes, of a per-CPU map for all CPUs together."""
+    """The value of a key; `value_size` is in bytes, for a per-CPU map that of all CPUs together."""
     value = ctypes.create_string_buffer(value_size)
     lib.declare(_FUNCTIONS).bpf_map_lookup_elem(map_fd, ctypes.create_string_buffer(key, len(key)), value)
     return value.raw

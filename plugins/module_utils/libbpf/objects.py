@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Object files: opened, asked what they hold, and loaded. libbpf.h."""
+"""Open, inspect and load object files. libbpf.h."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ObjectProgram(t.NamedTuple):
 
 
 class ObjectMap(t.NamedTuple):
-    """A map in an object file; `internal` are those of global data (.bss, .data, .rodata)."""
+    """A map in an object file; `internal` is true for global data (.bss, .data, .rodata)."""
 
     name: str
     shape: MapShape
@@ -79,7 +79,7 @@ class _OpenOpts(ctypes.Structure):
 
 
 class Object:
-    """An object file that libbpf has opened; closed with its context."""
+    """An object file that libbpf has opened; closed at the end of its context."""
 
     def __init__(self, lib: Libbpf, handle: t.Any, keep: t.Any, log: t.Any) -> None:
         self._lib = lib
@@ -102,7 +102,7 @@ class Object:
             handle = following(self._handle, handle)
 
     def _find(self, kind: str, name: str) -> t.Any:
-        """Raises BpfError where there is none: libbpf leaves a damaged object's program out once it is loaded."""
+        """Raises BpfError if there is none: once a damaged object is loaded, libbpf may no longer list its program."""
         read_name = getattr(self._c, "bpf_program__name" if kind == "program" else "bpf_map__name")
         for handle in self._each(kind):
             if read_name(handle).decode(errors="replace") == name:
@@ -146,9 +146,9 @@ class Object:
         )
 
     def load(self, programs: t.Container[str], reuse: t.Mapping[str, int], ifindex: int = 0) -> None:
-        """Load `programs` and no others; `reuse` gives fds of maps to take instead of new ones.
+        """Load only `programs`; `reuse` has the fds of maps to use instead of new ones.
 
-        ifindex is that of the interface to offload to, else 0. Raises BpfError with the log.
+        ifindex is that of the interface to offload to, else 0. Raises BpfError with the verifier's or libbpf's log.
         """
         c = self._c
         for program in self._each("program"):
@@ -156,7 +156,7 @@ class Object:
             if ifindex:
                 c.bpf_program__set_ifindex(program, ifindex)
         for bpf_map in self._each("map"):
-            # Pins are ours to make; an object that names its own would share maps across interfaces.
+            # This collection makes the pins: an object with pin paths of its own would share maps across interfaces.
             c.bpf_map__set_pin_path(bpf_map, None)
             fd = reuse.get(c.bpf_map__name(bpf_map).decode(errors="replace"))
             if fd is not None:
@@ -168,20 +168,20 @@ class Object:
             c.bpf_object__load(self._handle)
         except BpfError as error:
             verifier = ctypes.string_at(self._log).decode(errors="replace")
-            error.log = verifier.strip() or self._lib.said()
+            error.log = verifier.strip() or self._lib.warnings()
             raise
 
     def program_fd(self, name: str) -> int:
-        """The fd of a loaded program, which the object owns."""
+        """The fd of a loaded program; the object owns the fd."""
         return t.cast(int, self._c.bpf_program__fd(self._find("program", name)))
 
     def map_fd(self, name: str) -> int:
-        """The fd of a map of a loaded object, which the object owns."""
+        """The fd of a map of a loaded object; the object owns the fd."""
         return t.cast(int, self._c.bpf_map__fd(self._find("map", name)))
 
 
 def open_object(lib: Libbpf, image: bytes, name: str) -> Object:
-    """Open an ELF image; `name` takes the place of its file name. Loads nothing."""
+    """Open an ELF image; `name` is used in place of a file name. Loads nothing."""
     log = (ctypes.c_char * LOG_SIZE).from_buffer(mmap.mmap(-1, LOG_SIZE))
     options = _OpenOpts(
         object_name=name.encode(),
@@ -195,6 +195,6 @@ def open_object(lib: Libbpf, image: bytes, name: str) -> Object:
     try:
         handle = c.bpf_object__open_mem(buffer, len(image), ctypes.byref(options))
     except BpfError as error:
-        error.log = lib.said()
+        error.log = lib.warnings()
         raise
     return Object(lib, handle, buffer, log)

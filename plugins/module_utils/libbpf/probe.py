@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Running programs without an interface: raw instructions, and BPF_PROG_TEST_RUN. bpf.h."""
+"""Load raw instructions, and run programs without an interface: BPF_PROG_TEST_RUN. bpf.h."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _TestRunOpts(ctypes.Structure):
 
 
 def load_instructions(lib: Libbpf, instructions: bytes, flags: int = 0) -> Fd:
-    """Load raw XDP instructions, to ask the kernel what it can do."""
+    """Load raw XDP instructions, to find out what the kernel supports."""
     options = _ProgLoadOpts(expected_attach_type=BPF_XDP, prog_flags=flags)
     options.sz = ctypes.sizeof(options)
     code = ctypes.create_string_buffer(instructions, len(instructions))
@@ -71,7 +71,7 @@ def load_instructions(lib: Libbpf, instructions: bytes, flags: int = 0) -> Fd:
 def test_run(lib: Libbpf, program_fd: int, packet: bytes, repeat: int = 1, flags: int = 0, batch_size: int = 0) -> int:
     """Run a program on a packet; returns the XDP action. BPF_PROG_TEST_RUN.
 
-    A kernel that does not know live frames may ignore their flag (5.10 does), but not a batch_size above 0.
+    A kernel without live frames may ignore their flag (5.10 does), but rejects a batch_size above 0.
     """
     options = _TestRunOpts(data_in=packet, data_size_in=len(packet), repeat=repeat, flags=flags, batch_size=batch_size)
     options.sz = ctypes.sizeof(options)

@@ -1,10 +1,10 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Observe and plan for one object file: the spine of bpf_object, and of the option `build` of xdp_program.
+"""Observe and plan for one object file: the core of bpf_object, and of the option `build` of xdp_program.
 
-What is planned is compiled at once, in a temporary folder: only so is it known what it will be, in check mode too.
-Applied it is by writing Build.files.
+The plan compiles at once, in a temporary folder, in check mode too: only the result shows what would change. Applying
+it means writing Build.files.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Wanted(t.NamedTuple):
 
 
 class Seen(t.NamedTuple):
-    """What is on the target. `inputs` are hashed anew, of the files that the record names."""
+    """What is on the target. `inputs` are the current hashes of the files that the record names."""
 
     source: t.Optional[bytes]
     object: t.Optional[bytes]
@@ -58,14 +58,14 @@ class Seen(t.NamedTuple):
 
 
 class Plan(t.NamedTuple):
-    """`reasons` to compile, none if the object is as it should be."""
+    """`reasons` to compile; none if the object is up to date."""
 
     source: Source
     reasons: t.Tuple[str, ...]
 
 
 class Build(t.NamedTuple):
-    """An object, compiled now or before. `files` are to be written where they differ: source, object and record."""
+    """An object, compiled now or before. `files` are to be written if they differ: source, object and record."""
 
     wanted: Wanted
     seen: Seen
@@ -79,7 +79,7 @@ class Build(t.NamedTuple):
         return self.inspected.image.content
 
     def steps(self, written: t.Iterable[ReplacedFile]) -> t.List[str]:
-        """What changes by it, in words. A record alone is no change: another compiler may give the same object."""
+        """The changes, in words. A new record is not a change: a different compiler may produce the same object."""
         words = [f"write {each.path}" for each in written if each.path in (self.wanted.src, self.wanted.dest)]
         return [f"compile {self.wanted.src}", *words] if words and self.plan.reasons else words
 
@@ -100,17 +100,21 @@ class Build(t.NamedTuple):
 
 
 def check_paths(src: str, dest: str) -> None:
-    """Raises FleetError where they cannot be those of a source and its object."""
+    """Raises FleetError if they cannot be those of a source and its object."""
     for path in (src, dest):
         if not os.path.isabs(path) or os.path.isdir(path):
-            raise FleetError(f"{path} is not the absolute path of a file; source and object need one each")
+            raise FleetError(
+                f"{path} is not the absolute path of a file; give one for the source and one for the object"
+            )
     if os.path.realpath(src) == os.path.realpath(dest):
-        raise FleetError(f"source and object are both {dest}: the object would take the place of its source")
+        raise FleetError(
+            f"source and object are both {dest}: the object would overwrite its source; give it a path of its own"
+        )
 
 
 def make(module: AnsibleModule, lib: Libbpf, options: t.Mapping[str, t.Any]) -> Build:
-    """`options`: those of bpf_object, with paths that check_paths() has seen. Raises FleetError."""
-    module.run_command_environ_update = {"LC_ALL": "C"}  # what clang says is searched for headers that are missing
+    """`options`: those of bpf_object, with paths that check_paths() has accepted. Raises FleetError."""
+    module.run_command_environ_update = {"LC_ALL": "C"}  # clang's messages are searched for missing headers
     src, dest, text = options["src"], options["dest"], options["content"]
     wanted = Wanted(
         src=src,
@@ -167,7 +171,7 @@ def observe(src: str, dest: str) -> Seen:
 
 
 def plan(wanted: Wanted, seen: Seen) -> Plan:
-    """Raises FleetError where there is no source."""
+    """Raises FleetError if there is no source."""
     content = seen.source if wanted.content is None else wanted.content
     if content is None:
         raise FleetError(f"there is no source {wanted.src} on this host; copy it there, or give its text as content")
@@ -196,7 +200,7 @@ def _reasons(wanted: Wanted, seen: Seen, source: Source) -> t.Iterator[str]:
     if record.compiler != wanted.compiler:
         yield "the compiler has changed"
     if record.checksum != sha256(seen.object):
-        yield "the object was changed by another hand"
+        yield "the object was changed after it was built"
 
 
 def record_of(wanted: Wanted, source: Source, built: Built) -> BuildRecord:
@@ -206,7 +210,7 @@ def record_of(wanted: Wanted, source: Source, built: Built) -> BuildRecord:
 
 
 def read_record(dest: str) -> t.Optional[BuildRecord]:
-    """None where there is none, or none that can be read: then the object is built again."""
+    """None if there is none, or it cannot be read: the object is then built again."""
     content = read_file(record_path(dest))
     try:
         fields = json.loads(content or b"")

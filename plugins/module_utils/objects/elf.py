@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an ELF header tells of an object file, before libbpf is asked. Layout: elf(5)."""
+"""Check the ELF headers of an object file before libbpf opens it. Layout: elf(5)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TYPES = {1: "relocatable", 2: "executable", 3: "shared object"}
 
 
 class Elf(t.NamedTuple):
-    """`file_type` is worded as file(1) does it; `sections` holds the contents by name."""
+    """`file_type` is worded as by file(1); `sections` has the contents by name."""
 
     file_type: str
     sections: t.Dict[str, bytes]
@@ -32,11 +32,13 @@ class Elf(t.NamedTuple):
 
 
 def read_elf(image: bytes, path: str) -> Elf:
-    """Raises FleetError where `image`, read from `path`, is no whole little-endian BPF object."""
+    """Raises FleetError if `image`, read from `path`, is not a complete little-endian BPF object."""
     if image[:4] != b"\x7fELF":
         raise FleetError(f"{path} is not an ELF file; give the object that clang -target bpf -c wrote")
     if len(image) < _HEADER.size:
-        raise FleetError(f"{path} is truncated: {len(image)} bytes do not hold an ELF header; build or copy it again")
+        raise FleetError(
+            f"{path} is truncated: {len(image)} bytes are too few for an ELF header; build or copy it again"
+        )
     if image[4:6] != b"\x02\x01":
         raise FleetError(
             f"{path} is not a 64-bit little-endian ELF file; give an object built with clang -target bpfel"

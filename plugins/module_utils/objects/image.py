@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An object file as it was read, and what is known of it."""
+"""The content of an object file, and the facts about it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RDONLY = 1 << 7  # BPF_F_RDONLY_PROG: .rodata and .kconfig, frozen, never shared
 
 
 class ObjectFacts(t.NamedTuple):
-    """What an object file holds. checksum None: it is not there yet (check mode), and nothing of it is known."""
+    """What an object file contains. checksum None: it does not exist yet (check mode), and nothing else is known."""
 
     path: str
     checksum: t.Optional[str]
@@ -25,7 +25,7 @@ class ObjectFacts(t.NamedTuple):
 
     @property
     def name(self) -> str:
-        """What libbpf is told to call it: it goes into the names of the maps of global data."""
+        """The name that libbpf gets for it, and uses in the names of the maps of global data."""
         return os.path.basename(self.path).split(".")[0] or "object"
 
     def xdp_program(self, name: t.Optional[str]) -> str:
@@ -33,17 +33,17 @@ class ObjectFacts(t.NamedTuple):
         found = [p.name for p in self.programs if p.xdp and (p.name == name if name else p.autoload)]
         if len(found) == 1:
             return found[0]
-        every = [p.name for p in self.programs if p.xdp]
-        if not every:
-            others = ", ".join(f"{p.name} (section {p.section})" for p in self.programs) or "none at all"
+        candidates = [p.name for p in self.programs if p.xdp]
+        if not candidates:
+            others = ", ".join(f"{p.name} (section {p.section})" for p in self.programs) or "none"
             raise FleetError(
                 f'{self.path} has no XDP program; its programs: {others}. Put it into section "xdp" with SEC("xdp")'
             )
-        listed = ", ".join(every)
+        listed = ", ".join(candidates)
         if name:
             raise FleetError(f"{self.path} has no XDP program {name[:40]!r}; it has {listed}")
         if not found:
-            raise FleetError(f"{self.path} has only XDP programs that must be asked for by name: {listed}; set program")
+            raise FleetError(f"{self.path} has only XDP programs that must be selected by name: {listed}; set program")
         raise FleetError(f"{self.path} has several XDP programs: {listed}; say which one with program: NAME")
 
     @property
@@ -52,14 +52,14 @@ class ObjectFacts(t.NamedTuple):
         return {map_pin(m.name): m for m in self.maps if not (m.internal and m.shape.flags & RDONLY)}
 
     def loaded_with(self, program: str) -> t.Set[str]:
-        """The programs to load: it alone, or with a map for tail calls all that these may be to."""
+        """The programs to load: only this one; if there is a map for tail calls, also all that they may call."""
         if not any(m.shape.type == "prog_array" for m in self.maps):
             return {program}
         return {program} | {p.name for p in self.programs if p.xdp and p.autoload}
 
 
 class Image(t.NamedTuple):
-    """What is loaded is what has this checksum."""
+    """An object: `content` is what is loaded; the checksum in `facts` is of exactly this content."""
 
     facts: ObjectFacts = ObjectFacts("", None)
     content: bytes = b""

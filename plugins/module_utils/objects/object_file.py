@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An object file on the target: read once, checked, and asked what it holds. Loads nothing."""
+"""Check and inspect an object file that was read once on the target. Loads nothing."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Inspected(t.NamedTuple):
 
 
 def inspect(lib: Libbpf, path: str, content: bytes) -> Inspected:
-    """Raises FleetError where `content`, read from `path`, is no BPF object that libbpf can open."""
+    """Raises FleetError if `content`, read from `path`, is not a BPF object that libbpf can open."""
     elf = read_elf(content, path)
     facts = ObjectFacts(path, sha256(content))
-    if not any(record.deployed.checksum == facts.checksum for record in records()):  # else it was loaded here before
-        _try_in_a_child(lib, path, content)
+    if not any(record.deployed.checksum == facts.checksum for record in records()):  # else it was opened here before
+        _open_in_child(lib, path, content)
     try:
         with open_object(lib, content, facts.name) as opened:
             facts = facts._replace(programs=opened.programs, maps=opened.maps)
@@ -59,18 +59,18 @@ def inspect(lib: Libbpf, path: str, content: bytes) -> Inspected:
         ) from error
 
 
-def _try_in_a_child(lib: Libbpf, path: str, content: bytes) -> None:
-    """Open it in another process: an object can be damaged so that libbpf (1.1, for one) crashes on it."""
+def _open_in_child(lib: Libbpf, path: str, content: bytes) -> None:
+    """Open it in a child process: some damaged objects crash libbpf (1.1, for one)."""
     child = os.fork()
     if child == 0:
         try:
             with open_object(lib, content, "trial") as opened:
                 _everything = opened.programs, opened.maps, opened.has_btf
         finally:
-            os._exit(0)  # what libbpf does not like, it will say again
+            os._exit(0)  # libbpf reports any error again, to the parent
     status = os.waitpid(child, 0)[1]
     if os.WIFSIGNALED(status):
         raise FleetError(
-            f"{path} is damaged: libbpf {lib.version} crashes when it opens it"
+            f"{path} is damaged: libbpf {lib.version} crashes when opening it"
             f" ({signal.Signals(os.WTERMSIG(status)).name}); build or copy it again"
         )

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The object of a task of xdp_program: compiled, given in the task, or found on the target; checked, and opened."""
+"""The object of an xdp_program task: compiled, given in the task, or found on the target; then checked and opened."""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import base64
@@ -22,9 +22,9 @@ if t.TYPE_CHECKING:
 
 
 class Obtained(t.NamedTuple):
-    """`files` are to be written where they differ; `built` None: nothing was to be compiled.
+    """`files` are to be written if they differ; `built` None: nothing was to be compiled.
 
-    The image is without content where check mode has to do without the object.
+    In check mode, the image has no content if the wanted object is not there yet.
     """
 
     image: Image
@@ -32,16 +32,16 @@ class Obtained(t.NamedTuple):
     built: t.Optional["Build"] = None
 
     def steps(self, written: t.Sequence[ReplacedFile]) -> t.List[str]:
-        """What changes by writing these files, in words."""
+        """What writing these files changes, in words."""
         return self.built.steps(written) if self.built else [f"write {file.path}" for file in written]
 
     def diff(self, written: t.Sequence[ReplacedFile]) -> t.Dict[str, t.Any]:
-        """By 'before' and 'after', what the object is compiled from; nothing where that does not change."""
+        """'before' and 'after' of what the object is compiled from; empty if that does not change."""
         return self.built.diff() if self.built and self.steps(written) else {}
 
 
 def obtain(module: "AnsibleModule", lib: "Libbpf") -> Obtained:
-    """By the options object, content, build, checksum and allow_unsafe_paths. Raises FleetError."""
+    """As the options object, content, build, checksum and allow_unsafe_paths say. Raises FleetError."""
     options = module.params
     if options["checksum"]:
         options["checksum"] = options["checksum"].lower()
@@ -54,14 +54,14 @@ def obtain(module: "AnsibleModule", lib: "Libbpf") -> Obtained:
 
 
 def _build(module: "AnsibleModule", lib: "Libbpf") -> t.Optional["Build"]:
-    """None where check mode has to do without the source."""
-    from . import build, toolchain  # here: a target compiles what it imports
+    """None if the source does not exist yet, in check mode."""
+    from . import build, toolchain  # imported here, because a target compiles what it imports
 
     path, options = module.params["object"], module.params["build"]
     src, safe = options["src"], not module.params["allow_unsafe_paths"]
     build.check_paths(src, path)
     if module.check_mode and options["content"] is None and not os.path.exists(src):
-        module.warn(f"there is no source {src} yet: this foretells the run after an earlier task has put it there")
+        module.warn(f"there is no source {src} yet: check mode assumes that an earlier task puts it there")
         return None
     if safe:
         for each in (path, build.record_path(path), src, toolchain.find_compiler(options["clang"]).path):
@@ -95,8 +95,8 @@ def _find(module: "AnsibleModule", lib: "Libbpf") -> Obtained:
         )
     if module.check_mode and wanted and wanted != sha256(found):
         module.warn(
-            f"{path} has the checksum {sha256(found)}, not {wanted} yet: this foretells the run after an earlier task"
-            f" has put that object there"
+            f"{path} has the checksum {sha256(found)}, not {wanted} yet: check mode assumes that an earlier task"
+            f" puts that object there"
         )
         return Obtained(Image(ObjectFacts(path, wanted)))
     _check_checksum(module, found)

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options by which an object is compiled: those of bpf_object, and of xdp_program's build."""
+"""The compile options, which bpf_object and xdp_program's build share."""
 
 from __future__ import annotations
 

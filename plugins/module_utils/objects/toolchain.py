@@ -23,7 +23,7 @@ ELSEWHERE = "or build on the controller, which needs no compiler here: role xdp_
 
 
 class Compiler(t.NamedTuple):
-    """A clang, known again by its file: asking it for its version takes longer than all the rest of a run."""
+    """A clang, identified by its file: asking it for its version takes longer than the rest of a run."""
 
     path: str
     size: int
@@ -31,14 +31,14 @@ class Compiler(t.NamedTuple):
 
 
 class Source(t.NamedTuple):
-    """A C file; `path` is what it is, or will be, called on the target."""
+    """A C file; `path` is its path on the target, now or later."""
 
     path: str
     content: bytes
 
 
 class Built(t.NamedTuple):
-    """An object, the headers that went into it, and the version of clang, as it says it."""
+    """An object, the headers that it includes, and clang's version, as clang prints it."""
 
     content: bytes
     headers: t.Tuple[str, ...]
@@ -49,8 +49,8 @@ def find_compiler(clang: str) -> Compiler:
     path = which(clang or "")
     if not path:
         raise FleetError(
-            f"{clang} is not on this host: install the package clang (and for its headers {HEADERS['bpf']}),"
-            f" or say where it is with the option clang; {ELSEWHERE}"
+            f"{clang} is not on this host: install the package clang (and, for its headers, {HEADERS['bpf']}),"
+            f" or set the option clang to its path; {ELSEWHERE}"
         )
     real = os.path.realpath(path)
     found = os.stat(real)
@@ -66,11 +66,11 @@ def which(name: str) -> t.Optional[str]:
 def arguments(
     defines: t.Mapping[str, t.Any], cflags: t.Sequence[str], include_dirs: t.Sequence[str], cpu: str
 ) -> t.List[str]:
-    """The flags that shape an object, as they are recorded beside it."""
+    """The compiler flags, as they are recorded beside the object."""
     named = []
     for name, value in sorted(defines.items()):
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
-            raise FleetError(f"defines: {name!r} is no name of a C macro")
+            raise FleetError(f"defines: {name!r} is not the name of a C macro")
         value = int(value) if isinstance(value, bool) else value
         named.append(f"-D{name}" if value is None or value == "" else f"-D{name}={value}")
     relative = [folder for folder in include_dirs if not os.path.isabs(folder)]
@@ -81,9 +81,9 @@ def arguments(
 
 
 def compile_object(run: Run, compiler: Compiler, source: Source, flags: t.Sequence[str], folder: str) -> Built:
-    """Compile in `folder`, a temporary one.
+    """Compile in the temporary `folder`.
 
-    The object does not tell where it was built: the same source, headers, flags and compiler give the
+    The object does not show where it was built: the same source, headers, flags and compiler give the
     same bytes in any folder of any host. Raises FleetError with clang's own words.
     """
     version, includes = _ask(run, compiler)
@@ -109,7 +109,7 @@ def compile_object(run: Run, compiler: Compiler, source: Source, flags: t.Sequen
         errors="replace",
     )
     if code == 0 and not os.path.exists(out):
-        raise FleetError(f"{compiler.path} wrote no object for {source.path}: is its name that of a C file (*.c)?")
+        raise FleetError(f"{compiler.path} wrote no object for {source.path}: does its name end in .c?")
     if code:
         words = (errors or said).replace(folder, home).strip()
         raise FleetError(f"{source.path} does not compile: {compiler.path} says:\n{words}{_remedy(words)}")
@@ -122,12 +122,12 @@ def compile_object(run: Run, compiler: Compiler, source: Source, flags: t.Sequen
 
 
 def _unescape(path: str) -> str:
-    """A path as Make writes it."""
+    """A path that Make has escaped."""
     return path.replace("\\ ", " ").replace("\\#", "#").replace("$$", "$")
 
 
 def _ask(run: Run, compiler: Compiler) -> t.Tuple[str, t.List[str]]:
-    """Its version, and as flags its own search path, last: for -target bpf it leaves out /usr/include/ARCHITECTURE."""
+    """Its version, and flags that append its own search path: for -target bpf it omits /usr/include/ARCHITECTURE."""
     code, out, err = run([compiler.path, "-v", "-E", "-x", "c", "/dev/null"], errors="replace")
     if code:
         raise FleetError(f"{compiler.path} -v -E failed: {(err or out).strip()}")
@@ -144,7 +144,7 @@ def _remedy(words: str) -> str:
 
 
 def find_llvm_objdump(beside: t.Optional[str] = None) -> t.Optional[str]:
-    """That in the folder of `beside`, or on the PATH, or one with a version in its name, as Debian's clang brings."""
+    """The one in the folder of `beside`, or on the PATH, or with a version in its name, as with Debian's clang."""
     versioned = glob.glob("/usr/bin/llvm-objdump-[0-9]*") + glob.glob("/usr/lib*/llvm*/bin/llvm-objdump")
     newest_first = sorted(versioned, key=lambda path: [int(each) for each in re.findall(r"\d+", path)], reverse=True)
     first = [os.path.join(os.path.dirname(beside), "llvm-objdump")] if beside else []

@@ -14,15 +14,15 @@ from ..state.deployed import Deployed
 from ..state.files import read_file, sha256
 from ..state.places import MANIFESTS, Place, places_of, scan, unescape
 
-AGAIN = "run ebpf.fleet.deploy, or the task with xdp_program that has put it there, again"
+RUN_AGAIN = "run ebpf.fleet.deploy again, or the xdp_program task that wrote it"
 
 
 class Manifest(t.NamedTuple):
-    """What is to be restored, beside the object itself.
+    """What to restore, besides the object itself.
 
-    `deployed.program` is the one that ran: by the MTU at boot, which the network configuration has yet to set, another
-    might be chosen. `replace`: foreign programs are replaced. `generic`: the mode in force. At boot native mode may
-    seem possible, as on a bond that has no interfaces yet, and would then keep out those that cannot do it.
+    `deployed.program` is the one that ran: a choice at boot could differ, as the network configuration has not set the
+    MTU yet. `replace`: foreign programs are replaced. `generic`: generic mode was in force. At boot, native mode may
+    seem possible, as on a bond without interfaces, and would then keep out interfaces that do not support it.
     """
 
     deployed: Deployed
@@ -31,13 +31,13 @@ class Manifest(t.NamedTuple):
 
 
 def packed(manifest: Manifest, content: bytes) -> bytes:
-    """The file: a manifest and its object in one, so that they cannot come apart."""
+    """The content of the file: the manifest and its object in one, so that they always match."""
     more = {"replace": manifest.replace, "generic": manifest.generic}
     return files.written(manifest.deployed, **more, content=base64.b64encode(content).decode())
 
 
 def read_manifest(place: Place) -> t.Tuple[Manifest, bytes]:
-    """A manifest and its object. Raises FleetError where it is missing or damaged."""
+    """A manifest and its object. Raises FleetError if it is missing or damaged."""
     text = read_file(place.manifest)
     if text is None:
         raise FleetError(f"there is no {place.manifest}")
@@ -45,14 +45,14 @@ def read_manifest(place: Place) -> t.Tuple[Manifest, bytes]:
         deployed, more = files.read(text, replace=False, generic=False, content="")
         content = base64.b64decode(more.pop("content"), validate=True)
     except ValueError as error:
-        raise FleetError(f"{place.manifest} is damaged, and cannot be read; {AGAIN}") from error
+        raise FleetError(f"{place.manifest} is damaged and cannot be read; {RUN_AGAIN}") from error
     if sha256(content) != deployed.checksum:
-        raise FleetError(f"{place.manifest} is damaged: its object does not have its checksum; {AGAIN}")
+        raise FleetError(f"{place.manifest} is damaged: its object does not match its checksum; {RUN_AGAIN}")
     return Manifest(deployed, **more), content
 
 
 def all_places() -> t.List[Place]:
-    """Those of all manifests of this host."""
+    """The places of all manifests on this host."""
     found = []
     for root in scan(MANIFESTS):
         for name in scan(root.path):

@@ -1,9 +1,9 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host restores after a reboot: looked at for all interfaces at once, and written for each.
+"""What a host restores after a reboot: observed for all interfaces at once, and written for each.
 
-The program that restores it is `runner`, the bytes of boot.pyz: who calls this gives it, as it packs the code above.
+`runner` returns boot.pyz, the program that restores it. The caller passes it, as boot.pyz packs code of higher layers.
 """
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
@@ -23,8 +23,8 @@ Runner = t.Callable[[], bytes]
 class Persistence(t.NamedTuple):
     """Of one program on one interface. `manifest` None: there is none, or `damage` says why it cannot be read.
 
-    whole: all that restores it is as it should be; traces: there is anything of it; obstacle: why this host, or this
-    interface, cannot have it, "" if it can.
+    whole: everything that restores it is in order; traces: any part of it exists; obstacle: why this host or this
+    interface does not support it, "" if it does.
     """
 
     manifest: t.Optional[Manifest] = None
@@ -35,11 +35,11 @@ class Persistence(t.NamedTuple):
 
 
 def observe(where: t.Iterable[t.Tuple[Place, int]], runner: Runner) -> t.List[Persistence]:
-    """Of places and the indexes of their interfaces. All at once, as runner, unit and the list are the same for all."""
-    every = all_places()
-    kept = {each.interface for each in every}
-    works = bool(every) and read_file(RUNNER) == runner() and read_file(systemd.UNIT) == systemd.unit_file()
-    left_over = not every and (os.path.exists(RUNNER) or os.path.exists(systemd.UNIT))
+    """Of places and the indexes of their interfaces. All at once, as they share runner, unit and list of manifests."""
+    persistent = all_places()
+    interfaces = {each.interface for each in persistent}
+    works = bool(persistent) and read_file(RUNNER) == runner() and read_file(systemd.UNIT) == systemd.unit_file()
+    leftovers = not persistent and (os.path.exists(RUNNER) or os.path.exists(systemd.UNIT))
 
     def one(place: Place, ifindex: int) -> Persistence:
         manifest, damage = None, ""
@@ -50,8 +50,8 @@ def observe(where: t.Iterable[t.Tuple[Place, int]], runner: Runner) -> t.List[Pe
             except FleetError as error:
                 damage = str(error)
         enabled = os.path.lexists(systemd.enabled(place.interface))
-        traces = exists or os.path.exists(place.manifest + NEW) or left_over
-        traces = traces or (enabled and place.interface not in kept)
+        traces = exists or os.path.exists(place.manifest + NEW) or leftovers
+        traces = traces or (enabled and place.interface not in interfaces)
         return Persistence(manifest, enabled and works, traces, _obstacle(place, ifindex), damage)
 
     return [one(place, ifindex) for place, ifindex in where]
@@ -61,18 +61,18 @@ def _obstacle(place: Place, ifindex: int) -> str:
     if not os.path.isdir(systemd.RUNS):
         return "this host does not run systemd"
     if "@" in place.root:
-        return "it is in a network namespace of its own, which a reboot ends"
+        return "the interface is in a separate network namespace, which a reboot removes"
     for folder in (systemd.FOLDER, os.path.dirname(MANIFESTS)):
-        if not os.access(folder, os.W_OK):  # as on an image that is never written
-            return f"{folder} is not there, or cannot be written"
+        if not os.access(folder, os.W_OK):  # as on a read-only image
+            return f"{folder} does not exist or is read-only"
     device = read_file(f"/run/udev/data/n{ifindex}")
     if device is None or b"\nG:systemd\n" not in device:
-        return "systemd does not know of this interface as a device (in a container it knows none, and never lo)"
+        return "systemd has no device for this interface (it never has one for lo, or in a container)"
     return ""
 
 
 def write_manifest(place: Place, content: t.Optional[bytes], runner: Runner) -> None:
-    """Have exactly this restored, or nothing; systemd.reload_units() is to follow. Raises OSError."""
+    """Have the host restore exactly this, or (None) nothing; call systemd.reload_units() next. Raises OSError."""
     enabled = systemd.enabled(place.interface)
     if content is not None:
         for path, wanted, mode in ((RUNNER, runner(), 0o600), (systemd.UNIT, systemd.unit_file(), 0o644)):

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The unit by which systemd has an interface's programs restored as soon as the interface is there. systemd.unit(5)"""
+"""The systemd unit that restores an interface's programs as soon as the interface appears. systemd.unit(5)"""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..state.places import MANIFESTS, RUNNER
 RUNS = "/run/systemd/system"  # sd_booted(3)
 FOLDER = "/etc/systemd/system"
 UNIT = f"{FOLDER}/ebpf-fleet@.service"
-START_SECONDS = 60  # network-online.target waits no longer for it
+START_SECONDS = 60  # network-online.target waits for it no longer than this
 
 _UNIT = """\
-# Written by the Ansible collection ebpf.fleet, and taken away by it: xdp_program with persist.
+# Written and removed by xdp_program of the Ansible collection ebpf.fleet (option persist).
 [Unit]
-Description=XDP programs on %I, as ebpf.fleet has deployed them
+Description=XDP programs on %I, deployed by ebpf.fleet
 DefaultDependencies=no
 RequiresMountsFor={folder}
 BindsTo=sys-subsystem-net-devices-%i.device
@@ -58,12 +58,12 @@ def unit_of(interface: str) -> str:
 
 
 def enabled(interface: str) -> str:
-    """The link that has a unit started with its device, as `systemctl enable` makes it."""
+    """The symlink that starts a unit with its device, as `systemctl enable` creates it."""
     return f"{FOLDER}/sys-subsystem-net-devices-{_escaped(interface)}.device.wants/{unit_of(interface)}"
 
 
 def reload_units(interfaces: t.Iterable[str]) -> None:
-    """Once for all interfaces whose units changed: systemd reads all units again. Raises FleetError in its words."""
+    """Once for all interfaces whose units changed: systemd reads all units again. Raises FleetError with its words."""
     if not os.path.isdir(RUNS):
         return
     done = _systemctl("daemon-reload")
@@ -72,7 +72,7 @@ def reload_units(interfaces: t.Iterable[str]) -> None:
     gone = [unit_of(each) for each in interfaces if not os.path.lexists(enabled(each))]
     if gone:
         _systemctl("stop", *gone)
-    # It remembers that a unit has failed, and counts the whole host as degraded.
+    # systemd remembers that a unit failed, and counts the whole host as degraded.
     _systemctl("reset-failed", *(unit_of(each) for each in interfaces))
 
 

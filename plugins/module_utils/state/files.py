@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files of the target, read whole, and written whole or not at all."""
+"""Files on the target, read as a whole and written atomically."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if t.TYPE_CHECKING:
 
 
 def read_file(path: str) -> t.Optional[bytes]:
-    """None where there is no such file. Raises FleetError where it is none that ends, as a pipe or a device."""
+    """None if there is no such file. Raises FleetError if it is not regular: a pipe or device may never end."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -35,9 +35,9 @@ def sha256(content: bytes) -> str:
 
 
 def write_file(module: AnsibleModule, path: str, content: bytes, mode: int) -> None:
-    """Put `content` at `path`, with folders that are missing above it, keeping its mode, owner and SELinux context.
+    """Write `content` to `path`, and create missing folders. An existing file keeps mode, owner and SELinux context.
 
-    It is written beside it first, under one name: what a run leaves that is killed meanwhile, the next one replaces.
+    The new file is first written beside it, always under the same name: what a killed run leaves, the next replaces.
     """
     new = unfinished(path)
     try:
@@ -65,7 +65,7 @@ def write_file(module: AnsibleModule, path: str, content: bytes, mode: int) -> N
 
 
 def make_folders(path: str, forbidden: int = 0o022) -> None:
-    """With those above it that are missing, and without the `forbidden` bits of their modes, whatever the umask."""
+    """Create a folder and the missing ones above it, without the `forbidden` mode bits, whatever the umask."""
     umask = os.umask(forbidden)
     try:
         os.umask(umask | forbidden)
@@ -75,12 +75,12 @@ def make_folders(path: str, forbidden: int = 0o022) -> None:
 
 
 def unfinished(path: str) -> str:
-    """Where a file is written before it takes its place."""
+    """The path under which a file is written before it is renamed to its own."""
     return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
 
 
 class ReplacedFile:
-    """A file that is to have new content, and can be put back as it was when look() was called last."""
+    """A file that is to have new content, and can be restored to what differs() last found."""
 
     def __init__(self, module: AnsibleModule, path: str, content: bytes) -> None:
         self.path = path
@@ -90,14 +90,14 @@ class ReplacedFile:
         self._link: t.Optional[str] = None
         self._folders: t.List[str] = []
 
-    def look(self) -> bool:
-        """Whether it is to be written."""
+    def differs(self) -> bool:
+        """Read the file; returns whether it is to be written."""
         self._before = read_file(self.path)
         self._link = os.readlink(self.path) if os.path.islink(self.path) else None
         return self._before != self.content
 
     def write(self) -> None:
-        """Raises FleetError; then, too, put_back() leaves nothing of it."""
+        """Raises FleetError; restore() also cleans up after a failed write."""
         above = os.path.dirname(self.path)
         while not os.path.exists(above):
             self._folders.append(above)
@@ -105,14 +105,14 @@ class ReplacedFile:
         self._write(self.content)
 
     def _write(self, content: bytes) -> None:
-        from .locks import lock  # here: a target compiles what it imports
+        from .locks import lock  # imported here, because a target compiles what it imports
 
         folder = os.path.dirname(self.path)
         make_folders(folder)
-        with lock(folder):  # a task of bpf_object may be at work there
+        with lock(folder):  # a task of bpf_object may be running there
             write_file(self._module, self.path, content, 0o644)
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         if self._link is None and self._before is not None:
             self._write(self._before)
             return
@@ -121,5 +121,5 @@ class ReplacedFile:
         if self._link is not None:
             os.symlink(self._link, self.path)
         for folder in self._folders:
-            with contextlib.suppress(OSError):  # another has put something in it meanwhile
+            with contextlib.suppress(OSError):  # it is no longer empty
                 os.rmdir(folder)

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One at a time: locks on folders."""
+"""Locks on folders, for one change at a time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import typing as t
 from ..errors import FleetError
 from .places import BPFFS
 
-LOCK_SECONDS = 120  # longer than a provisional change lasts, if it is not asked to last longer
+LOCK_SECONDS = 120  # longer than a provisional change lasts, unless the user asks for longer
 
 
 @contextlib.contextmanager
 def lock(folder: str = BPFFS, seconds: float = LOCK_SECONDS) -> t.Iterator[None]:
-    """flock(2) on a folder. That of bpffs itself: one change of a host's XDP programs at a time, libxdp's included."""
+    """flock(2) on a folder. That on bpffs allows one change of a host's XDP programs at a time, libxdp's included."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         deadline = time.monotonic() + seconds
@@ -31,7 +31,7 @@ def lock(folder: str = BPFFS, seconds: float = LOCK_SECONDS) -> t.Iterator[None]
                 if time.monotonic() > deadline:
                     raise FleetError(
                         f"another process has held the lock on {folder} for {seconds:g} s;"
-                        f" see who with `fuser -v {folder}`, and run again"
+                        f" find it with `fuser -v {folder}`, and run again"
                     ) from None
                 time.sleep(0.02)
         yield

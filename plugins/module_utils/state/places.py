@@ -1,8 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where things are kept on a host: pins in PIN_ROOT/NAME/INTERFACE/{link,program,maps/MAP}, records in /run, manifests
-in /var."""
+"""Paths on a host: pins in PIN_ROOT/NAME/INTERFACE/{link,program,maps/MAP}, records in /run, manifests in /var."""
 
 from __future__ import annotations
 
@@ -18,13 +17,13 @@ RECORDS = "/run/ebpf_fleet"
 MANIFESTS = "/var/lib/ebpf_fleet"  # what is restored after a reboot
 RUNNER = f"{MANIFESTS}/boot.pyz"  # the program that restores it: boot.py
 PROVISIONAL = f"{RECORDS}/provisional"  # a socket for each change that is not confirmed yet
-NEW = "%new"  # ends the name of a pin that is about to take its place; no escaped name can
+NEW = "%new"  # suffix of a pin that is about to replace the one without it; no escaped name can end in it
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def escape(name: str) -> str:
-    """A name as bpffs allows it, which forbids dots: eth0.10 is eth0%2E10."""
+    """A name without dots, which bpffs forbids: eth0.10 becomes eth0%2E10."""
     return name.replace("%", "%25").replace(".", "%2E").replace("/", "%2F")
 
 
@@ -33,10 +32,10 @@ def unescape(name: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """Returns the name under which a program is pinned. Raises FleetError where bpffs cannot have it."""
+    """Returns `name`. Raises FleetError if a program cannot be pinned under it."""
     if not _NAME.fullmatch(name):
         raise FleetError(
-            f"name {shortened(name)} cannot be used: it becomes a folder of bpffs,"
+            f"name {shortened(name)} cannot be used: it becomes a folder in bpffs,"
             " so give 1 to 64 letters, digits, underscores or dashes"
         )
     return name
@@ -48,13 +47,13 @@ def shortened(name: str) -> str:
 
 
 def root_of_namespace(pin_root: str) -> str:
-    """pin_root, and in another network namespace than the machine's own, PIN_ROOT@NAMESPACE.
+    """pin_root in the machine's own network namespace, and PIN_ROOT@NAMESPACE in any other.
 
     Namespaces of one machine share bpffs, and each may have an eth0.
     """
     pin_root = pin_root.rstrip("/")
     here = os.stat("/proc/self/ns/net")
-    unnamed = pin_root  # where pid 1 may not be asked, a namespace without a name is taken for the machine's own
+    unnamed = pin_root  # if pid 1 is not accessible, a namespace without a name is taken for the machine's own
     with contextlib.suppress(OSError):
         if os.path.samestat(here, os.stat("/proc/1/ns/net")):
             return pin_root
@@ -67,7 +66,7 @@ def root_of_namespace(pin_root: str) -> str:
 
 
 def scan(folder: str) -> t.List[os.DirEntry[str]]:
-    """What is in a folder, by name; nothing where there is no such folder."""
+    """What is in a folder, sorted by name; nothing if there is no such folder."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -110,24 +109,24 @@ class Place(t.NamedTuple):
         return f"{escape(self.root)}/{self.name}/{escape(self.interface)}.json"
 
     def pins(self) -> t.List[str]:
-        """Paths below the folder that exist, as bpffs has them."""
+        """The paths that exist below the folder, with escaped names."""
         return [entry.path for entry in scan(self.folder) if not entry.is_dir()] + [
             entry.path for entry in scan(f"{self.folder}/maps")
         ]
 
     def owns(self, path: str) -> bool:
-        """Whether a path below the folder has one of our names, and not one that somebody else has put there."""
+        """Whether a path below the folder has one of our names, and so is not a foreign pin."""
         return path.endswith(NEW) or path in (self.link, self.program) or path.startswith(self.map(""))
 
     def has_traces(self, paths: t.Sequence[str]) -> bool:
-        """Whether there is a record, or a folder in which nobody else has pinned anything (`paths`, of pins())."""
+        """Whether there is a record, or a folder without foreign pins (`paths`: the result of pins())."""
         if os.path.exists(self.record) or os.path.exists(self.record + NEW):
             return True
         return os.path.isdir(self.folder) and all(self.owns(path) for path in paths)
 
 
 def places_of(root: str, name: str) -> t.List[Place]:
-    """All interfaces that `name` is on, or that a record, a manifest or a leftover says so of."""
+    """The places of `name` on all interfaces that have a pin, a record, a manifest or a leftover of it."""
     any_place = Place(root, name, "")
     names = {entry.name for entry in scan(f"{root}/{name}")}
     for path in (any_place.record, any_place.manifest):

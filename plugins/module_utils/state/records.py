@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Records: what the kernel cannot say about what is pinned. A file in /run for each program and interface."""
+"""Records: what the kernel does not know about pinned programs. A file in /run for each program and interface."""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import typing as t
@@ -12,14 +12,14 @@ from .places import RECORDS, Place, scan
 
 
 class Record(t.NamedTuple):
-    """What was deployed, and the kernel's id of the program that came of it. Gone at a reboot, as the pins are."""
+    """What was deployed, and the kernel's id of the resulting program. Gone after a reboot, like the pins."""
 
     deployed: Deployed
     program_id: int
 
 
 def read_record(place: Place) -> t.Optional[Record]:
-    """None where there is none, or none that can be read: then the object counts as unknown."""
+    """None if there is none, or it cannot be read: the object then counts as unknown."""
     return _read_record(place.record)
 
 
@@ -37,7 +37,7 @@ def _fields(content: bytes) -> t.Tuple[Deployed, int]:
 
 
 def records() -> t.Iterator[Record]:
-    """Those of all names and interfaces of this host, in all its network namespaces."""
+    """The records of all names and interfaces of this host, in all its network namespaces."""
     for root in scan(RECORDS):
         for name in scan(root.path):
             for entry in scan(name.path):
@@ -47,8 +47,9 @@ def records() -> t.Iterator[Record]:
 
 
 def write_record(place: Place, record: t.Optional[Record]) -> None:
-    """None removes it."""
-    from .private_files import remove, remove_unfinished, write_private  # here: who only reads does not compile it
+    """Write the record; None removes it."""
+    # Imported here, so that a task that only reads does not compile it.
+    from .private_files import remove, remove_unfinished, write_private
 
     if record is None:
         remove(place.record)

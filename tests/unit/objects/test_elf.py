@@ -89,7 +89,7 @@ def patched(at: int, layout: str, value: int) -> bytes:
     [
         (b"", "is not an ELF file"),
         (b"#!/bin/sh\n" * 20, "is not an ELF file"),
-        (elf()[:4], "is truncated: 4 bytes do not hold an ELF header"),
+        (elf()[:4], "is truncated: 4 bytes are too few for an ELF header"),
         (elf()[: HEADER.size - 1], "is truncated: 63 bytes"),
         (elf(ident=b"\x7fELF\x01\x01\x01\0"), "is not a 64-bit little-endian ELF file"),
         (elf(ident=b"\x7fELF\x02\x02\x01\0"), "is not a 64-bit little-endian ELF file"),

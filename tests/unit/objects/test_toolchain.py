@@ -15,7 +15,7 @@ def test_flags() -> None:
 
 @pytest.mark.parametrize("name", ["", "1A", "A B", "A;rm", "-x"])
 def test_bad_macro_names(name: str) -> None:
-    with pytest.raises(FleetError, match="is no name of a C macro"):
+    with pytest.raises(FleetError, match="is not the name of a C macro"):
         toolchain.arguments({name: 1}, [], [], "v3")
 
 

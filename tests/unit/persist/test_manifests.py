@@ -69,7 +69,7 @@ def test_one_that_cannot_be_read(place: Place, damage: bytes) -> None:
 
 def test_another_object_than_its_checksum_says(place: Place) -> None:
     write(place, packed(MANIFEST, b"another object"))
-    with pytest.raises(FleetError, match="its object does not have its checksum"):
+    with pytest.raises(FleetError, match="its object does not match its checksum"):
         read_manifest(place)
 
 

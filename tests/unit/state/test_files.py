@@ -155,24 +155,24 @@ def contents(folder: pathlib.Path) -> t.Dict[str, t.Any]:
 
 def test_a_file_that_is_as_it_should_be(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").write_bytes(b"same")
-    assert not ReplacedFile(MODULE, str(tmp_path / "file"), b"same").look()
+    assert not ReplacedFile(MODULE, str(tmp_path / "file"), b"same").differs()
 
 
 def test_a_new_file_and_its_folders_are_put_back(tmp_path: pathlib.Path) -> None:
     replaced = ReplacedFile(MODULE, str(tmp_path / "a/b/file"), b"new")
-    assert replaced.look()
+    assert replaced.differs()
     replaced.write()
     assert (tmp_path / "a/b/file").read_bytes() == b"new"
-    replaced.put_back()
+    replaced.restore()
     assert contents(tmp_path) == {}
 
 
 def test_a_folder_in_which_there_is_something_else_by_then_stays(tmp_path: pathlib.Path) -> None:
     replaced = ReplacedFile(MODULE, str(tmp_path / "a/b/file"), b"new")
-    replaced.look()
+    replaced.differs()
     replaced.write()
     (tmp_path / "a/other").write_bytes(b"other")
-    replaced.put_back()
+    replaced.restore()
     assert contents(tmp_path) == {"a": False, "a/other": b"other"}
 
 
@@ -181,10 +181,10 @@ def test_a_replaced_file_is_put_back(tmp_path: pathlib.Path) -> None:
     path.write_bytes(b"old")
     path.chmod(0o600)
     replaced = ReplacedFile(MODULE, str(path), b"new")
-    assert replaced.look()
+    assert replaced.differs()
     replaced.write()
     assert path.read_bytes() == b"new"
-    replaced.put_back()
+    replaced.restore()
     assert (path.read_bytes(), mode(path)) == (b"old", 0o600)
 
 
@@ -192,10 +192,10 @@ def test_a_link_is_replaced_by_a_file_and_put_back(tmp_path: pathlib.Path) -> No
     (tmp_path / "target").write_bytes(b"old")
     (tmp_path / "file").symlink_to("target")
     replaced = ReplacedFile(MODULE, str(tmp_path / "file"), b"new")
-    assert replaced.look()
+    assert replaced.differs()
     replaced.write()
     assert contents(tmp_path) == {"target": b"old", "file": b"new"}
-    replaced.put_back()
+    replaced.restore()
     assert contents(tmp_path) == {"target": b"old", "file": "target"}
 
 
@@ -205,8 +205,8 @@ def test_put_back_after_a_write_that_failed(tmp_path: pathlib.Path, monkeypatch:
 
     monkeypatch.setattr(os, "fsync", full)
     replaced = ReplacedFile(MODULE, str(tmp_path / "a/file"), b"new")
-    replaced.look()
+    replaced.differs()
     with pytest.raises(FleetError):
         replaced.write()
-    replaced.put_back()
+    replaced.restore()
     assert contents(tmp_path) == {}
