@@ -184,8 +184,9 @@ from ..module_utils import entry
 from ..module_utils.errors import FleetError
 from ..module_utils.objects import build, toolchain
 from ..module_utils.objects.options import COMPILING
-from ..module_utils.state.files import make_folders, write_file
+from ..module_utils.state.files import make_folders
 from ..module_utils.state.locks import lock
+from ..module_utils.state.replacing import write_file
 
 
 def main() -> None:

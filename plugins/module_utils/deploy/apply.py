@@ -23,7 +23,7 @@ from .observe import Seen
 from .plan import Plan
 
 if t.TYPE_CHECKING:
-    from ..state.files import ReplacedFile
+    from ..state.replacing import ReplacedFile
 
 
 class Applier:

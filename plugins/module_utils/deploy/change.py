@@ -22,7 +22,7 @@ from .results import Outcome, attachments, look, sound
 if t.TYPE_CHECKING:
     from ..libbpf.library import Libbpf
     from ..objects.image import Image
-    from ..state.files import ReplacedFile
+    from ..state.replacing import ReplacedFile
 
 # A target compiles what it imports, in each task: what is seldom needed is imported where it is.
 

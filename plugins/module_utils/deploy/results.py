@@ -12,7 +12,7 @@ from .request import Wanted
 
 if t.TYPE_CHECKING:
     from ..libbpf.library import Libbpf
-    from ..state.files import ReplacedFile
+    from ..state.replacing import ReplacedFile
 
 Facts = t.Dict[str, t.Any]
 

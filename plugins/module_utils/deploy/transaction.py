@@ -17,7 +17,7 @@ from .steps import changes_what_runs
 if t.TYPE_CHECKING:
     from ..libbpf.library import Libbpf
     from ..objects.image import Image
-    from ..state.files import ReplacedFile
+    from ..state.replacing import ReplacedFile
     from .observe import Seen
 
 Warn = t.Callable[[str], None]

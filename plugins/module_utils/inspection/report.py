@@ -11,7 +11,8 @@ import os
 import typing as t
 
 from ..errors import FleetError
-from ..state.files import read_file, write_file
+from ..state.files import read_file
+from ..state.replacing import write_file
 from .differences import Host, differences, texts
 
 if t.TYPE_CHECKING:

@@ -16,7 +16,9 @@ import tempfile
 import typing as t
 
 from ..errors import FleetError
-from ..state.files import ReplacedFile, read_file, sha256
+from ..state.files import read_file, sha256
+from ..state.replacing import ReplacedFile
+from ..state.safe_path import check_safe
 from . import toolchain
 from .object_file import Inspected, inspect
 from .toolchain import Built, Compiler, Source
@@ -110,6 +112,26 @@ def check_paths(src: str, dest: str) -> None:
         raise FleetError(
             f"source and object are both {dest}: the object would overwrite its source; give it a path of its own"
         )
+
+
+def make_in_task(module: AnsibleModule, lib: Libbpf) -> t.Optional[Build]:
+    """The object of an xdp_program task, by its options object, build and allow_unsafe_paths. Raises FleetError.
+
+    None if the source does not exist yet, in check mode.
+    """
+    path, options = module.params["object"], module.params["build"]
+    src, safe = options["src"], not module.params["allow_unsafe_paths"]
+    check_paths(src, path)
+    if module.check_mode and options["content"] is None and not os.path.exists(src):
+        module.warn(f"there is no source {src} yet: check mode assumes that an earlier task puts it there")
+        return None
+    if safe:
+        for each in (path, record_path(path), src, toolchain.find_compiler(options["clang"]).path):
+            check_safe(each, "to compile and load")
+    built = make(module, lib, {**options, "dest": path, "force": False})
+    for header in built.record.inputs if safe and built.plan.reasons else ():
+        check_safe(header, "to compile and load")
+    return built
 
 
 def make(module: AnsibleModule, lib: Libbpf, options: t.Mapping[str, t.Any]) -> Build:

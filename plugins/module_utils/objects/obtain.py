@@ -4,12 +4,11 @@
 """The object of an xdp_program task: compiled, given in the task, or found on the target; then checked and opened."""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
-import base64
 import os
 import typing as t
 
 from ..errors import FleetError
-from ..state.files import ReplacedFile, read_file, sha256
+from ..state.files import read_file, sha256
 from ..state.safe_path import check_safe
 from .image import Image, ObjectFacts
 from .object_file import inspect
@@ -18,6 +17,7 @@ if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
     from ..libbpf.library import Libbpf
+    from ..state.replacing import ReplacedFile
     from .build import Build
 
 
@@ -28,14 +28,14 @@ class Obtained(t.NamedTuple):
     """
 
     image: Image
-    files: t.Sequence[ReplacedFile] = ()
+    files: t.Sequence["ReplacedFile"] = ()
     built: t.Optional["Build"] = None
 
-    def steps(self, written: t.Sequence[ReplacedFile]) -> t.List[str]:
+    def steps(self, written: t.Sequence["ReplacedFile"]) -> t.List[str]:
         """What writing these files changes, in words."""
         return self.built.steps(written) if self.built else [f"write {file.path}" for file in written]
 
-    def diff(self, written: t.Sequence[ReplacedFile]) -> t.Dict[str, t.Any]:
+    def diff(self, written: t.Sequence["ReplacedFile"]) -> t.Dict[str, t.Any]:
         """'before' and 'after' of what the object is compiled from; empty if that does not change."""
         return self.built.diff() if self.built and self.steps(written) else {}
 
@@ -47,30 +47,13 @@ def obtain(module: "AnsibleModule", lib: "Libbpf") -> Obtained:
         options["checksum"] = options["checksum"].lower()
     if options["build"] is None:
         return _find(module, lib)
-    built = _build(module, lib)
+    from .build import make_in_task  # imported here, because a target compiles what it imports
+
+    built = make_in_task(module, lib)
     if built is None:
         return Obtained(Image(ObjectFacts(options["object"], options["checksum"])))
-    return Obtained(built.inspected.image, built.files, built)
-
-
-def _build(module: "AnsibleModule", lib: "Libbpf") -> t.Optional["Build"]:
-    """None if the source does not exist yet, in check mode."""
-    from . import build, toolchain  # imported here, because a target compiles what it imports
-
-    path, options = module.params["object"], module.params["build"]
-    src, safe = options["src"], not module.params["allow_unsafe_paths"]
-    build.check_paths(src, path)
-    if module.check_mode and options["content"] is None and not os.path.exists(src):
-        module.warn(f"there is no source {src} yet: check mode assumes that an earlier task puts it there")
-        return None
-    if safe:
-        for each in (path, build.record_path(path), src, toolchain.find_compiler(options["clang"]).path):
-            check_safe(each, "to compile and load")
-    built = build.make(module, lib, {**options, "dest": path, "force": False})
-    for header in built.record.inputs if safe and built.plan.reasons else ():
-        check_safe(header, "to compile and load")
     _check_checksum(module, built.content)
-    return built
+    return Obtained(built.inspected.image, built.files, built)
 
 
 def _find(module: "AnsibleModule", lib: "Libbpf") -> Obtained:
@@ -80,12 +63,7 @@ def _find(module: "AnsibleModule", lib: "Libbpf") -> Obtained:
     if not module.params["allow_unsafe_paths"]:
         check_safe(path)
     if given is not None:
-        try:
-            content = base64.b64decode(given, validate=True)
-        except ValueError as error:
-            raise FleetError(f"content is not Base64 ({error}); pass what ansible.builtin.slurp returns") from error
-        _check_checksum(module, content)
-        return Obtained(inspect(lib, path, content).image, (ReplacedFile(module, path, content),))
+        return _given(module, lib, path, given)
     found = read_file(path)
     if found is None:
         if module.check_mode:
@@ -101,6 +79,19 @@ def _find(module: "AnsibleModule", lib: "Libbpf") -> Obtained:
         return Obtained(Image(ObjectFacts(path, wanted)))
     _check_checksum(module, found)
     return Obtained(inspect(lib, path, found).image)
+
+
+def _given(module: "AnsibleModule", lib: "Libbpf", path: str, given: str) -> Obtained:
+    import base64
+
+    from ..state.replacing import ReplacedFile
+
+    try:
+        content = base64.b64decode(given, validate=True)
+    except ValueError as error:
+        raise FleetError(f"content is not Base64 ({error}); pass what ansible.builtin.slurp returns") from error
+    _check_checksum(module, content)
+    return Obtained(inspect(lib, path, content).image, (ReplacedFile(module, path, content),))
 
 
 def _check_checksum(module: "AnsibleModule", content: bytes) -> None:

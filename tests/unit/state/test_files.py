@@ -14,7 +14,8 @@ import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
 from ansible_collections.ebpf.fleet.plugins.module_utils.state import files
-from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import ReplacedFile, read_file, unfinished
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import read_file
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.replacing import ReplacedFile, unfinished, write_file
 
 
 class FakeModule:
@@ -76,7 +77,7 @@ def test_folders_have_their_modes_whatever_the_umask(tmp_path: pathlib.Path, uma
 
 def test_a_new_file_has_the_mode_that_is_asked_for(tmp_path: pathlib.Path, umask: int) -> None:
     path = tmp_path / "folder/file"
-    files.write_file(MODULE, str(path), b"new", 0o644)
+    write_file(MODULE, str(path), b"new", 0o644)
     assert (path.read_bytes(), mode(path)) == (b"new", 0o644)
     assert os.listdir(path.parent) == ["file"]
 
@@ -88,7 +89,7 @@ def test_a_file_keeps_its_mode_and_owner(tmp_path: pathlib.Path) -> None:
     if os.geteuid() == 0:
         os.chown(path, 65534, 65534)
     before = path.stat()
-    files.write_file(MODULE, str(path), b"new", 0o644)
+    write_file(MODULE, str(path), b"new", 0o644)
     after = path.stat()
     assert path.read_bytes() == b"new"
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
@@ -99,7 +100,7 @@ def test_what_a_killed_run_left_behind_is_replaced(tmp_path: pathlib.Path) -> No
     path, elsewhere = tmp_path / "file", tmp_path / "elsewhere"
     elsewhere.write_bytes(b"untouched")
     pathlib.Path(unfinished(str(path))).symlink_to(elsewhere)
-    files.write_file(MODULE, str(path), b"new", 0o644)
+    write_file(MODULE, str(path), b"new", 0o644)
     assert sorted(os.listdir(tmp_path)) == ["elsewhere", "file"]
     assert (path.read_bytes(), elsewhere.read_bytes()) == (b"new", b"untouched")
 
@@ -117,7 +118,7 @@ def test_a_link_that_comes_in_between_is_not_followed(tmp_path: pathlib.Path, mo
 
     monkeypatch.setattr(os, "unlink", unlink_and_lay)
     with pytest.raises(FleetError, match=f"cannot write {path}: File exists"):
-        files.write_file(MODULE, str(path), b"new", 0o644)
+        write_file(MODULE, str(path), b"new", 0o644)
     assert elsewhere.read_bytes() == b"untouched" and not path.exists()
 
 
@@ -134,7 +135,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: pathlib.Path, monkeypatch: 
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(FleetError, match=f"cannot write {path}: No space left on device"):
-        files.write_file(MODULE, str(path), b"new", 0o644)
+        write_file(MODULE, str(path), b"new", 0o644)
     assert os.listdir(tmp_path) == ["file"] and path.read_bytes() == b"old"
 
 
@@ -142,7 +143,7 @@ def test_selinux_contexts(tmp_path: pathlib.Path) -> None:
     path = str(tmp_path / "file")
     for context in (f"default of {path}", f"that of {path}"):  # a new file, and one that is there
         module = FakeModule(selinux=True)
-        files.write_file(t.cast(AnsibleModule, module), path, b"new", 0o644)
+        write_file(t.cast(AnsibleModule, module), path, b"new", 0o644)
         assert module.contexts == {unfinished(path): context}
 
 
