@@ -86,13 +86,13 @@ def test_programs(attach: t.Callable[..., str], compiled: Compiled) -> None:
     )
 
 
-def test_one_of_several_programs_by_name(host: Host, compiled: Compiled) -> None:
+def test_choosing_one_of_several_programs(host: Host, compiled: Compiled) -> None:
     host.ok("xdp_program", object=compiled("broken", TWO=1), program="second", interfaces=["eth0"])
     found = host.xdp("eth0")
     assert found and found["prog"]["name"] == "second"
 
 
-def test_verifier_refusal_shows_the_end_of_its_log(attach: t.Callable[..., str], compiled: Compiled) -> None:
+def test_verifier_error_shows_the_end_of_its_log(attach: t.Callable[..., str], compiled: Compiled) -> None:
     message = attach(object=compiled("broken", REFUSED=1))
     assert "cannot load refused of" in message
     assert "Permission denied" in message or "Invalid argument" in message
@@ -153,7 +153,7 @@ def test_a_pin_root_that_others_can_write(host: Host, attach: t.Callable[..., st
         root.rmdir()
 
 
-def test_pins_and_records_are_for_root_alone(host: Host, compiled: Compiled) -> None:
+def test_only_root_can_access_pins_and_records(host: Host, compiled: Compiled) -> None:
     umask = os.umask(0)
     try:
         host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"], rollback_after=30)
@@ -168,7 +168,7 @@ def test_pins_and_records_are_for_root_alone(host: Host, compiled: Compiled) -> 
             host.ok("xdp_confirm", token=path.name)
 
 
-def test_what_is_no_file_that_ends(host: Host, attach: t.Callable[..., str], tmp_path: pathlib.Path) -> None:
+def test_paths_that_are_not_regular_files(host: Host, attach: t.Callable[..., str], tmp_path: pathlib.Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", pathlib.Path("/dev/zero")):
         assert f"{path} is not a regular file" in attach(object=str(path), allow_unsafe_paths=True)
@@ -179,7 +179,7 @@ def test_what_is_no_file_that_ends(host: Host, attach: t.Callable[..., str], tmp
 
 
 @pytest.mark.parametrize("bad", ["eth\0", "\u00e9\0"])
-def test_what_no_path_can_hold(host: Host, attach: t.Callable[..., str], bad: str) -> None:
+def test_null_bytes(host: Host, attach: t.Callable[..., str], bad: str) -> None:
     for options in (
         {"interfaces": [bad]},
         {"object": f"/x{bad}"},
@@ -250,7 +250,7 @@ def test_libbpf_missing(host: Host, compiled: Compiled, tmp_path: pathlib.Path) 
     assert any("Libbpf.so.1" in problem or "libbpf.so.1" in problem for problem in found["problems"])
 
 
-def test_bpffs_is_mounted_where_it_is_missing(host: Host, compiled: Compiled) -> None:
+def test_missing_bpffs_is_mounted(host: Host, compiled: Compiled) -> None:
     """In a mount namespace of its own, from which bpffs is gone."""
     script = """
         set -e
@@ -282,6 +282,6 @@ def test_bpffs_is_mounted_where_it_is_missing(host: Host, compiled: Compiled) ->
     )
 
 
-def test_the_real_bpffs_was_left_alone() -> None:
+def test_the_real_bpffs_is_untouched() -> None:
     assert os.path.ismount("/sys/fs/bpf")
     assert (ROOT / "galaxy.yml").exists()

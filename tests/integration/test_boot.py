@@ -81,7 +81,7 @@ def running(host: Host) -> t.Dict[str, t.Tuple[str, str]]:
     return {name: (each["tag"], each["mode"]) for name, each in facts["interfaces"].items()}
 
 
-def test_it_comes_back_as_it_was(host: Host, booting: Booting, compiled: Compile) -> None:
+def test_restored_as_it_was(host: Host, booting: Booting, compiled: Compile) -> None:
     both = ["eth0", "eth0.10"]
     options = {"object": compiled("packet_count"), "interfaces": both}
     host.ok("xdp_program", **options)
@@ -103,7 +103,7 @@ def test_it_comes_back_as_it_was(host: Host, booting: Booting, compiled: Compile
     assert booting.comes_back("eth0") == ""  # twice is not too often
 
 
-def test_the_mode_in_force_comes_back(host: Host, booting: Booting, compiled: Compile) -> None:
+def test_the_current_mode_is_restored(host: Host, booting: Booting, compiled: Compile) -> None:
     """At boot a bond has no interfaces yet, and would take native mode."""
     booting.persist(compiled("packet_count"), generic=True)
     booting.comes_back("eth0")
@@ -112,7 +112,7 @@ def test_the_mode_in_force_comes_back(host: Host, booting: Booting, compiled: Co
     assert "eth0: attach" not in " ".join(unchanged["steps"])
 
 
-def test_the_program_comes_back_that_ran(host: Host, booting: Booting, compiled: Compile) -> None:
+def test_the_program_that_ran_is_restored(host: Host, booting: Booting, compiled: Compile) -> None:
     """At boot an interface has its MTU from the network configuration later, and a program may keep it from that."""
     booting.persist(compiled("packet_count"), program="packet_count_frags")
     booting.comes_back("eth0")
@@ -143,7 +143,7 @@ def test_a_damaged_manifest_is_named(
     assert facts["interfaces"]["eth0"]["attached"] is False  # and not left out, as if nobody had wanted it
 
 
-def test_anothers_program_stays(host: Host, booting: Booting, compiled: Compile) -> None:
+def test_a_foreign_program_stays(host: Host, booting: Booting, compiled: Compile) -> None:
     host.enter("ip", "link", "set", "dev", "eth0", "xdp", "obj", compiled("counter"), "sec", "xdp")
     booting.persist(compiled("packet_count"))
     done = booting.device_appears("eth0")
@@ -158,13 +158,13 @@ def test_a_manifest_that_others_can_write_is_refused(host: Host, booting: Bootin
     assert not host.xdp("eth0")
 
 
-def test_what_comes_back_is_for_root_alone(booting: Booting, compiled: Compile) -> None:
+def test_only_root_can_access_manifests_and_runner(booting: Booting, compiled: Compile) -> None:
     booting.persist(compiled("packet_count"))
     for path in (booting.place("eth0").manifest, RUNNER, MANIFESTS):
         assert pathlib.Path(path).stat().st_mode & 0o077 == 0
 
 
-def test_it_is_said_where_it_cannot_be(host: Host, compiled: Compile) -> None:
+def test_a_host_that_cannot_restore_says_so(host: Host, compiled: Compile) -> None:
     options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
     words = host.refused("xdp_program", **options, persist="true")
     assert re.search("cannot be brought back on eth0 after a reboot: .*; set persist: auto", words), words

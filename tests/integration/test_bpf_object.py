@@ -22,7 +22,7 @@ def task(tmp_path: pathlib.Path) -> t.Dict[str, t.Any]:
     return {"src": str(tmp_path / "packet_count.bpf.c"), "dest": str(tmp_path / "out/packet_count.bpf.o")}
 
 
-def test_first_second_and_foretold(host: Host, task: t.Dict[str, t.Any]) -> None:
+def test_first_run_second_run_and_check_mode(host: Host, task: t.Dict[str, t.Any]) -> None:
     foretold = host.ok("bpf_object", check=True, **task)
     assert not os.path.exists(os.path.dirname(task["dest"]))
     built = host.ok("bpf_object", **task)
@@ -36,7 +36,7 @@ def test_first_second_and_foretold(host: Host, task: t.Dict[str, t.Any]) -> None
     assert {**again, "reasons": 0, "changed": 0, "diff": 0} == {**built, "reasons": 0, "changed": 0, "diff": 0}
 
 
-def test_what_it_says_is_what_others_say(host: Host, task: t.Dict[str, t.Any]) -> None:
+def test_results_agree_with_other_tools(host: Host, task: t.Dict[str, t.Any]) -> None:
     built = host.ok("bpf_object", **task)
     assert built["file_type"] == sh("file", "--brief", task["dest"]).strip()
     assert built["license"] == "Dual BSD/GPL"
@@ -76,7 +76,7 @@ def test_the_same_bytes_in_any_folder(host: Host, task: t.Dict[str, t.Any], tmp_
     assert first["checksum"] == second["checksum"]
 
 
-def test_each_reason_to_build_again(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
+def test_each_reason_to_rebuild(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
     def again(**more: t.Any) -> t.List[str]:
         foretold = host.ok("bpf_object", check=True, **{**task, **more})
         done = host.ok("bpf_object", **{**task, **more})
@@ -127,7 +127,7 @@ def test_defines_and_include_dirs_reach_the_compiler(host: Host, tmp_path: pathl
     assert (tmp_path / "a b.bpf.c").read_text().startswith(source)
 
 
-def test_compile_error_in_the_compilers_words_leaves_the_old_object(host: Host, task: t.Dict[str, t.Any]) -> None:
+def test_compile_error_quotes_the_compiler_and_keeps_the_old_object(host: Host, task: t.Dict[str, t.Any]) -> None:
     host.ok("bpf_object", **task)
     before = pathlib.Path(task["dest"]).read_bytes()
     source = pathlib.Path(task["src"])
@@ -149,7 +149,7 @@ def test_missing_clang_header_and_source(host: Host, task: t.Dict[str, t.Any]) -
     assert "there is no source" in message
 
 
-def test_paths_that_cannot_be(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
+def test_impossible_paths(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
     before = pathlib.Path(task["src"]).read_text()
     assert "in the place of its source" not in host.refused("bpf_object", src="x.c", dest=task["dest"])
     assert "take the place of its source" in host.refused("bpf_object", src=task["src"], dest=task["src"])

@@ -64,7 +64,7 @@ def sysctl(**values: int) -> t.Iterator[None]:
             file.write_text(text)
 
 
-def test_the_list_is_bpftools(host: Host, compiled: Compiled, loaded: str) -> None:
+def test_list_agrees_with_bpftool(host: Host, compiled: Compiled, loaded: str) -> None:
     attach(host, compiled)
     jumbo = "jumbo0"
     host.plug(jumbo, mtu=9000)
@@ -90,7 +90,7 @@ def test_the_list_is_bpftools(host: Host, compiled: Compiled, loaded: str) -> No
         assert abs(loaded_at - their["loaded_at"]) <= 1
 
 
-def test_run_time_is_bpftools(host: Host, compiled: Compiled) -> None:
+def test_run_time_agrees_with_bpftool(host: Host, compiled: Compiled) -> None:
     (attachment,) = attach(host, compiled, interfaces=["eth0"])
     with sysctl(bpf_stats_enabled=1):
         host.send("eth0", 20)
@@ -100,7 +100,7 @@ def test_run_time_is_bpftools(host: Host, compiled: Compiled) -> None:
     assert our["run_time_ns"] == their["run_time_ns"] > 0
 
 
-def test_where_it_is_attached_agrees_with_xdp_program(host: Host, compiled: Compiled) -> None:
+def test_attachments_agree_with_xdp_program(host: Host, compiled: Compiled) -> None:
     attachments = attach(host, compiled)
     other = f"{PINS}@{host.name}/other"
     sh("bpftool", "prog", "load", compiled("walkthrough"), other)
@@ -174,12 +174,12 @@ def test_selection(host: Host, compiled: Compiled, loaded: str) -> None:
     assert "must be one or more of: xlated, jited" in host.refused("bpf_program_info", dump="opcodes")
 
 
-def as_new_as_the_kernel(line: str) -> str:
+def with_percpu_moves(line: str) -> str:
     """bpftool before 7.5 takes the instruction behind `&(void __percpu *)`, of kernel 6.10, for a move."""
     return re.sub(r"= &\(void __percpu \*\)\((r\d)\)", r"= \1", line)
 
 
-def test_xlated_is_bpftools(host: Host, compiled: Compiled, loaded: str) -> None:
+def test_xlated_agrees_with_bpftool(host: Host, compiled: Compiled, loaded: str) -> None:
     attach(host, compiled)
     dumped = by_id(host, dump=["xlated"])
     assert len(dumped) >= 9
@@ -190,7 +190,7 @@ def test_xlated_is_bpftools(host: Host, compiled: Compiled, loaded: str) -> None
         lines = program["xlated"]
         every |= {line[6:10] for line in lines if line[6:7] == "("}
         assert "unknown" not in "\n".join(lines)
-        assert ([as_new_as_the_kernel(line) for line in lines] if version < [7, 5] else lines) == theirs
+        assert ([with_percpu_moves(line) for line in lines] if version < [7, 5] else lines) == theirs
         assert program["problems"] == [] and "jited" not in program
     assert len(every) >= 80, f"the fixture has only {len(every)} kinds of instruction: {sorted(every)}"
 
@@ -268,7 +268,7 @@ def without_tools(names: t.Sequence[str]) -> t.Iterator[t.List[str]]:
     yield ["unshare", "--mount", "sh", "-c", f'{hide or ":"} && exec "$@"', "sh"]
 
 
-def test_jited_where_nothing_can_disassemble(host: Host, loaded: str) -> None:
+def test_jited_without_a_disassembler(host: Host, loaded: str) -> None:
     with without_tools(["objdump"]) as wrap:
         result = host.ok("bpf_program_info", wrap=wrap, pinned=f"{loaded}/walkthrough", dump=["xlated", "jited"])
     (program,) = result["programs"]

@@ -68,9 +68,7 @@ def deep(host: Host) -> t.Any:
     return files, links, pins
 
 
-def test_what_a_change_built_that_is_taken_back_is_built_again_by_who_waited(
-    host: Host, tmp_path: pathlib.Path
-) -> None:
+def test_a_waiting_run_rebuilds_an_object_that_was_rolled_back(host: Host, tmp_path: pathlib.Path) -> None:
     """It saw the other's object, thought it good, and then waited for the lock."""
     folder = tmp_path / "built"
     build = {"src": f"{folder}/c.bpf.c", "content": (BPF / "counter.bpf.c").read_text()}
@@ -86,7 +84,7 @@ def test_what_a_change_built_that_is_taken_back_is_built_again_by_who_waited(
     assert not host.ok("xdp_program", **options)["changed"]
 
 
-def test_a_new_attachment_is_held_by_nobody_else_until_it_is_confirmed(host: Host, compiled: Compiled) -> None:
+def test_only_the_holder_holds_a_new_link_until_it_is_confirmed(host: Host, compiled: Compiled) -> None:
     options = {"object": compiled("packet_count"), "interfaces": BOTH, "rollback_after": LONG}
     foretold = host.ok("xdp_program", check=True, **options)
     assert not holders(host)
@@ -131,7 +129,7 @@ CHANGES: t.Dict[str, t.Tuple[Options, str]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_was_there_is_back_with_its_counts(host: Host, counting: Options, change: str) -> None:
+def test_rollback_restores_the_old_state_with_its_counts(host: Host, counting: Options, change: str) -> None:
     before = deep(host)
     more, step = CHANGES[change]
     done = host.ok("xdp_program", **{**counting, **more})
@@ -146,7 +144,7 @@ def test_what_was_there_is_back_with_its_counts(host: Host, counting: Options, c
     assert not host.ok("xdp_program", **unchanged)["changed"]
 
 
-def test_a_first_attachment_leaves_nothing(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
+def test_rollback_of_a_first_attachment_leaves_nothing(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
     before = host.state()
     path = tmp_path / "new" / "x.bpf.o"
     path.parent.mkdir()
@@ -158,7 +156,7 @@ def test_a_first_attachment_leaves_nothing(host: Host, compiled: Compiled, tmp_p
     assert not list(path.parent.iterdir())
 
 
-def test_the_old_object_file_is_back(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
+def test_rollback_restores_the_old_object_file(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "x.bpf.o"
     old = pathlib.Path(compiled("counter", VERSION=1)).read_bytes()
     path.write_bytes(old)
@@ -171,7 +169,7 @@ def test_the_old_object_file_is_back(host: Host, compiled: Compiled, tmp_path: p
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_anothers_program_is_back(host: Host, compiled: Compiled) -> None:
+def test_rollback_restores_a_foreign_program(host: Host, compiled: Compiled) -> None:
     sh("bpftool", "prog", "load", compiled("counter", VERSION=7), f"{host.pins}-foreign")
     try:
         host.enter("bpftool", "net", "attach", "xdp", "pinned", f"{host.pins}-foreign", "dev", "eth0")
@@ -187,7 +185,7 @@ def test_anothers_program_is_back(host: Host, compiled: Compiled) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_kernel_takes_a_new_program_off_when_its_holder_ends(
+def test_the_kernel_detaches_a_new_program_when_its_holder_dies(
     host: Host, compiled: Compiled, number: signal.Signals
 ) -> None:
     before = host.state()
@@ -210,7 +208,7 @@ def test_the_kernel_takes_a_new_program_off_when_its_holder_ends(
     confirm(host, again)
 
 
-def test_the_next_run_waits_until_it_is_settled(host: Host, counting: Options, compiled: Compiled) -> None:
+def test_the_next_run_waits_for_confirmation_or_rollback(host: Host, counting: Options, compiled: Compiled) -> None:
     host.ok("xdp_program", **counting)
     host.ok("xdp_program", object=compiled("counter", VERSION=2), interfaces=BOTH)
     assert not holders(host), "it came when the holder had taken its change back"
@@ -218,7 +216,7 @@ def test_the_next_run_waits_until_it_is_settled(host: Host, counting: Options, c
     assert host.counts() == (20, 1280)
 
 
-def test_an_interface_that_goes_away_meanwhile(host: Host, compiled: Compiled) -> None:
+def test_an_interface_that_disappears_before_confirmation(host: Host, compiled: Compiled) -> None:
     options = {"object": compiled("packet_count"), "interfaces": BOTH}
     done = host.ok("xdp_program", rollback_after=LONG, **options)
     host.unplug("eth0.10")
@@ -246,7 +244,7 @@ def test_bad_values(host: Host, compiled: Compiled) -> None:
     assert not host.ok("xdp_confirm", check=True, token="0")["changed"]
 
 
-def test_one_task_is_all_that_a_user_types(fleet: Fleet, compiled: Compiled) -> None:
+def test_one_task_changes_and_confirms(fleet: Fleet, compiled: Compiled) -> None:
     words = f'{{"object": "{compiled("packet_count")}", "interfaces": ["eth0"], "rollback_after": 30}}'
     text = fleet.run("ansible", "fleet", "-m", "ebpf.fleet.xdp_program", "-a", words)
     assert text.count('"confirmed": true') == 2 and "provisional" not in text
@@ -259,7 +257,7 @@ def test_one_task_is_all_that_a_user_types(fleet: Fleet, compiled: Compiled) -> 
     assert refused.count('"msg": "rollback_after needs somebody who confirms') == 2
 
 
-def test_a_role_that_asks_for_it(fleet: Fleet) -> None:
+def test_the_role_with_rollback_after(fleet: Fleet) -> None:
     fleet.play("deploy", "-e", "xdp_counter_rollback_after=30")
     for host in fleet.hosts:
         over(host)
@@ -284,7 +282,7 @@ def cut(fleet: Fleet, compiled: Compiled, **env: str) -> t.List[str]:
     return said
 
 
-def test_a_host_that_is_not_reached_again(fleet: Fleet, compiled: Compiled) -> None:
+def test_a_host_that_is_not_reachable_again_in_time(fleet: Fleet, compiled: Compiled) -> None:
     for words in cut(fleet, compiled):
         assert (
             "eth0 was not confirmed over a new connection within 3 s (rollback_after): no provisional change" in words
@@ -292,13 +290,13 @@ def test_a_host_that_is_not_reached_again(fleet: Fleet, compiled: Compiled) -> N
         assert "The host is within reach again, and carries what it did before: eth0: no XDP program" in words
 
 
-def test_a_connection_that_breaks_before_the_result_comes(fleet: Fleet, compiled: Compiled) -> None:
+def test_a_connection_that_breaks_before_the_result_arrives(fleet: Fleet, compiled: Compiled) -> None:
     for words in cut(fleet, compiled, CUT_BREAKS="1"):
         assert "the connection broke while the change was made" in words
         assert "The host is within reach again, and carries eth0: no XDP program" in words
 
 
-def test_a_host_that_is_lost_before_one_can_look(fleet: Fleet, compiled: Compiled) -> None:
+def test_a_host_that_is_lost_before_the_packet_check(fleet: Fleet, compiled: Compiled) -> None:
     """It fails, for a host that Ansible calls unreachable does not stop a rollout."""
     words = f'{{"object": "{compiled("packet_count")}", "interfaces": ["eth0"], "check_seconds": 1}}'
     command = ["ansible", "fleet", "-m", "ebpf.fleet.xdp_program", "-a", words]
@@ -313,7 +311,7 @@ def test_a_host_that_is_lost_before_one_can_look(fleet: Fleet, compiled: Compile
     assert refused.count('"msg": "check_seconds needs somebody who looks') == 2
 
 
-def test_a_host_that_was_not_reached_at_all(fleet: Fleet, compiled: Compiled) -> None:
+def test_a_host_that_was_never_reachable(fleet: Fleet, compiled: Compiled) -> None:
     began = time.monotonic()
     words = f'{{"object": "{compiled("counter")}", "interfaces": ["eth0"], "rollback_after": 600}}'
     text = fleet.run(

@@ -30,7 +30,7 @@ def test_counted_and_arrived(host: Host, compiled: Compiled, mode: str) -> None:
 
 
 @pytest.mark.usefixtures("traffic")
-def test_counted_and_dropped(host: Host, compiled: Compiled) -> None:
+def test_counted_but_dropped(host: Host, compiled: Compiled) -> None:
     host.ok("xdp_program", object=compiled("counter", VERSION=0), interfaces=["eth0"])
     message = host.refused("xdp_counter_check", seconds=0.5)
     assert "packet_count has counted" in message and "not one of them arrived behind it" in message
@@ -38,7 +38,7 @@ def test_counted_and_dropped(host: Host, compiled: Compiled) -> None:
 
 
 @pytest.mark.usefixtures("traffic")
-def test_arrived_and_not_counted(host: Host, compiled: Compiled) -> None:
+def test_arrived_but_not_counted(host: Host, compiled: Compiled) -> None:
     """The pinned counters are not those that the program counts into."""
     host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"])
     host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0.10"], name="other")
@@ -48,7 +48,7 @@ def test_arrived_and_not_counted(host: Host, compiled: Compiled) -> None:
     assert "packets arrived on eth0, and packet_count has counted none" in message
 
 
-def test_what_is_not_there(host: Host, compiled: Compiled) -> None:
+def test_nothing_to_check(host: Host, compiled: Compiled) -> None:
     assert "packet_count is on no interface of this host" in host.refused("xdp_counter_check")
     assert "packet_count is not attached to eth0" in host.refused("xdp_counter_check", interfaces=["eth0"])
     assert "there is no interface nope0" in host.refused("xdp_counter_check", interfaces=["nope0"])

@@ -55,7 +55,7 @@ def until(true: t.Callable[[], t.Any], seconds: float = 10) -> None:
         time.sleep(0.02)
 
 
-def test_counts_are_what_was_sent_and_what_bpftool_says(deployed: Host) -> None:
+def test_counts_equal_packets_sent_and_bpftools_counts(deployed: Host) -> None:
     deployed.send("eth0", 1234, 100)
     deployed.send("eth0.10", 5, 1514)
     found = facts(deployed)
@@ -105,7 +105,7 @@ def test_rates(deployed: Host) -> None:
     assert 0 < rate <= 300 / 1.5
 
 
-def test_nothing_deployed_is_no_error(host: Host) -> None:
+def test_nothing_deployed_is_not_an_error(host: Host) -> None:
     found = facts(host)
     assert found["interfaces"] == {}
     assert found["totals"] == {"packets": None, "bytes": None}
@@ -113,7 +113,7 @@ def test_nothing_deployed_is_no_error(host: Host) -> None:
     assert "packet_count is not on eth0" in str(result["warnings"])
 
 
-def test_trace_lines_of_packets_sent_meanwhile_and_no_line_lost_to_others(deployed: Host) -> None:
+def test_trace_lines_of_packets_sent_and_no_line_taken_from_others(deployed: Host) -> None:
     with subprocess.Popen(["cat", "/sys/kernel/tracing/trace_pipe"], stdout=subprocess.PIPE, text=True) as other:
         reading = deployed.start("xdp_counter_facts", trace_seconds=2, interfaces=["eth0"])
         until(lambda: switch(deployed))
@@ -137,7 +137,7 @@ def test_trace_lines_of_packets_sent_meanwhile_and_no_line_lost_to_others(deploy
     assert deployed.counts()[0] == 25
 
 
-def test_trace_stops_at_the_asked_number_of_lines_and_prints_each_nth(deployed: Host) -> None:
+def test_trace_stops_at_the_requested_number_of_lines_and_prints_every_nth(deployed: Host) -> None:
     reading = deployed.start("xdp_counter_facts", trace_seconds=30, trace_lines=3, trace_every=10)
     until(lambda: switch(deployed) == 10)
     deployed.send("eth0", 40)
@@ -148,7 +148,7 @@ def test_trace_stops_at_the_asked_number_of_lines_and_prints_each_nth(deployed: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_tracing_is_off_again_when_the_module_is_killed(deployed: Host, number: int) -> None:
+def test_tracing_is_switched_off_when_the_module_is_killed(deployed: Host, number: int) -> None:
     reading = deployed.start("xdp_counter_facts", trace_seconds=60)
     until(lambda: switch(deployed))
     assert len(our_instances()) == 1
@@ -157,7 +157,7 @@ def test_tracing_is_off_again_when_the_module_is_killed(deployed: Host, number: 
     until(lambda: switch(deployed) == 0 and our_instances() == [])
 
 
-def test_tracing_is_off_again_when_the_guard_is_killed_as_well(deployed: Host) -> None:
+def test_tracing_is_switched_off_when_the_guard_is_killed_too(deployed: Host) -> None:
     reading = deployed.start("xdp_counter_facts", trace_seconds=2)
     until(lambda: switch(deployed))
     with open(f"/proc/{reading.pid}/task/{reading.pid}/children", encoding="ascii") as children:

@@ -42,7 +42,7 @@ def repaired(host: Host, options: t.Dict[str, t.Any]) -> t.List[str]:
     return t.cast("list[str]", done["steps"])
 
 
-def test_first_run_does_what_check_mode_foretold(host: Host, compiled: Compiled) -> None:
+def test_first_run_does_what_check_mode_predicted(host: Host, compiled: Compiled) -> None:
     options = {"object": compiled("packet_count"), "interfaces": BOTH}
     before, ids = host.state(), program_ids()
     foretold = host.ok("xdp_program", check=True, **options)
@@ -65,14 +65,14 @@ def test_first_run_does_what_check_mode_foretold(host: Host, compiled: Compiled)
     assert not host.ok("xdp_program", **options)["changed"]
 
 
-def test_each_interface_counts_for_itself(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_each_interface_has_its_own_counts(host: Host, attached: t.Dict[str, t.Any]) -> None:
     host.send("eth0", 1000, 64)
     host.send("eth0.10", 77, 1514)
     assert host.counts("eth0") == (1000, 64000)
     assert host.counts("eth0.10") == (77, 77 * 1514)
 
 
-def test_killed_pins_are_made_again_one_by_one(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_deleted_pins_are_recreated_one_by_one(host: Host, attached: t.Dict[str, t.Any]) -> None:
     host.send("eth0", 10)
     os.unlink(host.pin("eth0", "program"))
     assert repaired(host, attached) == ["eth0: pin the running program again"]
@@ -83,7 +83,7 @@ def test_killed_pins_are_made_again_one_by_one(host: Host, attached: t.Dict[str,
     assert host.counts() == (10, 640)
 
 
-def test_all_pins_killed_is_a_new_start(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_all_pins_deleted_is_a_fresh_start(host: Host, attached: t.Dict[str, t.Any]) -> None:
     shutil.rmtree(host.pins)
     steps = repaired(host, attached)
     assert [step for step in steps if step.startswith("eth0:")] == [
@@ -93,7 +93,7 @@ def test_all_pins_killed_is_a_new_start(host: Host, attached: t.Dict[str, t.Any]
     ]
 
 
-def test_link_pin_killed_while_somebody_holds_the_link(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_link_pin_deleted_while_a_process_holds_the_link(host: Host, attached: t.Dict[str, t.Any]) -> None:
     with Libbpf().get(host.pin("eth0", "link")):
         os.unlink(host.pin("eth0", "link"))
         assert repaired(host, attached) == ["eth0: pin the link again"]
@@ -128,7 +128,7 @@ def test_object_edited_by_hand(host: Host, attached: t.Dict[str, t.Any], tmp_pat
     assert host.counts() == (10, 640)
 
 
-def test_leftovers_of_a_killed_run_go(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_leftovers_of_a_killed_run_are_removed(host: Host, attached: t.Dict[str, t.Any]) -> None:
     new = host.pin("eth0", "program%new")
     sh("bpftool", "prog", "pin", "pinned", host.pin("eth0", "program"), new)
     assert repaired(host, attached) == [f"eth0: remove {new}"]
@@ -179,7 +179,7 @@ def test_changed_map_shape_fails_before_anything_is_touched(host: Host, compiled
     assert not host.ok("xdp_program", maps="reset", **wide)["changed"]
 
 
-def test_detached_keeps_counts_and_attaches_again(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_detached_keeps_counts_and_can_be_reattached(host: Host, attached: t.Dict[str, t.Any]) -> None:
     host.send("eth0", 10)
     detached = {"name": "packet_count", "state": "detached"}
     assert repaired(host, detached) == ["eth0: detach", "eth0.10: detach"]
@@ -297,7 +297,7 @@ def attach_by_link(host: Host, object_file: str, path: str, interface: str = "et
 
 
 @pytest.mark.parametrize("how", ["netlink", "link"])
-def test_anothers_program_is_named_and_left_alone(host: Host, compiled: Compiled, how: str) -> None:
+def test_a_foreign_program_is_named_and_left_alone(host: Host, compiled: Compiled, how: str) -> None:
     pin = f"/sys/fs/bpf/{host.name}-link"
     foreign = compiled("counter", VERSION=7)
     number = attach_by_netlink(host, foreign) if how == "netlink" else attach_by_link(host, foreign, pin)
@@ -322,7 +322,7 @@ def test_anothers_program_is_named_and_left_alone(host: Host, compiled: Compiled
             os.unlink(pin)
 
 
-def test_anothers_program_is_put_back_if_ours_cannot_be_attached(host: Host, compiled: Compiled) -> None:
+def test_a_foreign_program_is_restored_if_ours_cannot_be_attached(host: Host, compiled: Compiled) -> None:
     host.plug("jumbo0", 9000)
     number = attach_by_netlink(host, compiled("counter", VERSION=7), "jumbo0", "xdpgeneric")
     options = {"object": compiled("counter", VERSION=1), "interfaces": ["eth0", "jumbo0"], "on_conflict": "replace"}
@@ -333,7 +333,7 @@ def test_anothers_program_is_put_back_if_ours_cannot_be_attached(host: Host, com
     assert host.xdp("eth0") is None
 
 
-def test_detached_and_absent_leave_anothers_program_alone(host: Host, compiled: Compiled) -> None:
+def test_detached_and_absent_leave_a_foreign_program_alone(host: Host, compiled: Compiled) -> None:
     options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
     host.ok("xdp_program", state="loaded", **options)
     number = attach_by_netlink(host, compiled("counter", VERSION=7))
@@ -343,7 +343,7 @@ def test_detached_and_absent_leave_anothers_program_alone(host: Host, compiled: 
     assert found and found["prog"]["id"] == number
 
 
-def test_one_bad_interface_stops_all_or_none(host: Host, compiled: Compiled) -> None:
+def test_one_bad_interface_stops_all_or_only_itself(host: Host, compiled: Compiled) -> None:
     options: t.Dict[str, t.Any] = {"object": compiled("packet_count"), "interfaces": ["eth0", "nope0", "eth0.10"]}
     assert "there is no interface nope0" in host.refused("xdp_program", **options)
     result = host.module("xdp_program", on_error="continue", **options)
@@ -354,7 +354,7 @@ def test_one_bad_interface_stops_all_or_none(host: Host, compiled: Compiled) -> 
     assert host.xdp("eth0") and host.xdp("eth0.10")
 
 
-def test_failure_half_way_puts_the_first_interface_back(host: Host, compiled: Compiled) -> None:
+def test_failure_half_way_rolls_back_the_first_interface(host: Host, compiled: Compiled) -> None:
     host.plug("jumbo0", 9000)
     host.ok("xdp_program", object=compiled("counter", VERSION=1), interfaces=["eth0"], mode="native")
     host.send("eth0", 10)
@@ -381,7 +381,7 @@ def test_two_runs_at_once_take_turns(host: Host, compiled: Compiled) -> None:
     assert len(tags) == 1
 
 
-def test_each_interface_costs_the_same_however_many_there_are(
+def test_the_cost_per_interface_does_not_grow_with_their_number(
     host: Host, compiled: Compiled, tmp_path: pathlib.Path
 ) -> None:
     """In calls to the kernel, and in bytes that it answers with: a router has thousands of VLANs."""
@@ -416,7 +416,7 @@ def test_two_names_on_two_interfaces(host: Host, compiled: Compiled) -> None:
     assert host.xdp("eth0") is None and host.xdp("eth0.10")
 
 
-def test_content_is_written_and_foretold(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
+def test_content_is_written_as_check_mode_predicts(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
     with open(compiled("packet_count"), "rb") as file:
         content = base64.b64encode(file.read()).decode()
     path = tmp_path / "new" / "packet_count.bpf.o"
@@ -429,14 +429,14 @@ def test_content_is_written_and_foretold(host: Host, compiled: Compiled, tmp_pat
     assert not host.ok("xdp_program", **options)["changed"]
 
 
-def test_check_mode_without_the_object_that_is_still_to_be_built(host: Host, tmp_path: t.Any) -> None:
+def test_check_mode_before_the_object_is_built(host: Host, tmp_path: t.Any) -> None:
     options = {"object": str(tmp_path / "none.bpf.o"), "interfaces": ["eth0"], "name": "packet_count"}
     foretold = host.ok("xdp_program", check=True, **options)
     assert foretold["changed"]
     assert foretold["steps"] == ["eth0: load packet_count", "eth0: attach by link, mode auto", "eth0: write the record"]
 
 
-def test_global_data_outlives_an_upgrade_under_any_file_name(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
+def test_global_data_survives_an_upgrade_under_any_file_name(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
     """libbpf puts the file's name into the names of the maps of global data."""
     options: t.Dict[str, t.Any] = {"name": "walk", "interfaces": ["eth0"]}
     for number, name in enumerate(("first_name.bpf.o", "x.o", "a.very.long.file.name.o")):
@@ -450,7 +450,7 @@ def test_global_data_outlives_an_upgrade_under_any_file_name(host: Host, compile
         assert value[0]["formatted"]["value"][".bss"][0]["counter"] == 5 * (number + 1)
 
 
-def test_a_link_of_the_same_index_in_another_namespace_is_left_alone(host: Host, compiled: Compiled) -> None:
+def test_a_link_with_the_same_index_in_a_different_namespace_is_left_alone(host: Host, compiled: Compiled) -> None:
     """The kernel gives a link's ifindex, but not whose: containers all have an eth0 of index 2."""
     other = Host(f"{host.name}-other")
     pin = f"/sys/fs/bpf/{host.name}-link"
@@ -469,7 +469,7 @@ def test_a_link_of_the_same_index_in_another_namespace_is_left_alone(host: Host,
         other.close()
 
 
-def test_a_pin_of_another_kind_in_the_place_of_ours(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_a_pin_of_the_wrong_kind_in_our_place(host: Host, attached: t.Dict[str, t.Any]) -> None:
     for name, other in (("link", "program"), ("program", "maps/counters"), ("maps/counters", "program")):
         path = host.pin("eth0", name)
         kind = "map" if other.startswith("maps") else "prog"
@@ -480,7 +480,7 @@ def test_a_pin_of_another_kind_in_the_place_of_ours(host: Host, attached: t.Dict
     assert host.counts() == (2, 128)
 
 
-def test_somebodys_own_pin_in_our_folder(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_a_foreign_pin_in_our_folder(host: Host, attached: t.Dict[str, t.Any]) -> None:
     extra = host.pin("eth0", "extra")
     sh("bpftool", "prog", "pin", "pinned", host.pin("eth0", "program"), extra)
     assert not host.ok("xdp_program", **attached)["changed"]
@@ -491,7 +491,7 @@ def test_somebodys_own_pin_in_our_folder(host: Host, attached: t.Dict[str, t.Any
     assert not os.path.exists(host.pins)
 
 
-def test_a_record_that_was_half_written(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_a_half_written_record(host: Host, attached: t.Dict[str, t.Any]) -> None:
     record = f"/run/ebpf_fleet/{host.pins.replace('/', '%2F')}/packet_count/eth0.json"
     shutil.copy(record, record + "%new")
     repaired(host, {"name": "packet_count", "state": "absent"})
@@ -509,14 +509,14 @@ def test_a_renamed_interface(host: Host, attached: t.Dict[str, t.Any]) -> None:
     assert host.xdp("lan0")
 
 
-def test_a_map_that_is_no_longer_there_is_warned_of(host: Host, compiled: Compiled) -> None:
+def test_a_missing_map_gives_a_warning(host: Host, compiled: Compiled) -> None:
     host.ok("xdp_program", object=compiled("counter", MORE=1), interfaces=["eth0"])
     for check in (True, False):
         result = host.ok("xdp_program", check=check, object=compiled("counter", VERSION=2), interfaces=["eth0"])
         assert "has no map a_map_with_a_long_name: what was counted there on eth0 is gone" in str(result["warnings"])
 
 
-def test_the_object_file_is_put_back_if_an_interface_fails(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
+def test_the_object_file_is_restored_if_an_interface_fails(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
     host.plug("jumbo0", 9000)
     path = tmp_path / "x.bpf.o"
     with open(compiled("counter", VERSION=2), "rb") as file:
@@ -565,7 +565,7 @@ def test_build_and_attach_in_one_task(host: Host, building: t.Dict[str, t.Any]) 
     assert host.counts()[0] == 8
 
 
-def test_what_was_built_is_put_back_with_the_rest(host: Host, building: t.Dict[str, t.Any]) -> None:
+def test_a_built_object_is_rolled_back_with_the_rest(host: Host, building: t.Dict[str, t.Any]) -> None:
     """The jumbo interface fails in native mode, when eth0 has been changed already."""
     host.plug("jumbo0", 9000)
     path, both = pathlib.Path(building["object"]), {**building, "interfaces": ["eth0", "jumbo0"], "mode": "native"}
@@ -579,7 +579,7 @@ def test_what_was_built_is_put_back_with_the_rest(host: Host, building: t.Dict[s
     assert not host.ok("xdp_program", **building)["changed"]
 
 
-def test_a_build_that_is_refused_changes_nothing(host: Host, building: t.Dict[str, t.Any]) -> None:
+def test_a_refused_build_changes_nothing(host: Host, building: t.Dict[str, t.Any]) -> None:
     host.ok("xdp_program", **building)
     state, build = host.state(), building["build"]
     for wrong, words in (
@@ -595,7 +595,7 @@ def test_a_build_that_is_refused_changes_nothing(host: Host, building: t.Dict[st
         assert host.state() == state
 
 
-def test_nothing_is_compiled_that_others_could_have_written(
+def test_what_others_can_write_is_not_compiled(
     host: Host, building: t.Dict[str, t.Any], tmp_path: pathlib.Path
 ) -> None:
     host.ok("xdp_program", **building)
@@ -621,7 +621,7 @@ def test_nothing_is_compiled_that_others_could_have_written(
     assert not host.ok("xdp_program", allow_unsafe_paths=True, **building)["changed"]
 
 
-def test_what_no_interface_can_run_is_not_written(host: Host, building: t.Dict[str, t.Any]) -> None:
+def test_an_object_that_no_interface_can_run_is_not_written(host: Host, building: t.Dict[str, t.Any]) -> None:
     """A veth has no hardware to offload to; on_error=continue has nobody to go on with."""
     result = host.module("xdp_program", mode="offload", on_error="continue", **building)
     assert result["failed"] and not result["changed"] and result["steps"] == []
@@ -633,7 +633,7 @@ def test_what_no_interface_can_run_is_not_written(host: Host, building: t.Dict[s
     assert host.xdp("eth0") and not host.xdp("jumbo0")
 
 
-def test_a_link_in_the_place_of_the_object_is_put_back(
+def test_a_symlink_at_the_objects_path_is_restored(
     host: Host, compiled: Compiled, building: t.Dict[str, t.Any], tmp_path: pathlib.Path
 ) -> None:
     host.plug("jumbo0", 9000)
@@ -654,7 +654,7 @@ def test_an_object_that_cannot_be_written(host: Host, building: t.Dict[str, t.An
     assert not (tmp_path / "a").exists() and not host.xdp("eth0")
 
 
-def test_folders_are_made_that_the_next_run_accepts(host: Host, building: t.Dict[str, t.Any]) -> None:
+def test_the_next_run_accepts_the_folders_that_were_created(host: Host, building: t.Dict[str, t.Any]) -> None:
     umask = os.umask(0o002)
     try:
         host.ok("xdp_program", **building)
@@ -663,14 +663,14 @@ def test_folders_are_made_that_the_next_run_accepts(host: Host, building: t.Dict
         os.umask(umask)
 
 
-def test_check_mode_without_the_source_that_is_still_to_come(host: Host, building: t.Dict[str, t.Any]) -> None:
+def test_check_mode_before_the_source_exists(host: Host, building: t.Dict[str, t.Any]) -> None:
     del building["build"]["content"]
     foretold = host.ok("xdp_program", check=True, **building)
     assert foretold["steps"][0] == "eth0: load packet_count" and "there is no source" in str(foretold["warnings"])
     assert "there is no source" in host.refused("xdp_program", **building)
 
 
-def test_other_links_come_and_go_meanwhile(host: Host, compiled: Compiled, attached: t.Dict[str, t.Any]) -> None:
+def test_other_links_come_and_go_during_a_run(host: Host, compiled: Compiled, attached: t.Dict[str, t.Any]) -> None:
     """The kernel says EAGAIN of a link that is just being made."""
     code = (
         "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import info, links\n"
@@ -694,7 +694,7 @@ def test_other_links_come_and_go_meanwhile(host: Host, compiled: Compiled, attac
             busy.kill()
 
 
-def test_tail_calls_go_to_the_programs_of_the_same_object(host: Host, compiled: Compiled) -> None:
+def test_tail_calls_reach_the_programs_of_the_same_object(host: Host, compiled: Compiled) -> None:
     for version, expected in ((1, 1), (10, 11)):
         options = {"object": compiled("tail", VERSION=version), "program": "entry", "interfaces": ["eth0"]}
         repaired(host, options)

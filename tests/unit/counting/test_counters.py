@@ -97,7 +97,7 @@ def test_a_program_without_such_counters(maps: t.Dict[str, MapShape]) -> None:
     assert read(FakeLib((3, 192)), maps) is None
 
 
-def test_a_map_that_goes_away_and_one_that_may_not_be_read() -> None:
+def test_a_map_that_disappears_and_one_that_cannot_be_read() -> None:
     assert read(FakeLib((3, 192), error=errno.ENOENT), {"counters": SHAPE}) is None
     with pytest.raises(BpfError, match="Operation not permitted"):
         read(FakeLib((3, 192), error=errno.EPERM), {"counters": SHAPE})

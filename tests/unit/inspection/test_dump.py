@@ -57,7 +57,7 @@ def test_a_disassembler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cannot disassemble" in found["problems"][0] and "unknown architecture" in found["problems"][0]
 
 
-def test_a_machine_that_is_not_known() -> None:
+def test_an_unknown_architecture() -> None:
     with pytest.raises(FleetError, match="native code of a vax is nothing that this collection can name"):
         native.disassemble(run, TOOL, [native.Function(4096, b"\xc3")], "vax")
 
@@ -69,7 +69,7 @@ def test_a_listing_that_cannot_be_read() -> None:
         )
 
 
-def test_an_instruction_that_is_newer_than_this() -> None:
+def test_an_instruction_newer_than_this_collection() -> None:
     code = CODE._replace(xlated=struct.pack("=BBhi", 0xE4, 0x21, 3, 4) + EXIT)
     lines = translated(code, KernelSymbols("/nonexistent"))
     assert lines == ["   0: (e4) unknown instruction e421030004000000", "   1: (95) exit"]

@@ -19,7 +19,7 @@ XDP_ATTACHED, XDP_PROG_ID, DRV_PROG_ID, SKB_PROG_ID, HW_PROG_ID = 2, 4, 5, 6, 7
 NESTED = 0x8000
 
 
-def test_loopback_as_this_kernel_has_it() -> None:
+def test_loopback_of_this_kernel() -> None:
     index = socket.if_nametoindex("lo")
     found = interface(index)
     assert found and (found.ifindex, found.mtu) == (index, int(pathlib.Path("/sys/class/net/lo/mtu").read_text()))
@@ -85,7 +85,7 @@ def test_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answered(link(), monkeypatch) == Interface(7, 0, {})
 
 
-def test_an_attribute_of_no_length_does_not_hold_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attribute_of_length_zero_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = link(struct.pack("=HH", 0, 60), number(MTU, 1500))
     assert answered(answer, monkeypatch) == Interface(7, 1500, {})
 

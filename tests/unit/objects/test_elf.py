@@ -63,7 +63,7 @@ def test_a_good_object() -> None:
         (elf(ident=b"\x7fELF\x02\x01\x01\x03"), "relocatable, eBPF, version 1 (OS ABI 3), not stripped"),
     ],
 )
-def test_types_are_worded_as_file_does_it(image: bytes, words: str) -> None:
+def test_types_are_named_as_file_names_them(image: bytes, words: str) -> None:
     assert read_elf(image, "count.bpf.o").file_type == f"ELF 64-bit LSB {words}"
 
 
@@ -104,7 +104,7 @@ def patched(at: int, layout: str, value: int) -> bytes:
         (patched(len(elf()) - SECTION.size + 32, "<Q", 1 << 40), "its ELF sections reach past its end"),  # a size
     ],
 )
-def test_what_is_refused(image: bytes, words: str) -> None:
+def test_refused_files(image: bytes, words: str) -> None:
     with pytest.raises(FleetError) as caught:
         read_elf(image, "/opt/count.bpf.o")
     assert str(caught.value).startswith("/opt/count.bpf.o ") and words in str(caught.value)

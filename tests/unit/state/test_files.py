@@ -74,7 +74,7 @@ def test_folders_have_their_modes_whatever_the_umask(tmp_path: pathlib.Path, uma
     files.make_folders(str(tmp_path / "a/b"))
 
 
-def test_a_new_file_has_the_mode_that_is_asked_for(tmp_path: pathlib.Path, umask: int) -> None:
+def test_a_new_file_has_the_requested_mode(tmp_path: pathlib.Path, umask: int) -> None:
     path = tmp_path / "folder/file"
     files.write_file(MODULE, str(path), b"new", 0o644)
     assert (path.read_bytes(), mode(path)) == (b"new", 0o644)
@@ -104,7 +104,7 @@ def test_what_a_killed_run_left_behind_is_replaced(tmp_path: pathlib.Path) -> No
     assert (path.read_bytes(), elsewhere.read_bytes()) == (b"new", b"untouched")
 
 
-def test_a_link_that_comes_in_between_is_not_followed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_symlink_created_in_between_is_not_followed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, elsewhere = tmp_path / "file", tmp_path / "elsewhere"
     elsewhere.write_bytes(b"untouched")
 
@@ -153,12 +153,12 @@ def contents(folder: pathlib.Path) -> t.Dict[str, t.Any]:
     }
 
 
-def test_a_file_that_is_as_it_should_be(tmp_path: pathlib.Path) -> None:
+def test_an_unchanged_file(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").write_bytes(b"same")
     assert not ReplacedFile(MODULE, str(tmp_path / "file"), b"same").look()
 
 
-def test_a_new_file_and_its_folders_are_put_back(tmp_path: pathlib.Path) -> None:
+def test_a_new_file_and_its_folders_are_rolled_back(tmp_path: pathlib.Path) -> None:
     replaced = ReplacedFile(MODULE, str(tmp_path / "a/b/file"), b"new")
     assert replaced.look()
     replaced.write()
@@ -167,7 +167,7 @@ def test_a_new_file_and_its_folders_are_put_back(tmp_path: pathlib.Path) -> None
     assert contents(tmp_path) == {}
 
 
-def test_a_folder_in_which_there_is_something_else_by_then_stays(tmp_path: pathlib.Path) -> None:
+def test_a_new_folder_stays_if_it_is_no_longer_empty(tmp_path: pathlib.Path) -> None:
     replaced = ReplacedFile(MODULE, str(tmp_path / "a/b/file"), b"new")
     replaced.look()
     replaced.write()
@@ -176,7 +176,7 @@ def test_a_folder_in_which_there_is_something_else_by_then_stays(tmp_path: pathl
     assert contents(tmp_path) == {"a": False, "a/other": b"other"}
 
 
-def test_a_replaced_file_is_put_back(tmp_path: pathlib.Path) -> None:
+def test_a_replaced_file_is_restored(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     path.chmod(0o600)
@@ -188,7 +188,7 @@ def test_a_replaced_file_is_put_back(tmp_path: pathlib.Path) -> None:
     assert (path.read_bytes(), mode(path)) == (b"old", 0o600)
 
 
-def test_a_link_is_replaced_by_a_file_and_put_back(tmp_path: pathlib.Path) -> None:
+def test_a_symlink_is_replaced_by_a_file_and_restored(tmp_path: pathlib.Path) -> None:
     (tmp_path / "target").write_bytes(b"old")
     (tmp_path / "file").symlink_to("target")
     replaced = ReplacedFile(MODULE, str(tmp_path / "file"), b"new")
@@ -199,7 +199,7 @@ def test_a_link_is_replaced_by_a_file_and_put_back(tmp_path: pathlib.Path) -> No
     assert contents(tmp_path) == {"target": b"old", "file": "target"}
 
 
-def test_put_back_after_a_write_that_failed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_roll_back_after_a_failed_write(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 

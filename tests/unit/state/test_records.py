@@ -44,7 +44,7 @@ def test_a_damaged_record_is_none(place: places.Place, damage: str) -> None:
     assert read_record(place) is None
 
 
-def test_a_record_of_the_release_before(place: places.Place) -> None:
+def test_a_record_of_the_previous_release(place: places.Place) -> None:
     write_record(place, Record(DEPLOYED, 7))
     pathlib.Path(place.record).write_text(
         '{"object": "/o", "checksum": "abc", "program": "p", "mode": "auto", "program_id": 7}'
@@ -52,7 +52,7 @@ def test_a_record_of_the_release_before(place: places.Place) -> None:
     assert read_record(place) == Record(DEPLOYED, 7)
 
 
-def test_a_record_of_a_release_to_come(place: places.Place) -> None:
+def test_a_record_of_a_later_release(place: places.Place) -> None:
     write_record(place, Record(DEPLOYED, 7))
     fields = json.loads(pathlib.Path(place.record).read_text())
     assert fields["format"] == deployed.FORMAT

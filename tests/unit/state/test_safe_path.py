@@ -105,9 +105,7 @@ def test_a_link_that_leads_to_itself_ends(tmp_path: pathlib.Path) -> None:
     check_safe(str(tmp_path / "loop"))  # nothing can be read there: opening it will say so
 
 
-def test_a_links_own_mode_means_nothing_but_its_owner_does(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_symlinks_owner_counts_but_its_mode_does_not(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = tmp_path / "link.o"
     link.symlink_to(make(tmp_path / "a.o"))
     assert link.lstat().st_mode & 0o777 == 0o777
@@ -116,7 +114,7 @@ def test_a_links_own_mode_means_nothing_but_its_owner_does(
     refused(link, link)
 
 
-def test_a_file_that_is_not_there_yet(tmp_path: pathlib.Path) -> None:
+def test_a_file_that_does_not_exist_yet(tmp_path: pathlib.Path) -> None:
     check_safe(str(tmp_path / "missing/a.o"))
     opened = make_folder(tmp_path / "open", 0o777)
     refused(opened / "missing/a.o", opened)
@@ -124,7 +122,9 @@ def test_a_file_that_is_not_there_yet(tmp_path: pathlib.Path) -> None:
     check_safe(str(tmp_path / "file/a.o"))  # not a folder: reading it will say so
 
 
-def test_a_relative_path_is_looked_at_from_here(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_starts_at_the_working_directory(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = make_folder(tmp_path / "open", 0o777)
     make(opened / "a.o")
     monkeypatch.chdir(opened)

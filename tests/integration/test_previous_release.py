@@ -90,7 +90,7 @@ def unchanged(host: Host, options: t.Dict[str, t.Any]) -> None:
         assert (done["changed"], done["steps"]) == (False, [])
 
 
-def test_what_is_attached_goes_on(host: Host, before: Run, compiled: Compile) -> None:
+def test_an_attached_program_keeps_running(host: Host, before: Run, compiled: Compile) -> None:
     path = compiled("packet_count")
     tasks: t.List[t.Dict[str, t.Any]] = [
         {"object": path, "interfaces": [interface], "mode": mode}
@@ -118,7 +118,7 @@ def test_what_is_attached_goes_on(host: Host, before: Run, compiled: Compile) ->
         assert (info["object"]["path"], info["object"]["checksum"]) == (path, sh("sha256sum", path).split()[0])
 
 
-def test_an_upgrade_keeps_link_and_counts_and_so_does_the_way_back(host: Host, before: Run, compiled: Compile) -> None:
+def test_upgrade_and_downgrade_keep_link_and_counts(host: Host, before: Run, compiled: Compile) -> None:
     first, second = ({"object": compiled("counter", VERSION=number), "interfaces": BOTH} for number in (1, 2))
     before("xdp_program", **first)
     links = [running(host, each)[0] for each in BOTH]
@@ -138,7 +138,7 @@ def test_an_upgrade_keeps_link_and_counts_and_so_does_the_way_back(host: Host, b
     unchanged(host, second)
 
 
-def test_detached_counts_are_attached_again(host: Host, before: Run, compiled: Compile) -> None:
+def test_a_detached_program_is_reattached_with_its_counts(host: Host, before: Run, compiled: Compile) -> None:
     options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
     before("xdp_program", **options)
     host.send("eth0", 50)
@@ -150,7 +150,7 @@ def test_detached_counts_are_attached_again(host: Host, before: Run, compiled: C
     unchanged(host, options)
 
 
-def test_what_is_loaded_is_attached(host: Host, before: Run, compiled: Compile) -> None:
+def test_a_loaded_program_is_attached(host: Host, before: Run, compiled: Compile) -> None:
     options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
     before("xdp_program", state="loaded", **options)
     program = bpftool("prog", "show", "pinned", host.pin("eth0", "program"))["id"]
@@ -164,7 +164,7 @@ def test_what_is_loaded_is_attached(host: Host, before: Run, compiled: Compile) 
 
 
 @pytest.mark.parametrize("state", ["attached", "detached", "loaded"])
-def test_all_of_it_is_taken_away(host: Host, before: Run, compiled: Compile, state: str) -> None:
+def test_everything_is_removed(host: Host, before: Run, compiled: Compile, state: str) -> None:
     nothing = host.state()
     options = {"object": compiled("packet_count"), "interfaces": BOTH}
     before("xdp_program", **{**options, "state": "loaded" if state == "loaded" else "attached"})
@@ -242,7 +242,7 @@ def kept(host: Host, release: pathlib.Path, compiled: Compile, tmp_path: pathlib
             path.rmdir()
 
 
-def test_a_manifest_is_brought_back_and_left_alone(host: Host, compiled: Compile, kept: Kept) -> None:
+def test_a_manifest_is_restored_from_and_left_unchanged(host: Host, compiled: Compile, kept: Kept) -> None:
     path = compiled("packet_count")
     texts = {interface: kept.manifest(interface).read_bytes() for interface in BOTH}
     assert json.loads(texts["eth0"])["object"] == path
@@ -273,7 +273,7 @@ def test_a_manifest_is_brought_back_and_left_alone(host: Host, compiled: Compile
 # The role
 
 
-def test_a_fleet_is_deployed_on(release: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_deploying_to_its_fleet(release: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """Where the sources differ, each host is upgraded, once."""
     source = "files/bpf/packet_count.bpf.c"
     now, then = ((folder / source).read_bytes() for folder in (ROOT, release / "ansible_collections/ebpf/fleet"))
