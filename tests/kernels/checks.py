@@ -408,14 +408,14 @@ def xlated() -> str:
 
 # In words for the table.
 CHECKS: t.Dict[str, t.Callable[[], str]] = {
-    "bpf_facts: features as the kernel's types have them": features,
+    "bpf_facts: features equal to those in the kernel's types": features,
     "xdp_program: first attach on a veth; counts equal to sent": native,
     "a second run changes nothing": again,
     "an upgrade keeps counts and link": upgrade,
-    "detached keeps counts; attached again goes on": detached,
+    "detached keeps counts; reattached, counting continues": detached,
     "absent leaves nothing": absent,
     "mode: generic": generic,
-    "another's program (ip link) refused and left alone": foreign,
+    "foreign program (ip link) refused and left alone": foreign,
     "on_conflict: replace": replace,
     "MTU 9000": jumbo,
     "xdp_counter_facts: trace lines": trace,

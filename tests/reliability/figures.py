@@ -21,14 +21,14 @@ def kill_matrix() -> None:
     for scenario, count in points.items():
         print(f"| {scenario} | {count} | {count} |")
     total = sum(points.values())
-    print(f"| **in all** | **{total}** | **{total}** |\n")
+    print(f"| **total** | **{total}** | **{total}** |\n")
 
 
 def fuzz() -> None:
     found = _read("fuzz.json")
     print(f"\nSeed {found['seed']}:\n")
     print(
-        "| | runs | refused with a sentence | of these, libbpf had crashed | done, as they could be | anything else |"
+        "| | runs | refused with a sentence | of these, libbpf had crashed | done, as was possible | anything else |"
     )
     print("|---|---:|---:|---:|---:|---:|")
     for what, outcomes in found["rows"].items():

@@ -66,7 +66,7 @@ class Point(t.NamedTuple):
 
 class Scenario(t.NamedTuple):
     """A task from a start. `holder`: it is the holder of its provisional change that is killed, while it makes it and
-    it is confirmed ("keep"), or when its time is over ("take back"); `settled` is the task that is run afterwards."""
+    it is confirmed ("confirm"), or when its time is over ("roll back"); `settled` is the task that is run afterwards."""
 
     name: str
     start: t.Sequence[Options]
@@ -114,7 +114,7 @@ class Bench:
                     wanted,
                     counts,
                 )
-                for what, seconds in (("keep", 30), ("take back", 2))
+                for what, seconds in (("confirm", 30), ("roll back", 2))
             ]
 
         def compiled(version: int) -> Options:
@@ -133,16 +133,16 @@ class Bench:
             Scenario("first attach, compiled in the task", [], compiled(1), counts=0),
             Scenario("upgrade, compiled in the task", [compiled(1)], compiled(2)),
             Scenario("upgrade with new maps", [counter(1)], counter(2, maps="reset"), counts=None),
-            Scenario("another mode", [counter(1)], counter(1, mode="generic")),
-            Scenario("another's program replaced", [], counter(1, on_conflict="replace"), counts=0, foreign=True),
+            Scenario("different mode", [counter(1)], counter(1, mode="generic")),
+            Scenario("foreign program replaced", [], counter(1, on_conflict="replace"), counts=0, foreign=True),
             Scenario("detach", [counter(1)], {"state": "detached", "name": "counter"}),
-            Scenario("attach again", [counter(1), {"state": "detached", "name": "counter"}], counter(1)),
+            Scenario("reattach", [counter(1), {"state": "detached", "name": "counter"}], counter(1)),
             Scenario("remove", [counter(1)], absent, counts=None),
             Scenario("first attach, to be confirmed", [], counter(1, rollback_after=1), settled=counter(1), counts=0),
             Scenario("upgrade, to be confirmed", [counter(1)], counter(2, rollback_after=1), settled=counter(2)),
             *held("first attach", [], {}, counter(1), 0),
             *held("upgrade", [counter(1)], {"object": counter(2)["object"]}, counter(2), PACKETS),
-            *held("another mode", [counter(1)], {"mode": "generic"}, counter(1, mode="generic"), PACKETS),
+            *held("different mode", [counter(1)], {"mode": "generic"}, counter(1, mode="generic"), PACKETS),
             Scenario("compile", [], built, "bpf_object", counts=None),
             Scenario("trace", [packet_count], traced, "xdp_counter_facts"),
         ]
@@ -168,7 +168,7 @@ class Bench:
 
     def disturbed(self, scenario: Scenario, wrap: t.Sequence[str]) -> None:
         """Run the task with strace around it, or around its holder."""
-        if scenario.holder == "keep":
+        if scenario.holder == "confirm":
             with concurrent.futures.ThreadPoolExecutor() as pool:
                 running = pool.submit(self.warm.run, scenario.module, hold_holder=True, **scenario.task)
                 holder = self.stopped_holder()
