@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad input: each a clear paragraph, and nothing changed (Host.refused sees to both)."""
+"""Bad input fails with one clear paragraph and changes nothing. Host.refused checks both."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Compiled = t.Callable[..., str]
 
 @pytest.fixture
 def attach(host: Host, compiled: Compiled) -> t.Callable[..., str]:
-    """attach(OPTION=…): the paragraph in which xdp_program refuses."""
+    """attach(OPTION=…): the paragraph with which xdp_program refuses."""
     usual = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
     return lambda **options: host.refused("xdp_program", **{**usual, **options})
 
@@ -211,7 +211,8 @@ def test_not_root(host: Host, compiled: Compiled) -> None:
     host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"])
 
     def as_nobody(module: str, **arguments: t.Any) -> str:
-        # The checkout may lie where nobody may not look: options through a pipe, and what is imported late before that.
+        # The user nobody may be unable to read the checkout. So options come through a pipe, and late imports are done
+        # before the change of user.
         code = (
             "import os, ctypes\n"
             "from ansible.module_utils.common import json\n"
@@ -239,7 +240,7 @@ def test_not_root(host: Host, compiled: Compiled) -> None:
 
 
 def test_libbpf_missing(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
-    """As on a host without the library: a dynamic loader that finds something else under its name."""
+    """Like a host without the library: the dynamic loader finds a file of that name that is not a library."""
     (tmp_path / "libbpf.so.1").write_bytes(b"not a library")
     env = {"LD_LIBRARY_PATH": str(tmp_path)}
     message = host.refused("xdp_program", env=env, object=compiled("packet_count"), interfaces=["eth0"])
@@ -251,7 +252,7 @@ def test_libbpf_missing(host: Host, compiled: Compiled, tmp_path: pathlib.Path) 
 
 
 def test_missing_bpffs_is_mounted(host: Host, compiled: Compiled) -> None:
-    """In a mount namespace of its own, from which bpffs is gone."""
+    """In a separate mount namespace without bpffs."""
     script = """
         set -e
         mount --make-rprivate /

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What brings programs back at boot, without systemd: a host after a reboot is one without pins and records.
+"""Restoring programs at boot, without systemd: after a reboot a host has no pins and no records.
 
-tests/reboot does it with systemd and a real reboot.
+tests/reboot tests the same with systemd and a real reboot.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Compile = t.Callable[..., str]
 
 
 class Booting:
-    """The manifests of a host, and its way through a reboot."""
+    """A host with manifests, and a simulated reboot."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -46,13 +46,13 @@ class Booting:
         write_private(self.place(interface, name).manifest, packed(Manifest(deployed, **more), content))
 
     def reboot(self) -> None:
-        """The pins go, and with them links, programs and counts; so do the records."""
+        """Remove the pins, and with them links, programs and counts; remove the records."""
         shutil.rmtree(self.host.pins)
         shutil.rmtree("/run/ebpf_fleet/" + self.host.pins.replace("/", "%2F"))
         assert not self.host.xdp("eth0")
 
     def device_appears(self, interface: str) -> subprocess.CompletedProcess[str]:
-        """As the unit does it; -S, since nothing but Python itself may be needed."""
+        """Run what the unit runs. -S: it may need nothing but Python itself."""
         words = ["nsenter", f"--net=/run/netns/{self.host.name}", sys.executable, "-I", "-S", "-B", RUNNER]
         return subprocess.run([*words, interface], env={}, capture_output=True, text=True, check=False)
 
@@ -100,11 +100,11 @@ def test_restored_as_it_was(host: Host, booting: Booting, compiled: Compile) -> 
     again = host.ok("xdp_program", **options, persist="false", check=True)
     assert again["steps"] == [f"{name}: have it brought back no more after a reboot" for name in both]
     assert running(host) == before
-    assert booting.comes_back("eth0") == ""  # twice is not too often
+    assert booting.comes_back("eth0") == ""  # a second run does no harm
 
 
 def test_the_current_mode_is_restored(host: Host, booting: Booting, compiled: Compile) -> None:
-    """At boot a bond has no interfaces yet, and would take native mode."""
+    """At boot a bond has no interfaces yet, so `auto` would choose native mode."""
     booting.persist(compiled("packet_count"), generic=True)
     booting.comes_back("eth0")
     assert (host.xdp("eth0") or {})["mode"] == 2
@@ -113,7 +113,7 @@ def test_the_current_mode_is_restored(host: Host, booting: Booting, compiled: Co
 
 
 def test_the_program_that_ran_is_restored(host: Host, booting: Booting, compiled: Compile) -> None:
-    """At boot an interface has its MTU from the network configuration later, and a program may keep it from that."""
+    """At boot the network configuration sets the MTU later, and a program without frags might prevent that."""
     booting.persist(compiled("packet_count"), program="packet_count_frags")
     booting.comes_back("eth0")
     assert bpftool("prog", "show", "pinned", host.pin("eth0", "program"))["name"].startswith("packet_count_fr")
@@ -137,10 +137,10 @@ def test_a_damaged_manifest_is_named(
     done = booting.device_appears("eth0")
     assert done.returncode == 1
     assert re.search(f"^packet_count is not on eth0: .*{says}", done.stderr, re.MULTILINE), done.stderr
-    assert bpftool("prog", "show", "pinned", host.pin("eth0", "program", "another"))  # the others come back
+    assert bpftool("prog", "show", "pinned", host.pin("eth0", "program", "another"))  # the others are restored
     assert host.xdp("eth0")
     facts = host.ok("xdp_counter_facts")["ansible_facts"]["xdp_counter"]
-    assert facts["interfaces"]["eth0"]["attached"] is False  # and not left out, as if nobody had wanted it
+    assert facts["interfaces"]["eth0"]["attached"] is False  # listed, although it does not run
 
 
 def test_a_foreign_program_stays(host: Host, booting: Booting, compiled: Compile) -> None:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""bpf_object with the real compiler: when it builds, when it does not, and what it says of the object."""
+"""bpf_object with the real compiler: when it builds, when it does not, and what it reports about the object."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_nothing_reaches_a_shell(host: Host, task: t.Dict[str, t.Any], tmp_path:
 
 
 def test_several_at_once_compile_once(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
-    """As the hosts of a fleet do, whose object the controller builds."""
+    """Like the tasks of a fleet's hosts when the controller builds the object for all of them."""
     log, clang = tmp_path / "log", tmp_path / "clang"
     clang.write_text(f'#!/bin/sh\ncase " $* " in *" -o "*) echo x >>{log} ;; esac\nexec clang "$@"\n')
     clang.chmod(0o755)

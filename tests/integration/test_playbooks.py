@@ -72,7 +72,7 @@ def test_check_mode_predicts_an_upgrade_which_keeps_counts(fleet: Fleet) -> None
 
 
 def test_hosts_of_one_fleet_built_in_different_ways(fleet: Fleet, compiled: t.Callable[..., str]) -> None:
-    """What one host was given must not reach its neighbour."""
+    """One host's variables must not affect the next host."""
     inventory = json.loads(fleet.inventory.read_text())
     hosts = inventory["fleet"]["hosts"]
     hosts["one"].update(xdp_counter_build="controller", xdp_counter_cflags=["-mcpu=v1"])
@@ -179,7 +179,7 @@ def test_two_controllers_at_once(fleet: Fleet) -> None:
     assert [recap(text) for text in texts] == [[("one", 1, 0), ("two", 1, 0)]] * 2
     for host in fleet.hosts:
         tags = {bpftool("prog", "show", "pinned", host.pin(each, "program"))["tag"] for each in ("eth0", "eth0.10")}
-        assert len(tags) == 1, "one of the two, whole"
+        assert len(tags) == 1, "one of the two programs on all interfaces"
         assert host.counts()[0] == 100
 
 
@@ -208,7 +208,7 @@ def test_the_interface_of_the_default_route(fleet: Fleet) -> None:
 
 
 def test_ad_hoc(fleet: Fleet) -> None:
-    """What people will type."""
+    """Commands that users will type."""
     fleet.play("deploy")
     one = fleet.hosts[0]
     done = threading.Event()
@@ -265,7 +265,7 @@ def test_query(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("what", ["tarball", "folder", "here"])
 def test_installed_as_users_install_it(fleet: Fleet, tmp_path: pathlib.Path, what: str) -> None:
-    """What is published or installed from a checkout has all that the role needs."""
+    """A published collection and an installed checkout both contain everything that the role needs."""
     source, installed = tmp_path / "checkout", tmp_path / "installed"
     files = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],

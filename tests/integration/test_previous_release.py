@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host that the release before has deployed, and that this code now meets: nothing is lost, nothing done needlessly.
+"""Run this code on a host that the previous release deployed: nothing is lost, and nothing is done needlessly.
 
-Only what lies on the host is common to the two: pins, records, manifests. Nothing of module_utils is imported here, so
-that this file does not change with it.
+The two releases share only what is on the host: pins, records, manifests. This file imports nothing from module_utils,
+so that it need not change with it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fleet import Fleet, recap
 from host import Host
 from paths import COLLECTIONS, ROOT
 
-RELEASE = "2512cf6"  # the commit that is the release before
+RELEASE = "2512cf6"  # the commit of the previous release
 PARTS = ("galaxy.yml", "meta", "plugins", "roles", "playbooks", "files")
 BOTH = ["eth0", "eth0.10"]
 
@@ -32,7 +32,7 @@ Run = t.Callable[..., t.Dict[str, t.Any]]
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A collections folder with the release before."""
+    """A collections folder that contains the previous release."""
     collections = tmp_path_factory.mktemp("release")
     home = collections / "ansible_collections/ebpf/fleet"
     home.mkdir(parents=True)
@@ -41,18 +41,20 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
             ["git", "archive", RELEASE, *PARTS], cwd=ROOT, capture_output=True, check=True, env=_git_environment()
         )
     except FileNotFoundError:
-        pytest.fail("git is not on this machine, and the release before comes out of it: type `apt-get install git`")
+        pytest.fail(
+            "git is not installed here, and is needed to check out the previous release: type `apt-get install git`"
+        )
     except subprocess.CalledProcessError as error:
         pytest.fail(
-            f"the release before, commit {RELEASE}, is not in the history of {ROOT} ({error.stderr.decode().strip()}):"
-            f" type `git -C {ROOT} fetch --unshallow`, or clone the repository anew, with its history"
+            f"the previous release, commit {RELEASE}, is not in the history of {ROOT} ({error.stderr.decode().strip()}):"
+            f" type `git -C {ROOT} fetch --unshallow`, or clone the repository again, with its history"
         )
     subprocess.run(["tar", "--extract", "--directory", home], input=archive.stdout, check=True)
     return collections
 
 
 def _git_environment() -> t.Dict[str, str]:
-    """Also where root tests in a checkout of somebody else's."""
+    """Let git work when root runs the tests in a different user's checkout."""
     return {
         **os.environ,
         "GIT_CONFIG_COUNT": "1",
@@ -63,12 +65,12 @@ def _git_environment() -> t.Dict[str, str]:
 
 @pytest.fixture
 def before(host: Host, release: pathlib.Path) -> Run:
-    """As host.ok(), with the code of the release before."""
+    """host.ok(), but with the code of the previous release."""
     return functools.partial(host.ok, collections=release)
 
 
 def python(collections: pathlib.Path, program: str, *arguments: str, wrap: t.Sequence[str] = ()) -> bytes:
-    """What a program prints that imports from these collections."""
+    """Run a Python program that imports from these collections; returns its output."""
     words = [*wrap, sys.executable, "-W", "ignore", "-c", program, *arguments]
     done = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(collections)}, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
@@ -76,7 +78,7 @@ def python(collections: pathlib.Path, program: str, *arguments: str, wrap: t.Seq
 
 
 def running(host: Host, interface: str) -> t.Tuple[int, int]:
-    """Ids of the pinned link and of the program in it, which is the one that `ip` shows as well."""
+    """Ids of the pinned link and of its program, which must be the one that `ip` shows."""
     link = bpftool("link", "show", "pinned", host.pin(interface, "link"))
     assert (host.xdp(interface) or {})["prog"]["id"] == link["prog_id"]
     assert bpftool("prog", "show", "pinned", host.pin(interface, "program"))["id"] == link["prog_id"]
@@ -84,7 +86,7 @@ def running(host: Host, interface: str) -> t.Tuple[int, int]:
 
 
 def unchanged(host: Host, options: t.Dict[str, t.Any]) -> None:
-    """This code has nothing to do here, in check mode and for real."""
+    """Check that this code has nothing to do here, in check mode and in a real run."""
     for check in (True, False):
         done = host.ok("xdp_program", check=check, **options)
         assert (done["changed"], done["steps"]) == (False, [])
@@ -175,10 +177,10 @@ def test_everything_is_removed(host: Host, before: Run, compiled: Compile, state
     assert host.state() == nothing
 
 
-# What is brought back after a reboot
+# What is restored after a reboot
 
 
-# With the release's own functions, and for ever the same, as the release is.
+# Uses the release's own functions. It never changes, because the release does not.
 _KEEP = """
 import pathlib, sys
 from ansible_collections.ebpf.fleet.plugins.module_utils import boot
@@ -194,7 +196,7 @@ boot.write_manifest(place, boot.packed(manifest, content))
 
 
 def new_runner() -> bytes:
-    """What this code brings programs back with. Adapt it to where runner() is."""
+    """The runner of this code, which restores programs at boot. Adapt the import if runner() moves."""
     program = """
 import sys
 from ansible_collections.ebpf.fleet.plugins.module_utils import boot
@@ -204,7 +206,7 @@ sys.stdout.buffer.write(boot.runner())
 
 
 class Kept:
-    """Folders in the place of /var/lib and of systemd's, for this host alone; this machine's own stay as they are."""
+    """Folders mounted over /var/lib and /etc/systemd/system for this host only; this machine's own do not change."""
 
     def __init__(self, host: Host, folder: pathlib.Path) -> None:
         self.host = host
@@ -220,14 +222,14 @@ class Kept:
         return self.lib / f"ebpf_fleet/{root}/packet_count/{escaped}.json"
 
     def comes_back(self, interface: str) -> str:
-        """As the unit does it; -S, since nothing but Python itself may be needed."""
+        """Run what the unit runs. -S: it may need nothing but Python itself."""
         words = [sys.executable, "-I", "-S", "-B", "/var/lib/ebpf_fleet/boot.pyz", interface]
         return self.host.enter(*self.wrap, *words, env={"PATH": os.environ["PATH"]})
 
 
 @pytest.fixture
 def kept(host: Host, release: pathlib.Path, compiled: Compile, tmp_path: pathlib.Path) -> t.Iterator[Kept]:
-    """What the release before leaves on a host that brings programs back: native on eth0, generic on eth0.10."""
+    """What the previous release leaves on a host with `persist`: native on eth0, generic on eth0.10."""
     systemd = pathlib.Path("/etc/systemd/system")
     missing = [path for path in (systemd.parent, systemd) if not path.exists()]
     for path in missing:
@@ -255,7 +257,7 @@ def test_a_manifest_is_restored_from_and_left_unchanged(host: Host, compiled: Co
     assert [(host.xdp(each) or {})["mode"] for each in BOTH] == [1, 2]
     ids = [running(host, each) for each in BOTH]
 
-    kept.runner.write_bytes(old)  # as it is when this code first comes to the host, and puts its own there
+    kept.runner.write_bytes(old)  # as when this code first runs on the host, and installs its own runner
     for again in (False, True):
         for interface in BOTH:
             done = host.ok("xdp_program", object=path, interfaces=[interface], wrap=kept.wrap)
@@ -274,7 +276,7 @@ def test_a_manifest_is_restored_from_and_left_unchanged(host: Host, compiled: Co
 
 
 def test_deploying_to_its_fleet(release: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """Where the sources differ, each host is upgraded, once."""
+    """If the sources differ, each host is upgraded once."""
     source = "files/bpf/packet_count.bpf.c"
     now, then = ((folder / source).read_bytes() for folder in (ROOT, release / "ansible_collections/ebpf/fleet"))
     upgraded = int(now != then)

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""rollback_after: a change lasts only if it is confirmed, and the host is as it was if it is not.
+"""rollback_after: a change is final only if it is confirmed; otherwise the host rolls it back.
 
-Over SSH on the very interface that it cuts: Molecule's scenario lockout.
+Molecule's scenario lockout tests this over SSH on the interface that is cut.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Compiled = t.Callable[..., str]
 Options = t.Dict[str, t.Any]
 HOLDERS = pathlib.Path("/run/ebpf_fleet/provisional")
 BOTH = ["eth0", "eth0.10"]
-LONG, SHORT = 60, 3  # seconds: longer than a test takes to confirm, and than it takes to look
+LONG, SHORT = 60, 3  # seconds: LONG outlasts any confirmation, SHORT any look at the host
 CONNECTIONS = pathlib.Path(__file__).parent / "connection"
 
 
@@ -47,7 +47,7 @@ def over(host: Host, seconds: float = 20) -> None:
     """Wait until no holder is left."""
     deadline = time.monotonic() + seconds
     while holders(host):
-        assert time.monotonic() < deadline, "a holder has not ended"
+        assert time.monotonic() < deadline, "a holder is still running"
         time.sleep(0.05)
 
 
@@ -56,7 +56,7 @@ def confirm(host: Host, result: Options) -> Options:
 
 
 def deep(host: Host) -> t.Any:
-    """All of a host's state, with what each pin leads to, but not the ids that a new link brings."""
+    """All of a host's state, including what each pin refers to, but without ids that change with a new link."""
     files, links = host.state()
     pins = {}
     for path in files:
@@ -69,7 +69,7 @@ def deep(host: Host) -> t.Any:
 
 
 def test_a_waiting_run_rebuilds_an_object_that_was_rolled_back(host: Host, tmp_path: pathlib.Path) -> None:
-    """It saw the other's object, thought it good, and then waited for the lock."""
+    """It saw the object of the first run, found it up to date, and then waited for the lock."""
     folder = tmp_path / "built"
     build = {"src": f"{folder}/c.bpf.c", "content": (BPF / "counter.bpf.c").read_text()}
     options: Options = {"object": f"{folder}/c.bpf.o", "build": build, "interfaces": ["eth0"], "name": "packet_count"}
@@ -113,7 +113,7 @@ def test_only_the_holder_holds_a_new_link_until_it_is_confirmed(host: Host, comp
 
 @pytest.fixture
 def counting(host: Host, compiled: Compiled) -> Options:
-    """Options of a counter that has counted 10 packets on eth0; to be upgraded to one that drops."""
+    """Options that upgrade a counter, which has counted 10 packets on eth0, to one that drops packets."""
     host.ok("xdp_program", object=compiled("counter", VERSION=1), interfaces=BOTH)
     host.send("eth0", 10)
     return {"object": compiled("counter", VERSION=0), "interfaces": BOTH, "rollback_after": SHORT}
@@ -122,7 +122,7 @@ def counting(host: Host, compiled: Compiled) -> Options:
 CHANGES: t.Dict[str, t.Tuple[Options, str]] = {
     "upgrade": ({}, "swap the program in the link"),
     "upgrade with new maps": ({"maps": "reset"}, "swap the program in the link"),
-    "another mode": ({"mode": "generic"}, "attach by link, mode generic"),
+    "different mode": ({"mode": "generic"}, "attach by link, mode generic"),
     "detached": ({"state": "detached", "name": "packet_count"}, "detach"),
     "absent": ({"state": "absent", "name": "packet_count"}, "remove the record"),
 }
@@ -204,14 +204,16 @@ def test_the_kernel_detaches_a_new_program_when_its_holder_dies(
     host.ok("xdp_program", state="absent", name="packet_count")
     assert host.state() == before
     again = host.ok("xdp_program", rollback_after=LONG, **options)
-    assert [each.name for each in HOLDERS.iterdir()] == [again["provisional"]["token"]], "the killed one's is swept"
+    assert [each.name for each in HOLDERS.iterdir()] == [again["provisional"]["token"]], (
+        "the socket of the killed holder is removed"
+    )
     confirm(host, again)
 
 
 def test_the_next_run_waits_for_confirmation_or_rollback(host: Host, counting: Options, compiled: Compiled) -> None:
     host.ok("xdp_program", **counting)
     host.ok("xdp_program", object=compiled("counter", VERSION=2), interfaces=BOTH)
-    assert not holders(host), "it came when the holder had taken its change back"
+    assert not holders(host), "it started after the holder had rolled back its change"
     host.send("eth0", 10)
     assert host.counts() == (20, 1280)
 
@@ -266,7 +268,7 @@ def test_the_role_with_rollback_after(fleet: Fleet) -> None:
 
 
 def cut(fleet: Fleet, compiled: Compiled, **env: str) -> t.List[str]:
-    """Drop every packet, over connections that fail for six seconds when they are made anew; what the hosts say."""
+    """Drop every packet, with new connections failing for six seconds; returns the hosts' messages."""
     words = f'{{"object": "{compiled("counter", VERSION=0)}", "interfaces": ["eth0"], "rollback_after": 3}}'
     text = fleet.run(
         "ansible",
@@ -297,7 +299,7 @@ def test_a_connection_that_breaks_before_the_result_arrives(fleet: Fleet, compil
 
 
 def test_a_host_that_is_lost_before_the_packet_check(fleet: Fleet, compiled: Compiled) -> None:
-    """It fails, for a host that Ansible calls unreachable does not stop a rollout."""
+    """The task fails: a host that Ansible reports as unreachable would not stop a rollout."""
     words = f'{{"object": "{compiled("packet_count")}", "interfaces": ["eth0"], "check_seconds": 1}}'
     command = ["ansible", "fleet", "-m", "ebpf.fleet.xdp_program", "-a", words]
     text = fleet.run(
@@ -318,4 +320,4 @@ def test_a_host_that_was_never_reachable(fleet: Fleet, compiled: Compiled) -> No
         "ansible", "fleet", "-e", "ansible_host=none", "-m", "ebpf.fleet.xdp_program", "-a", words, fails=True
     )
     assert text.count("UNREACHABLE!") == 2
-    assert time.monotonic() - began < 300, "nobody waits for a host that has not been changed"
+    assert time.monotonic() - began < 300, "there is no wait for a host that was not changed"

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""xdp_counter_check: packets are counted and still arrive, or it says which of the two they do not."""
+"""xdp_counter_check: packets are counted and still arrive; otherwise it says which of the two fails."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_counted_but_dropped(host: Host, compiled: Compiled) -> None:
 
 @pytest.mark.usefixtures("traffic")
 def test_arrived_but_not_counted(host: Host, compiled: Compiled) -> None:
-    """The pinned counters are not those that the program counts into."""
+    """The pinned map is not the one that the program counts in."""
     host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"])
     host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0.10"], name="other")
     host.enter("mv", host.pin("eth0", "maps/counters"), host.pin("eth0", "maps/away"))

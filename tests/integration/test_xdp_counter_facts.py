@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""xdp_counter_facts on a real kernel: exact counts, rates, and trace lines that cost no other reader any."""
+"""xdp_counter_facts on a real kernel: exact counts, rates, and trace lines that are not taken from other readers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def our_instances() -> t.List[str]:
 def until(true: t.Callable[[], t.Any], seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < deadline, "it did not come to that in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.02)
 
 
@@ -128,11 +128,11 @@ def test_trace_lines_of_packets_sent_and_no_line_taken_from_others(deployed: Hos
     assert all(set(line) == {"task", "pid", "cpu", "timestamp", "message"} for line in trace["lines"])
     assert trace["lost"] == 0
     assert 2 <= trace["seconds"] < 3
-    last_tag = seen_by_other.rsplit("packet_count ", 1)[-1].split()[0]  # it also read what earlier tests printed
+    last_tag = seen_by_other.rsplit("packet_count ", 1)[-1].split()[0]  # it also read lines of earlier tests
     assert seen_by_other.count(f"packet_count {last_tag} ") == 20
     assert switch(deployed) == 0
     assert our_instances() == []
-    # Off means off: nothing is printed any more.
+    # The switch is off: nothing more is printed.
     deployed.send("eth0", 5)
     assert deployed.counts()[0] == 25
 
@@ -165,7 +165,7 @@ def test_tracing_is_switched_off_when_the_guard_is_killed_too(deployed: Host) ->
     os.kill(guard, signal.SIGKILL)
     reading.kill()
     reading.wait()
-    time.sleep(3.5)  # until the time that the module had asked for is over, and a second
+    time.sleep(3.5)  # until a second after the time that the module had set
     deployed.send("eth0", 1)
     assert switch(deployed) == 0
     assert len(our_instances()) == 1
@@ -199,7 +199,7 @@ def test_the_walkthroughs_own_program(host: Host, tmp_path: t.Any) -> None:
     assert [line["message"] for line in found["trace"]["lines"]] == [str(number) for number in range(12)]
     assert found["interfaces"]["eth0"]["packets"] is None
     assert found["totals"] == {"packets": None, "bytes": None}
-    # Its global counter outlives an upgrade like any other map.
+    # Its global counter survives an upgrade like any other map.
     host.ok("bpf_object", src=str(BPF / "walkthrough.bpf.c"), dest=built["dest"], defines={"UNUSED": 1}, cpu="v2")
     host.ok("xdp_program", object=built["dest"], name="walkthrough", interfaces=["eth0"])
     value = bpftool("map", "dump", "pinned", host.pin("eth0", "maps/%2Ebss", "walkthrough"))
@@ -207,7 +207,7 @@ def test_the_walkthroughs_own_program(host: Host, tmp_path: t.Any) -> None:
 
 
 def test_no_file_descriptor_is_left_open(deployed: Host) -> None:
-    """The kernel layer closes what it opens."""
+    """The code that opens kernel objects closes them."""
     lib = Libbpf()
     before = len(os.listdir("/proc/self/fd"))
     for _time in range(3):

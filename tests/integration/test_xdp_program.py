@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""xdp_program on a real kernel: each state, repairs, upgrades, and what belongs to others."""
+"""xdp_program on a real kernel: each state, repairs, upgrades, and foreign programs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def attached(host: Host, compiled: Compiled) -> t.Dict[str, t.Any]:
 
 
 def repaired(host: Host, options: t.Dict[str, t.Any]) -> t.List[str]:
-    """Steps of a run that check mode foretold exactly, and after which there is nothing more to do."""
+    """Run a task; returns its steps. Check mode must predict them, and a second run must have nothing to do."""
     foretold = host.ok("xdp_program", check=True, **options)
     done = host.ok("xdp_program", **options)
     assert (done["steps"], done["diff"]) == (foretold["steps"], foretold["diff"])
@@ -149,7 +149,7 @@ def test_upgrade_keeps_the_link_and_the_counts(host: Host, compiled: Compiled) -
     assert second["program_id"] != first["program_id"]
     host.send("eth0", 100)
     assert host.counts() == (200, 12800)
-    # A map whose name the kernel knows only the beginning of is found again, and one that is no longer there goes.
+    # A map with a name longer than the kernel keeps is found again; the pin of a map that is gone is removed.
     os.unlink(host.pin("eth0", "maps/a_map_with_a_long_name"))
     assert repaired(host, more) == ["eth0: pin the map a_map_with_a_long_name again"]
     less = {**options, "object": compiled("counter", VERSION=3)}
@@ -249,7 +249,7 @@ def test_modes(host: Host, compiled: Compiled) -> None:
 
 def test_auto_falls_back_to_generic_with_a_warning(host: Host, compiled: Compiled) -> None:
     host.plug("jumbo0", 9000)
-    plain = {"object": compiled("counter"), "interfaces": ["jumbo0"]}  # has no twin for several buffers
+    plain = {"object": compiled("counter"), "interfaces": ["jumbo0"]}  # has no twin for packets of several buffers
     result = host.ok("xdp_program", **plain)
     assert result["attachments"][0]["mode"] == "generic"
     assert "jumbo0 does not take packet_count in native mode" in str(result["warnings"])
@@ -283,7 +283,7 @@ def attach_by_netlink(host: Host, object_file: str, interface: str = "eth0", kin
 
 
 def attach_by_link(host: Host, object_file: str, path: str, interface: str = "eth0") -> int:
-    """What another owner would do: a link of his own, pinned elsewhere."""
+    """Attach as a different tool would: with its own link, pinned elsewhere."""
     code = (
         "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import info, links\n"
         "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf\n"
@@ -384,7 +384,7 @@ def test_two_runs_at_once_take_turns(host: Host, compiled: Compiled) -> None:
 def test_the_cost_per_interface_does_not_grow_with_their_number(
     host: Host, compiled: Compiled, tmp_path: pathlib.Path
 ) -> None:
-    """In calls to the kernel, and in bytes that it answers with: a router has thousands of VLANs."""
+    """Measured in system calls and in bytes of their answers: a router has thousands of VLANs."""
     names = [f"v{number}" for number in range(25)]
     options: t.Dict[str, t.Any] = {"object": compiled("packet_count")}
 
@@ -437,7 +437,7 @@ def test_check_mode_before_the_object_is_built(host: Host, tmp_path: t.Any) -> N
 
 
 def test_global_data_survives_an_upgrade_under_any_file_name(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
-    """libbpf puts the file's name into the names of the maps of global data."""
+    """libbpf puts the file's name into the names of the maps for global data."""
     options: t.Dict[str, t.Any] = {"name": "walk", "interfaces": ["eth0"]}
     for number, name in enumerate(("first_name.bpf.o", "x.o", "a.very.long.file.name.o")):
         path = tmp_path / name
@@ -451,7 +451,7 @@ def test_global_data_survives_an_upgrade_under_any_file_name(host: Host, compile
 
 
 def test_a_link_with_the_same_index_in_a_different_namespace_is_left_alone(host: Host, compiled: Compiled) -> None:
-    """The kernel gives a link's ifindex, but not whose: containers all have an eth0 of index 2."""
+    """The kernel reports a link's ifindex but not its namespace: every container has an eth0 with index 2."""
     other = Host(f"{host.name}-other")
     pin = f"/sys/fs/bpf/{host.name}-link"
     try:
@@ -533,7 +533,7 @@ def test_the_object_file_is_restored_if_an_interface_fails(host: Host, compiled:
 
 @pytest.fixture
 def building(tmp_path: pathlib.Path) -> t.Dict[str, t.Any]:
-    """Options of a task that compiles on the way, into a folder that is not there yet."""
+    """Options of a task that also compiles, into a folder that does not exist yet."""
     source = (BPF / "counter.bpf.c").read_text()
     folder = tmp_path / "not" / "there"
     build = {"src": f"{folder}/counter.bpf.c", "content": source, "defines": {"VERSION": 1}}
@@ -555,7 +555,7 @@ def test_build_and_attach_in_one_task(host: Host, building: t.Dict[str, t.Any]) 
     again = host.ok("xdp_program", **building)
     assert not again["changed"] and not again["steps"] and not again["build"]["reasons"]
     as_object = {"src": source, "dest": str(path), "defines": {"VERSION": 1}}
-    assert not host.ok("bpf_object", **as_object)["changed"], "it keeps the record that bpf_object reads"
+    assert not host.ok("bpf_object", **as_object)["changed"], "it writes the record that bpf_object reads"
 
     host.send("eth0", 7)
     building["build"]["defines"] = {"VERSION": 2}
@@ -566,7 +566,7 @@ def test_build_and_attach_in_one_task(host: Host, building: t.Dict[str, t.Any]) 
 
 
 def test_a_built_object_is_rolled_back_with_the_rest(host: Host, building: t.Dict[str, t.Any]) -> None:
-    """The jumbo interface fails in native mode, when eth0 has been changed already."""
+    """The jumbo interface fails in native mode, after eth0 has been changed."""
     host.plug("jumbo0", 9000)
     path, both = pathlib.Path(building["object"]), {**building, "interfaces": ["eth0", "jumbo0"], "mode": "native"}
     host.refused("xdp_program", **both)
@@ -611,7 +611,7 @@ def test_what_others_can_write_is_not_compiled(
     shutil.copy(sys.executable, headers / "clang")
     assert unsafe in host.refused("xdp_program", **{**building, "build": {**build, "clang": str(headers / "clang")}})
     record = folder / ".counter.bpf.o.build.json"
-    os.chown(record, 65534, 65534)  # by it another could say that there is nothing to compile
+    os.chown(record, 65534, 65534)  # its owner could claim that nothing needs compiling
     assert unsafe in host.refused("xdp_program", **building)
     os.chown(record, 0, 0)
     os.chmod(folder, 0o777)
@@ -622,7 +622,7 @@ def test_what_others_can_write_is_not_compiled(
 
 
 def test_an_object_that_no_interface_can_run_is_not_written(host: Host, building: t.Dict[str, t.Any]) -> None:
-    """A veth has no hardware to offload to; on_error=continue has nobody to go on with."""
+    """A veth cannot offload, so on_error=continue has no interface left to continue with."""
     result = host.module("xdp_program", mode="offload", on_error="continue", **building)
     assert result["failed"] and not result["changed"] and result["steps"] == []
     assert not pathlib.Path(building["object"]).parent.parent.exists()
@@ -647,7 +647,7 @@ def test_a_symlink_at_the_objects_path_is_restored(
 
 
 def test_an_object_that_cannot_be_written(host: Host, building: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
-    """Its own name is not too long, but that of the file beside it is. What had been done is taken back."""
+    """Its name is short enough, but not that of the temporary file beside it. The change is rolled back."""
     path = tmp_path / "a" / "b" / ("x" * 250 + ".o")
     message = host.refused("xdp_program", **{**building, "object": str(path)})
     assert "File name too long" in message and "put back" not in message
@@ -671,7 +671,7 @@ def test_check_mode_before_the_source_exists(host: Host, building: t.Dict[str, t
 
 
 def test_other_links_come_and_go_during_a_run(host: Host, compiled: Compiled, attached: t.Dict[str, t.Any]) -> None:
-    """The kernel says EAGAIN of a link that is just being made."""
+    """The kernel answers EAGAIN for a link that is still being created."""
     code = (
         "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import info, links\n"
         "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf\n"

@@ -27,9 +27,7 @@ def kill_matrix() -> None:
 def fuzz() -> None:
     found = _read("fuzz.json")
     print(f"\nSeed {found['seed']}:\n")
-    print(
-        "| | runs | refused with a sentence | of these, libbpf had crashed | done, as was possible | anything else |"
-    )
+    print("| | runs | refused with a sentence | of these, libbpf had crashed | done, as was possible | anything else |")
     print("|---|---:|---:|---:|---:|---:|")
     for what, outcomes in found["rows"].items():
         crashed, done = outcomes.get("libbpf crashed on it", 0), outcomes.get("done", 0)
