@@ -56,7 +56,7 @@ class Booting:
         words = ["nsenter", f"--net=/run/netns/{self.host.name}", sys.executable, "-I", "-S", "-B", RUNNER]
         return subprocess.run([*words, interface], env={}, capture_output=True, text=True, check=False)
 
-    def comes_back(self, interface: str) -> str:
+    def restores(self, interface: str) -> str:
         done = self.device_appears(interface)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -89,9 +89,9 @@ def test_restored_as_it_was(host: Host, booting: Booting, compiled: Compile) -> 
     for interface in both:
         booting.persist(compiled("packet_count"), interface)
     booting.reboot()
-    assert "eth0: attach by link, mode auto" in booting.comes_back("eth0")
+    assert "eth0: attach by link, mode auto" in booting.restores("eth0")
     assert host.xdp("eth0") and not host.xdp("eth0.10")
-    booting.comes_back("eth0.10")
+    booting.restores("eth0.10")
     for interface in both:
         host.send(interface, 7)
         assert host.counts(interface)[0] == 7
@@ -100,13 +100,13 @@ def test_restored_as_it_was(host: Host, booting: Booting, compiled: Compile) -> 
     again = host.ok("xdp_program", **options, persist="false", check=True)
     assert again["steps"] == [f"{name}: have it brought back no more after a reboot" for name in both]
     assert running(host) == before
-    assert booting.comes_back("eth0") == ""  # a second run does no harm
+    assert booting.restores("eth0") == ""  # a second run does no harm
 
 
 def test_the_current_mode_is_restored(host: Host, booting: Booting, compiled: Compile) -> None:
     """At boot a bond has no interfaces yet, so `auto` would choose native mode."""
     booting.persist(compiled("packet_count"), generic=True)
-    booting.comes_back("eth0")
+    booting.restores("eth0")
     assert (host.xdp("eth0") or {})["mode"] == 2
     unchanged = host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"], check=True)
     assert "eth0: attach" not in " ".join(unchanged["steps"])
@@ -115,7 +115,7 @@ def test_the_current_mode_is_restored(host: Host, booting: Booting, compiled: Co
 def test_the_program_that_ran_is_restored(host: Host, booting: Booting, compiled: Compile) -> None:
     """At boot the network configuration sets the MTU later, and a program without frags might prevent that."""
     booting.persist(compiled("packet_count"), program="packet_count_frags")
-    booting.comes_back("eth0")
+    booting.restores("eth0")
     assert bpftool("prog", "show", "pinned", host.pin("eth0", "program"))["name"].startswith("packet_count_fr")
 
 

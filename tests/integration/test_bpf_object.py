@@ -23,11 +23,11 @@ def task(tmp_path: pathlib.Path) -> t.Dict[str, t.Any]:
 
 
 def test_first_run_second_run_and_check_mode(host: Host, task: t.Dict[str, t.Any]) -> None:
-    foretold = host.ok("bpf_object", check=True, **task)
+    predicted = host.ok("bpf_object", check=True, **task)
     assert not os.path.exists(os.path.dirname(task["dest"]))
     built = host.ok("bpf_object", **task)
     assert built["changed"] and built["reasons"] == ["there is no object yet"]
-    assert (foretold["checksum"], foretold["diff"]) == (built["checksum"], built["diff"])
+    assert (predicted["checksum"], predicted["diff"]) == (built["checksum"], built["diff"])
     assert built["checksum"] == sh("sha256sum", task["dest"]).split()[0]
     assert built["source_checksum"] == sh("sha256sum", task["src"]).split()[0]
     assert built["compiler"] == sh("clang", "--version").splitlines()[0]
@@ -78,9 +78,9 @@ def test_the_same_bytes_in_any_folder(host: Host, task: t.Dict[str, t.Any], tmp_
 
 def test_each_reason_to_rebuild(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
     def again(**more: t.Any) -> t.List[str]:
-        foretold = host.ok("bpf_object", check=True, **{**task, **more})
+        predicted = host.ok("bpf_object", check=True, **{**task, **more})
         done = host.ok("bpf_object", **{**task, **more})
-        assert (foretold["changed"], foretold["reasons"], foretold["diff"]) == (
+        assert (predicted["changed"], predicted["reasons"], predicted["diff"]) == (
             done["changed"],
             done["reasons"],
             done["diff"],
@@ -197,8 +197,8 @@ def test_file_options(host: Host, task: t.Dict[str, t.Any]) -> None:
     host.ok("bpf_object", mode="0640", **task)
     assert os.stat(task["dest"]).st_mode & 0o777 == 0o640
     assert not host.ok("bpf_object", mode="0640", **task)["changed"]
-    foretold = host.ok("bpf_object", check=True, mode="0600", **task)
-    assert foretold["changed"] and foretold["diff"] == host.ok("bpf_object", mode="0600", **task)["diff"]
+    predicted = host.ok("bpf_object", check=True, mode="0600", **task)
+    assert predicted["changed"] and predicted["diff"] == host.ok("bpf_object", mode="0600", **task)["diff"]
 
 
 def test_nothing_reaches_a_shell(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:

@@ -72,9 +72,7 @@ def test_list_agrees_with_bpftool(host: Host, compiled: Compiled, loaded: str) -
     theirs = {program["id"]: program for program in bpftool("--bpffs", "prog", "list")}
     ours = by_id(host)
     assert len(ours) >= 10 and {"xdp", "socket_filter", "sched_cls", "cgroup_skb"} <= {p["type"] for p in ours.values()}
-    assert "packet_count_frags" in {
-        program["name"] for program in ours.values()
-    }  # the full name, though the kernel keeps 15 characters
+    assert "packet_count_frags" in {program["name"] for program in ours.values()}  # in full: the kernel keeps 15
     assert ours.keys() == theirs.keys()
     for number, their in theirs.items():
         our = ours[number]

@@ -31,14 +31,14 @@ def test_inspect_names_the_host_that_differs(fleet: Fleet) -> None:
     one.send("eth0", 7)
     folder = fleet.folder / "inspection"
 
-    foretold = fleet.play("inspect", "--check")
+    predicted = fleet.play("inspect", "--check")
     assert not folder.exists()
     text = fleet.play("inspect")
     tags = [bpftool("prog", "show", "pinned", host.pin("eth0", "program"))["tag"] for host in fleet.hosts]
     assert tags[0] == tags[1] != tags[2]
     most = "one eth0, one eth0.10, two eth0, two eth0.10"
     difference = f"tag of packet_count: {tags[2]} on three eth0, three eth0.10, but {tags[0]} on {most}"
-    assert difference in text and difference in foretold
+    assert difference in text and difference in predicted
     found = (folder / "differences.txt").read_text()
     assert found.splitlines()[1:] == [difference]
     assert re.fullmatch(

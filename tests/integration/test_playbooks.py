@@ -29,12 +29,12 @@ def test_deploy_facts_remove(fleet: Fleet, build: str, compiled: t.Callable[...,
     if build == "prebuilt":
         how += ["-e", f"xdp_counter_object={compiled('packet_count')}"]
     before, ids = [host.state() for host in fleet.hosts], program_ids()
-    foretold = fleet.play("deploy", "--check", "--diff", *how)
+    predicted = fleet.play("deploy", "--check", "--diff", *how)
     assert ([host.state() for host in fleet.hosts], program_ids()) == (before, ids)
     assert not (fleet.folder / "one").exists()
     done = fleet.play("deploy", "--diff", *how)
-    assert diffs(foretold) == diffs(done)
-    assert recap(foretold) == recap(done) == [("one", 1, 0), ("two", 1, 0)]
+    assert diffs(predicted) == diffs(done)
+    assert recap(predicted) == recap(done) == [("one", 1, 0), ("two", 1, 0)]
     assert recap(fleet.play("deploy", *how)) == [("one", 0, 0), ("two", 0, 0)]
     assert recap(fleet.play("deploy", "--check", *how)) == [("one", 0, 0), ("two", 0, 0)]
 
@@ -62,11 +62,11 @@ def test_check_mode_predicts_an_upgrade_which_keeps_counts(fleet: Fleet) -> None
     for build in ("target", "controller"):
         flags = json.dumps({"xdp_counter_cflags": ["-mcpu=v2" if build == "target" else "-mcpu=v1"]})
         newer = ["-e", f"xdp_counter_build={build}", "-e", flags]
-        foretold = fleet.play("deploy", "--check", "--diff", *newer)
+        predicted = fleet.play("deploy", "--check", "--diff", *newer)
         done = fleet.play("deploy", "--diff", *newer)
-        assert diffs(foretold) == diffs(done)
+        assert diffs(predicted) == diffs(done)
         assert "swap the program in the link" in done
-        assert recap(foretold) == recap(done)
+        assert recap(predicted) == recap(done)
         assert recap(fleet.play("deploy", *newer)) == [("one", 0, 0), ("two", 0, 0)]
     assert fleet.hosts[0].counts() == (50, 3200)
 

@@ -41,13 +41,12 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
             ["git", "archive", RELEASE, *PARTS], cwd=ROOT, capture_output=True, check=True, env=_git_environment()
         )
     except FileNotFoundError:
-        pytest.fail(
-            "git is not installed here, and is needed to check out the previous release: type `apt-get install git`"
-        )
+        pytest.fail("git, which checks out the previous release, is not installed: type `apt-get install git`")
     except subprocess.CalledProcessError as error:
         pytest.fail(
-            f"the previous release, commit {RELEASE}, is not in the history of {ROOT} ({error.stderr.decode().strip()}):"
-            f" type `git -C {ROOT} fetch --unshallow`, or clone the repository again, with its history"
+            f"the previous release, commit {RELEASE}, is not in the history of {ROOT}"
+            f" ({error.stderr.decode().strip()}): type `git -C {ROOT} fetch --unshallow`,"
+            " or clone the repository again, with its history"
         )
     subprocess.run(["tar", "--extract", "--directory", home], input=archive.stdout, check=True)
     return collections
@@ -128,9 +127,9 @@ def test_upgrade_and_downgrade_keep_link_and_counts(host: Host, before: Run, com
     for run, options in ((host.ok, second), (before, second), (before, first), (host.ok, first), (host.ok, second)):
         host.send("eth0", 10)
         sent += 10
-        foretold = run("xdp_program", check=True, **options)
+        predicted = run("xdp_program", check=True, **options)
         done = run("xdp_program", **options)
-        assert done["steps"] == foretold["steps"]
+        assert done["steps"] == predicted["steps"]
         assert [running(host, each)[0] for each in BOTH] == links
         assert [host.counts(each)[0] for each in BOTH] == [sent, 0]
         tag = bpftool("prog", "show", "pinned", host.pin("eth0", "program"))["tag"]
@@ -221,7 +220,7 @@ class Kept:
         root, escaped = self.host.pins.replace("/", "%2F"), interface.replace(".", "%2E")
         return self.lib / f"ebpf_fleet/{root}/packet_count/{escaped}.json"
 
-    def comes_back(self, interface: str) -> str:
+    def restores(self, interface: str) -> str:
         """Run what the unit runs. -S: it may need nothing but Python itself."""
         words = [sys.executable, "-I", "-S", "-B", "/var/lib/ebpf_fleet/boot.pyz", interface]
         return self.host.enter(*self.wrap, *words, env={"PATH": os.environ["PATH"]})
@@ -251,7 +250,7 @@ def test_a_manifest_is_restored_from_and_left_unchanged(host: Host, compiled: Co
     old, new = kept.runner.read_bytes(), new_runner()
     kept.runner.write_bytes(new)
     for interface in BOTH:
-        assert f"{interface}: attach by link" in kept.comes_back(interface)
+        assert f"{interface}: attach by link" in kept.restores(interface)
         host.send(interface, 7)
         assert host.counts(interface) == (7, 448)
     assert [(host.xdp(each) or {})["mode"] for each in BOTH] == [1, 2]

@@ -43,7 +43,7 @@ def holders(host: Host) -> t.List[int]:
     return found
 
 
-def over(host: Host, seconds: float = 20) -> None:
+def wait_for_holders(host: Host, seconds: float = 20) -> None:
     """Wait until no holder is left."""
     deadline = time.monotonic() + seconds
     while holders(host):
@@ -55,7 +55,7 @@ def confirm(host: Host, result: Options) -> Options:
     return host.ok("xdp_confirm", token=result["provisional"]["token"], interfaces=BOTH)
 
 
-def deep(host: Host) -> t.Any:
+def deep_state(host: Host) -> t.Any:
     """All of a host's state, including what each pin refers to, but without ids that change with a new link."""
     files, links = host.state()
     pins = {}
@@ -75,7 +75,7 @@ def test_a_waiting_run_rebuilds_an_object_that_was_rolled_back(host: Host, tmp_p
     options: Options = {"object": f"{folder}/c.bpf.o", "build": build, "interfaces": ["eth0"], "name": "packet_count"}
     host.ok("xdp_program", rollback_after=SHORT, **options)
     waits = host.start("xdp_program", **options)
-    over(host)
+    wait_for_holders(host)
     out, err = waits.communicate(timeout=30)
     done = json.loads(out)
     assert not done.get("failed"), out + err
@@ -86,10 +86,10 @@ def test_a_waiting_run_rebuilds_an_object_that_was_rolled_back(host: Host, tmp_p
 
 def test_only_the_holder_holds_a_new_link_until_it_is_confirmed(host: Host, compiled: Compiled) -> None:
     options = {"object": compiled("packet_count"), "interfaces": BOTH, "rollback_after": LONG}
-    foretold = host.ok("xdp_program", check=True, **options)
+    predicted = host.ok("xdp_program", check=True, **options)
     assert not holders(host)
     done = host.ok("xdp_program", **options)
-    assert (done["steps"], done["diff"]) == (foretold["steps"], foretold["diff"])
+    assert (done["steps"], done["diff"]) == (predicted["steps"], predicted["diff"])
     assert done["provisional"]["before"] == {"eth0": [], "eth0.10": []}
     assert done["provisional"]["after"]["eth0"][0]["mode"] == "native"
     assert host.xdp("eth0") and not os.path.exists(host.pin("eth0", "link"))
@@ -97,7 +97,7 @@ def test_only_the_holder_holds_a_new_link_until_it_is_confirmed(host: Host, comp
     host.send("eth0", 5)
 
     answer = confirm(host, done)
-    over(host)
+    wait_for_holders(host)
     assert host.counts() == (5, 320)
     assert not HOLDERS.exists()
     for attachment in answer["attachments"]:
@@ -130,13 +130,13 @@ CHANGES: t.Dict[str, t.Tuple[Options, str]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_rollback_restores_the_old_state_with_its_counts(host: Host, counting: Options, change: str) -> None:
-    before = deep(host)
+    before = deep_state(host)
     more, step = CHANGES[change]
     done = host.ok("xdp_program", **{**counting, **more})
     assert f"eth0: {step}" in done["steps"] and done["provisional"]
     assert host.state() != before[:2]
-    over(host)
-    assert deep(host) == before
+    wait_for_holders(host)
+    assert deep_state(host) == before
     assert not HOLDERS.exists()
     host.send("eth0", 10)
     assert host.counts() == (20, 1280)
@@ -151,7 +151,7 @@ def test_rollback_of_a_first_attachment_leaves_nothing(host: Host, compiled: Com
     content = base64.b64encode(pathlib.Path(compiled("packet_count")).read_bytes()).decode()
     host.ok("xdp_program", object=str(path), content=content, interfaces=BOTH, rollback_after=SHORT)
     assert path.exists() and host.xdp("eth0.10")
-    over(host)
+    wait_for_holders(host)
     assert host.state() == before
     assert not list(path.parent.iterdir())
 
@@ -164,7 +164,7 @@ def test_rollback_restores_the_old_object_file(host: Host, compiled: Compiled, t
     content = base64.b64encode(pathlib.Path(compiled("counter", VERSION=2)).read_bytes()).decode()
     host.ok("xdp_program", object=str(path), content=content, interfaces=["eth0"], rollback_after=SHORT)
     assert path.read_bytes() != old
-    over(host)
+    wait_for_holders(host)
     assert path.read_bytes() == old and path.stat().st_mode & 0o777 == 0o640
     assert list(tmp_path.iterdir()) == [path]
 
@@ -178,7 +178,7 @@ def test_rollback_restores_a_foreign_program(host: Host, compiled: Compiled) -> 
         done = host.ok("xdp_program", rollback_after=SHORT, **options)
         assert done["provisional"]["before"]["eth0"][0]["by"] == "netlink"
         assert host.state() != before
-        over(host)
+        wait_for_holders(host)
         assert host.state() == before
     finally:
         os.unlink(f"{host.pins}-foreign")
@@ -193,7 +193,7 @@ def test_the_kernel_detaches_a_new_program_when_its_holder_dies(
     done = host.ok("xdp_program", rollback_after=LONG, **options)
     (holder,) = holders(host)
     os.kill(holder, number)
-    over(host)
+    wait_for_holders(host)
     assert host.xdp("eth0") is None
     if number == signal.SIGTERM:
         assert host.state() == before
@@ -204,9 +204,8 @@ def test_the_kernel_detaches_a_new_program_when_its_holder_dies(
     host.ok("xdp_program", state="absent", name="packet_count")
     assert host.state() == before
     again = host.ok("xdp_program", rollback_after=LONG, **options)
-    assert [each.name for each in HOLDERS.iterdir()] == [again["provisional"]["token"]], (
-        "the socket of the killed holder is removed"
-    )
+    sockets = [each.name for each in HOLDERS.iterdir()]
+    assert sockets == [again["provisional"]["token"]], "the socket of the killed holder is removed"
     confirm(host, again)
 
 
@@ -251,7 +250,7 @@ def test_one_task_changes_and_confirms(fleet: Fleet, compiled: Compiled) -> None
     text = fleet.run("ansible", "fleet", "-m", "ebpf.fleet.xdp_program", "-a", words)
     assert text.count('"confirmed": true') == 2 and "provisional" not in text
     for host in fleet.hosts:
-        over(host)
+        wait_for_holders(host)
         assert bpftool("link", "show", "pinned", host.pin("eth0", "link"))["prog_id"]
     again = fleet.run("ansible", "fleet", "-m", "ebpf.fleet.xdp_program", "-a", words)
     assert again.count('"changed": false') == 2 and "confirmed" not in again
@@ -262,7 +261,7 @@ def test_one_task_changes_and_confirms(fleet: Fleet, compiled: Compiled) -> None
 def test_the_role_with_rollback_after(fleet: Fleet) -> None:
     fleet.play("deploy", "-e", "xdp_counter_rollback_after=30")
     for host in fleet.hosts:
-        over(host)
+        wait_for_holders(host)
         assert host.xdp("eth0") and host.xdp("eth0.10")
     assert not HOLDERS.exists()
 

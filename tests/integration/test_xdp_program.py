@@ -33,9 +33,9 @@ def attached(host: Host, compiled: Compiled) -> t.Dict[str, t.Any]:
 
 def repaired(host: Host, options: t.Dict[str, t.Any]) -> t.List[str]:
     """Run a task; returns its steps. Check mode must predict them, and a second run must have nothing to do."""
-    foretold = host.ok("xdp_program", check=True, **options)
+    predicted = host.ok("xdp_program", check=True, **options)
     done = host.ok("xdp_program", **options)
-    assert (done["steps"], done["diff"]) == (foretold["steps"], foretold["diff"])
+    assert (done["steps"], done["diff"]) == (predicted["steps"], predicted["diff"])
     again = host.ok("xdp_program", **options)
     assert not again["changed"], again["steps"]
     assert again["diff"] == {"before": {}, "after": {}}
@@ -45,13 +45,13 @@ def repaired(host: Host, options: t.Dict[str, t.Any]) -> t.List[str]:
 def test_first_run_does_what_check_mode_predicted(host: Host, compiled: Compiled) -> None:
     options = {"object": compiled("packet_count"), "interfaces": BOTH}
     before, ids = host.state(), program_ids()
-    foretold = host.ok("xdp_program", check=True, **options)
+    predicted = host.ok("xdp_program", check=True, **options)
     assert host.state() == before
     assert program_ids() == ids
 
     done = host.ok("xdp_program", **options)
     assert done["changed"]
-    assert (foretold["steps"], foretold["diff"]) == (done["steps"], done["diff"])
+    assert (predicted["steps"], predicted["diff"]) == (done["steps"], done["diff"])
     for attachment in done["attachments"]:
         interface = attachment["interface"]
         link = bpftool("link", "show", "pinned", host.pin(interface, "link"))
@@ -421,19 +421,23 @@ def test_content_is_written_as_check_mode_predicts(host: Host, compiled: Compile
         content = base64.b64encode(file.read()).decode()
     path = tmp_path / "new" / "packet_count.bpf.o"
     options = {"object": str(path), "content": content, "interfaces": ["eth0"], "program": "packet_count"}
-    foretold = host.ok("xdp_program", check=True, **options)
+    predicted = host.ok("xdp_program", check=True, **options)
     assert not path.exists()
     done = host.ok("xdp_program", **options)
-    assert done["steps"] == foretold["steps"] and done["steps"][0] == f"write {path}"
+    assert done["steps"] == predicted["steps"] and done["steps"][0] == f"write {path}"
     assert base64.b64encode(path.read_bytes()).decode() == content
     assert not host.ok("xdp_program", **options)["changed"]
 
 
 def test_check_mode_before_the_object_is_built(host: Host, tmp_path: t.Any) -> None:
     options = {"object": str(tmp_path / "none.bpf.o"), "interfaces": ["eth0"], "name": "packet_count"}
-    foretold = host.ok("xdp_program", check=True, **options)
-    assert foretold["changed"]
-    assert foretold["steps"] == ["eth0: load packet_count", "eth0: attach by link, mode auto", "eth0: write the record"]
+    predicted = host.ok("xdp_program", check=True, **options)
+    assert predicted["changed"]
+    assert predicted["steps"] == [
+        "eth0: load packet_count",
+        "eth0: attach by link, mode auto",
+        "eth0: write the record",
+    ]
 
 
 def test_global_data_survives_an_upgrade_under_any_file_name(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
@@ -542,10 +546,10 @@ def building(tmp_path: pathlib.Path) -> t.Dict[str, t.Any]:
 
 def test_build_and_attach_in_one_task(host: Host, building: t.Dict[str, t.Any]) -> None:
     before, path = host.state(), pathlib.Path(building["object"])
-    foretold = host.ok("xdp_program", check=True, **building)
+    predicted = host.ok("xdp_program", check=True, **building)
     assert host.state() == before and not path.parent.parent.exists()
     done = host.ok("xdp_program", **building)
-    assert (done["steps"], done["diff"], done["build"]) == (foretold["steps"], foretold["diff"], foretold["build"])
+    assert (done["steps"], done["diff"], done["build"]) == (predicted["steps"], predicted["diff"], predicted["build"])
     source = building["build"]["src"]
     assert done["steps"][:4] == [f"compile {source}", f"write {source}", f"write {path}", "eth0: load packet_count"]
     assert done["build"]["reasons"] == ["there is no object yet"] and done["build"]["programs"][0]["section"] == "xdp"
@@ -665,8 +669,8 @@ def test_the_next_run_accepts_the_folders_that_were_created(host: Host, building
 
 def test_check_mode_before_the_source_exists(host: Host, building: t.Dict[str, t.Any]) -> None:
     del building["build"]["content"]
-    foretold = host.ok("xdp_program", check=True, **building)
-    assert foretold["steps"][0] == "eth0: load packet_count" and "there is no source" in str(foretold["warnings"])
+    predicted = host.ok("xdp_program", check=True, **building)
+    assert predicted["steps"][0] == "eth0: load packet_count" and "there is no source" in str(predicted["warnings"])
     assert "there is no source" in host.refused("xdp_program", **building)
 
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The figures in docs/reliability.md, from what the last whole runs have written. cog calls these."""
+"""The figures in docs/reliability.md, from the results of the last complete runs. cog calls these functions."""
 
 from __future__ import annotations
 

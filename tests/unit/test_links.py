@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The documents' links to files of this repository lead somewhere."""
+"""What documents name exists: files, headings, tests, and targets of the Makefile."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def links(path: pathlib.Path) -> t.Iterator[str]:
-    """Targets of the links to files and headings, outside of blocks and words of code."""
+    """Targets of links to files and headings, except in code."""
     text = re.sub(r"^```.*?^```|`[^`\n]*`", "", path.read_text(), flags=re.M | re.S)
     return (target for target in LINK.findall(text) if not re.match(r"[a-z]+:", target))
 
 
 def headings(path: pathlib.Path) -> t.Set[str]:
-    """Anchors as GitHub makes them, and those that are written down."""
+    """Anchors that GitHub makes from headings, and explicit ones."""
     text = path.read_text()
     titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
     made = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

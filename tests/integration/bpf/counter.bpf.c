@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* A counter in several versions: VERSION changes the code, 0 drops packets; WIDE changes the map, MORE adds one. */
+/* A counter in versions: VERSION changes the code, 0 drops packets; WIDE changes the map, MORE adds
+ * one. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -29,25 +29,25 @@ class Connection(Netns):
     """Fails for some seconds; otherwise works like netns."""
 
     transport = "cut_netns"
-    _mended: t.Optional[float] = None
+    _cut_until: t.Optional[float] = None
 
     def reset(self) -> None:
         self._cut()
         super().reset()
 
     def _cut(self) -> None:
-        if self._mended is None:
-            self._mended = time.monotonic() + float(os.environ["CUT_SECONDS"])
+        if self._cut_until is None:
+            self._cut_until = time.monotonic() + float(os.environ["CUT_SECONDS"])
 
     def exec_command(
         self, cmd: str, in_data: t.Optional[bytes] = None, sudoable: bool = True
     ) -> t.Tuple[int, bytes, bytes]:
-        if self._mended and time.monotonic() < self._mended:
+        if self._cut_until and time.monotonic() < self._cut_until:
             raise AnsibleConnectionFailure("ssh: connect to host: cut")
         done = super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
-        if in_data and not self._mended and "CUT_AFTER" in os.environ:
+        if in_data and not self._cut_until and "CUT_AFTER" in os.environ:
             self._cut()
-        if in_data and not self._mended and "CUT_BREAKS" in os.environ:
+        if in_data and not self._cut_until and "CUT_BREAKS" in os.environ:
             self._cut()
             raise AnsibleConnectionFailure(f"Shared connection to {self.get_option('netns')} closed.")
         return done

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan, without a kernel: from what is wanted and what was observed to the steps."""
+"""The plan, without a kernel: steps from the wanted and the observed state."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def wanted(state: str = "attached", **options: t.Any) -> Wanted:
 
 
 def bare(**changes: t.Any) -> Seen:
-    """An interface with nothing on it."""
+    """An interface without a program, pins or records."""
     return Seen(
         place=PLACE,
         ifindex=2,
@@ -65,7 +65,7 @@ def bare(**changes: t.Any) -> Seen:
 
 
 def deployed(**changes: t.Any) -> Seen:
-    """An interface on which the object runs."""
+    """An interface on which the object's program runs."""
     program = ProgramInfo(41, "xdp", "packet_count", "5bb1", 0, (7, 8))
     counters = MapInfo(7, "counters", COUNTERS)
     return bare(
@@ -160,7 +160,7 @@ def test_maps_are_found_by_pin_first_and_never_guessed() -> None:
 
 
 def test_a_map_that_the_program_does_not_use() -> None:
-    """Another program of the object may: it has to be pinned, and that is all."""
+    """A different program of the object may use it, so it has to be pinned, and nothing more."""
     two = an_object(maps=(ObjectMap("counters", COUNTERS, False), ObjectMap("unused", COUNTERS, False)))
     both = {"counters": MapInfo(7, "counters", COUNTERS), "unused": MapInfo(9, "unused", COUNTERS)}
     assert steps(wanted(object=two), deployed(maps=both)) == []
@@ -180,7 +180,7 @@ def test_jumbo_mtu_selects_the_frags_twin_if_the_kernel_supports_it() -> None:
 
 def test_modes() -> None:
     assert steps(wanted(mode="generic"), deployed()) == ["detach", "attach by link, mode generic", "write the record"]
-    # What auto has fallen back to is left alone; what was asked for as generic is tried anew.
+    # Generic mode as auto's fallback is left alone; if generic was requested before, auto tries native again.
     assert steps(wanted(), deployed(ours=OURS._replace(mode="generic"))) == []
     asked = Record(Deployed("", "new", "packet_count", "generic"), 41)
     assert steps(wanted(), deployed(ours=OURS._replace(mode="generic"), record=asked))[:2] == [

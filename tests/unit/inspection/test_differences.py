@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where hosts differ, and text that does not differ where they do not."""
+"""Differences between hosts, and text that is the same if the hosts are."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_stable_jited() -> None:
 
 
 def test_stable_jited_of_arm64() -> None:
-    """An address is put together in one register by three or four instructions; a constant by one or two."""
+    """Three or four instructions put an address into a register; one or two put a constant there."""
     lines = [
         "   c: mov x0, #42",
         "  10: mov x10, #-30977",

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said where there is no code to show. Where there is: tests/integration/test_bpf_program_info.py."""
+"""Messages if there is no code to show. Dumps of code: tests/integration/test_bpf_program_info.py."""
 
 from __future__ import annotations
 
@@ -78,6 +78,6 @@ def test_an_instruction_newer_than_this_collection() -> None:
 def test_btf_that_cannot_be_read() -> None:
     assert read_btf(b"") is None and read_btf(b"\x9f\xeb") is None and read_btf(bytes(24)) is None
     header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, 12, 12, 1)
-    assert read_btf(header + struct.pack("=III", 0, 31 << 24, 0) + b"\0") is None  # a kind that is newer than this
+    assert read_btf(header + struct.pack("=III", 0, 31 << 24, 0) + b"\0") is None  # a kind newer than this collection
     with pytest.raises(ValueError, match="contains itself"):
         Btf(header + struct.pack("=III", 0, 2 << 24, 1) + b"\0").signature(1)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel says of an interface. include/uapi/linux/rtnetlink.h, if_link.h"""
+"""What the kernel reports about an interface. include/uapi/linux/rtnetlink.h, if_link.h"""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def message(kind: int, body: bytes) -> bytes:
 
 
 def attribute(kind: int, value: bytes) -> bytes:
-    """Padded to a multiple of 4 bytes, which its length does not tell."""
+    """An attribute: padded to a multiple of 4 bytes, which its length does not include."""
     return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
@@ -43,7 +43,7 @@ def number(kind: int, value: int) -> bytes:
 
 
 def answered(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> t.Optional[Interface]:
-    """What interface() makes of an answer of the kernel."""
+    """What interface() returns for an answer of the kernel."""
 
     class Kernel:
         def __enter__(self) -> Kernel:

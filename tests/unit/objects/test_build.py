@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When an object is compiled again, and why."""
+"""When an object is rebuilt, and why."""
 
 from __future__ import annotations
 

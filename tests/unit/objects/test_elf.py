@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is read from an ELF header, and which files are refused. Layout: elf(5)."""
+"""What the ELF header tells, and which files are refused. Layout: elf(5)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def elf(
     machine: int = 247,
     names: t.Optional[int] = None,
 ) -> bytes:
-    """A file of these sections, (type, content) by name; `names` is the index of the section that holds the names."""
+    """A file with these sections: (type, content) by name. `names`: index of the section that contains the names."""
     every = {"": (0, b""), **sections, ".strtab": (STRTAB, b"")}
     strings = b""
     at = {}
@@ -97,7 +97,7 @@ def patched(at: int, layout: str, value: int) -> bytes:
         (elf()[: HEADER.size], "its ELF sections reach past its end"),
         (elf()[:-1], "its ELF sections reach past its end"),
         (elf(names=4), "its ELF sections reach past its end"),
-        (patched(40, "<Q", 1 << 63), "its ELF sections reach past its end"),  # where the section headers begin
+        (patched(40, "<Q", 1 << 63), "its ELF sections reach past its end"),  # the offset of the section headers
         (patched(58, "<H", 40), "its ELF sections reach past its end"),  # the size of a section header
         (patched(58, "<H", 0), "its ELF sections reach past its end"),
         (patched(60, "<H", 0), "its ELF sections reach past its end"),  # their number

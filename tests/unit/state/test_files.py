@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files of the target: written whole or not at all, and put back."""
+"""Files on the target: written completely or not at all, and restored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import Repl
 
 
 class FakeModule:
-    """What of AnsibleModule a file needs. `contexts` are those that were set, by path."""
+    """The part of AnsibleModule that files need. `contexts`: those that were set, by path."""
 
     def __init__(self, selinux: bool = False) -> None:
         self.selinux = selinux
@@ -49,7 +49,7 @@ def mode(path: pathlib.Path) -> int:
 def umask(request: pytest.FixtureRequest) -> t.Iterator[int]:
     before = os.umask(request.param)
     yield request.param
-    assert os.umask(before) == request.param, "the umask was not put back"
+    assert os.umask(before) == request.param, "the umask was not restored"
 
 
 def test_read_file(tmp_path: pathlib.Path) -> None:
@@ -92,7 +92,7 @@ def test_a_file_keeps_its_mode_and_owner(tmp_path: pathlib.Path) -> None:
     after = path.stat()
     assert path.read_bytes() == b"new"
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
-    assert after.st_ino != before.st_ino, "written in place: who reads it meanwhile would see half of it"
+    assert after.st_ino != before.st_ino, "written in place: a reader could see half a file"
 
 
 def test_what_a_killed_run_left_behind_is_replaced(tmp_path: pathlib.Path) -> None:
@@ -140,7 +140,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: pathlib.Path, monkeypatch: 
 
 def test_selinux_contexts(tmp_path: pathlib.Path) -> None:
     path = str(tmp_path / "file")
-    for context in (f"default of {path}", f"that of {path}"):  # a new file, and one that is there
+    for context in (f"default of {path}", f"that of {path}"):  # a new file, and an existing one
         module = FakeModule(selinux=True)
         files.write_file(t.cast(AnsibleModule, module), path, b"new", 0o644)
         assert module.contexts == {unfinished(path): context}

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which files root does not load, because others can write to them.
 
-pytest makes tmp_path in /tmp: sticky, and for who runs the tests only. So what is refused here, is because of the test.
+pytest creates tmp_path in the sticky /tmp, with access only for the user who runs the tests. So a refusal here is
+caused by the test and not by a folder above.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def make_folder(path: pathlib.Path, mode: int = 0o755) -> pathlib.Path:
 
 
 def give_away(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To another user; or, for who may not do that, become another user in the eyes of check_safe()."""
+    """Give a file to a different user. If not root, make check_safe() see a different user instead."""
     if os.geteuid() == 0:
         os.chown(path, 65534, -1, follow_symlinks=False)
     else:
@@ -102,7 +103,7 @@ def test_a_chain_of_links_through_a_folder_that_others_can_write(tmp_path: pathl
 
 def test_a_link_that_leads_to_itself_ends(tmp_path: pathlib.Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop/again")
-    check_safe(str(tmp_path / "loop"))  # nothing can be read there: opening it will say so
+    check_safe(str(tmp_path / "loop"))  # not refused here: opening it fails
 
 
 def test_a_symlinks_owner_counts_but_its_mode_does_not(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +120,7 @@ def test_a_file_that_does_not_exist_yet(tmp_path: pathlib.Path) -> None:
     opened = make_folder(tmp_path / "open", 0o777)
     refused(opened / "missing/a.o", opened)
     make(tmp_path / "file")
-    check_safe(str(tmp_path / "file/a.o"))  # not a folder: reading it will say so
+    check_safe(str(tmp_path / "file/a.o"))  # not a folder: reading it fails
 
 
 def test_a_relative_path_starts_at_the_working_directory(
