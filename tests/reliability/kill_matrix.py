@@ -3,10 +3,10 @@
 """kill_matrix.py [--record] [SCENARIO...]: kill a module at each call that changes something, and run it again.
 
 strace lists the calls with which an undisturbed run changes something: BPF objects, pins, links, files. Then, once for
-each of these calls, the task is run from the same start and killed (SIGKILL) as it makes that call. (Nothing changes between two
-of them, so a kill there equals a kill at the second.) The task is then run again. It must reach the whole wanted state,
-keep the counts, and leave nothing else behind. `make test-kill` runs this; --record saves the figures of a run that
-passed.
+each of these calls, the task is run from the same start and killed (SIGKILL) as it makes that call. (Nothing changes
+between two of them, so a kill there equals a kill at the second.) The task is then run again. It must reach the whole
+wanted state, keep the counts, and leave nothing else behind. `make test-kill` runs this; --record saves the figures of
+a run that passed.
 """
 
 from __future__ import annotations
