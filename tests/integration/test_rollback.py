@@ -185,7 +185,7 @@ def test_rollback_restores_a_foreign_program(host: Host, compiled: Compiled) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_kernel_detaches_a_new_program_when_its_holder_dies(
+def test_the_kernel_detaches_a_new_program_when_its_holder_ends(
     host: Host, compiled: Compiled, number: signal.Signals
 ) -> None:
     before = host.state()

@@ -30,7 +30,7 @@ def test_records(place: places.Place, tmp_path: pathlib.Path) -> None:
     assert list(records.records()) == [record]
     assert pathlib.Path(place.record).stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "records").stat().st_mode & 0o777 == 0o700
-    assert places.places_of("/sys/fs/bpf/x", "name") == [place], "a record alone is a trace"
+    assert places.places_of("/sys/fs/bpf/x", "name") == [place], "a record by itself is a trace"
     write_record(place, None)
     assert not (tmp_path / "records").exists()
 
