@@ -19,7 +19,7 @@ trap ending EXIT
 trap 'exit 130' INT TERM HUP
 
 bold='' plain=''
-if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then # https://no-color.org, as Ansible heeds it too
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then # https://no-color.org; Ansible honours it too
 	bold=$'\033[1m' plain=$'\033[0m'
 fi
 say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }

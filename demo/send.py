@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""send.py PORT COUNT SIZE: send Ethernet frames from one CPU and print how many the port says have left.
+"""send.py PORT COUNT SIZE: send Ethernet frames from one CPU and print the port's count of sent packets.
 
-Bounded and paced: a veth holds 256 frames, and drops what comes while it is full.
+Bounded and paced: a veth queues 256 frames, and drops further ones while it is full.
 """
 
 import json

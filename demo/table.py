@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""table.py COUNTS SENT: the fleet's counts beside what was sent; exit code 1 where they differ.
+"""table.py COUNTS SENT: the fleet's counts beside the packets sent; exit code 1 if they differ.
 
-COUNTS is the report of ebpf.fleet.facts, SENT has a line "HOST INTERFACE PACKETS" for each wire.
+COUNTS is the report of ebpf.fleet.facts; SENT has a line "HOST INTERFACE PACKETS" for each wire.
 """
 
 import json

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# sanity.sh: ansible-test sanity, with no ignore file, on a copy of this checkout at the path that it requires.
+# sanity.sh: ansible-test sanity, without ignore files, on a copy of this checkout at the path that it requires.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$PWD/build/venv/bin

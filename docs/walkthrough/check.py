@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""check.py: run all commands of docs/walkthrough.md again, and fail where they print something else than it shows.
+"""check.py: run all commands of docs/walkthrough.md again, and fail if their output differs from the document.
 
-Ids, addresses and times are another at each run and are not compared. Code is another by each compiler: with another
-one than the document was made with, listings of code are not compared either, and that is said.
+Ids, addresses and times change with each run and are not compared. Code depends on the compiler and the kernel: if they
+differ from those that the document was made with, listings of code are not compared either, and a message says so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VOLATILE = (
     (r"\d+ lines printed", "N lines printed"),
     (r"<\w*return_thunk>", "<return_thunk>"),
 )
-# What a compiler, or a kernel's translation, makes another.
+# What depends on the compiler, or on the kernel's translation.
 CODE = re.compile(
     r"\b[0-9a-f]{16}\b|\b[0-9a-f]{64}\b|^[-+ ]*'? *[0-9a-f]+:|\d+B?\b|^[-+ ]+; |^@@|No libbfd|\bint \w+\("
 )
@@ -42,7 +42,7 @@ MADE_WITH = re.compile(r"^Made with (.*?);.*?; ansible .*?; (.*)\.$", re.M)
 
 
 def comparable(text: str) -> t.List[str]:
-    """Without what is another at each run."""
+    """The lines, without what changes with each run."""
     text = MADE_WITH.sub("Made with …", text)
     for pattern, name in VOLATILE:
         text = re.sub(pattern, name, text, flags=re.M)
@@ -64,13 +64,15 @@ def main() -> int:
     what = "every line"
     if not made or not now or made.groups() != now.groups():
         before, after = without_code(before), without_code(after)
-        what = f"all but code, as it was made with {made and made.groups()} and this is {now and now.groups()}"
+        what = (
+            f"all but code, as it was made with {made and made.groups()}, and this machine has {now and now.groups()}"
+        )
     differences = list(
         difflib.unified_diff(before, after, "docs/walkthrough.md", "what its commands print", lineterm="", n=2)
     )
     if differences:
         print(*differences, sep="\n")
-        print("docs: docs/walkthrough.md does not tell any more what its commands print; renew it with `make docs`.")
+        print("docs: docs/walkthrough.md no longer shows what its commands print; renew it with `make docs`.")
         return 1
     commands = len(re.findall(r"^(?:edge1#|\$) ", shown, re.M))
     print(f"docs: {commands} commands of docs/walkthrough.md print what it shows ({what})")

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What docs/walkthrough.md is made with: commands that are run on the demo's fleet, and their output as Markdown.
+"""Makes docs/walkthrough.md: runs commands on the demo's fleet, and prints them with their output as Markdown.
 
-`make docs` runs it within cog (-P), which puts what is printed in the place of the old output.
+`make docs` runs this in cog (-P), which replaces the old output with the new.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ENVIRONMENT = {
     "ANSIBLE_CONFIG": str(ROOT / "demo/ansible.cfg"),
     "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build/collections"),
     "ANSIBLE_NOCOLOR": "1",
-    "ANSIBLE_FORKS": "1",  # so that hosts come in order
+    "ANSIBLE_FORKS": "1",  # so that the hosts' output is in order
     "LC_ALL": "C.UTF-8",
     "PWD": str(WORK),
     "PATH": f"{ROOT}/build/venv/bin:{os.environ['PATH']}:/usr/sbin:/sbin",
@@ -53,12 +53,14 @@ def begin() -> None:
     except BlockingIOError:
         sys.exit("docs: a demo is running on this machine; wait for it to end.")
     if PIN.exists():
-        sys.exit(f"docs: somebody has pinned {PIN} on this machine; the walkthrough pins its program there by hand.")
+        sys.exit(
+            f"docs: {PIN} exists on this machine; the walkthrough pins its program there by hand, so remove it first."
+        )
     for kind, folder in MOUNTS.items():
         if f" {folder} {kind} " not in pathlib.Path("/proc/mounts").read_text():
             sh("mount", "-t", kind, kind, folder)
     atexit.register(_end, lock)
-    pathlib.Path("/sys/kernel/tracing/trace").write_text("")  # what others have printed is not of this document
+    pathlib.Path("/sys/kernel/tracing/trace").write_text("")  # remove what others have printed
     sh(ROOT / "demo/fleet.sh", "up")
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir()
@@ -77,7 +79,7 @@ def _end(lock: t.TextIO) -> None:
 
 
 def made_with() -> None:
-    """The tools whose output the document shows."""
+    """Print the versions of the tools whose output the document shows."""
     compiler = sh("clang", "--version").splitlines()[0]
     tool = sh("bpftool", "version").splitlines()[0]
     ansible = subprocess.run(["ansible", "--version"], env=ENVIRONMENT, capture_output=True, text=True, check=True)
@@ -86,13 +88,13 @@ def made_with() -> None:
 
 
 def by_hand(command: str, packets: int = 0, code: t.Optional[int] = 0) -> None:
-    """Run as root on the host edge1; while it runs, so many packets come in on its eth0. code None: it may fail."""
+    """Run as root on the host edge1, while `packets` packets arrive on its eth0. code=None: it may fail."""
     words = ["nsenter", f"--net=/run/netns/ebpf-demo-{BY_HAND}", "sh", "-c", command]
     _show(f"{BY_HAND}# {command}", words, ["p1"] * packets, code)
 
 
 def ours(command: str, ports: str = "") -> None:
-    """Run on the controller; until it ends, packets come in at these ports of the hub, ten a second."""
+    """Run on the controller, while ten packets a second are sent from these ports of the hub."""
     _show(f"$ {command}", ["sh", "-c", command], itertools.cycle(ports.split()) if ports else [], 0)
 
 
@@ -119,12 +121,12 @@ def _show(prompt: str, words: t.List[str], ports: t.Iterable[str], code: t.Optio
 
 
 def send(port: str, packets: int) -> None:
-    """Traffic of 64 bytes from the demo's hub."""
+    """Send packets of 64 bytes from the demo's hub."""
     sh("nsenter", "--net=/run/netns/ebpf-demo-hub", sys.executable, ROOT / "demo/send.py", port, packets, 64)
 
 
 def show(path: str, language: str) -> None:
-    """A file of this repository."""
+    """Print a file of this repository."""
     _block(language, (ROOT / path).read_text())
 
 

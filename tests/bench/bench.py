@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """bench.py [--full] [SECTION...]: measure, print the tables, and write results.json. `make bench` runs it.
 
-Exit code 1 if a row of exactness misses its bar; the others depend on the machine, and say so by their figure.
+Exit code 1 if a row of exactness misses its bar. Other figures depend on the machine and do not change the code.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="all fleets and more rounds: ten minutes to half an hour")
     parser.add_argument(
-        "--beside", metavar="REVISION", help="only the modules, beside another revision of this repository"
+        "--beside", metavar="REVISION", help="only the modules, compared with a different revision of this repository"
     )
     parser.add_argument("section", nargs="*", help="only these: cost, exactness, traffic, modules, fleets")
     options = parser.parse_args()
     if os.geteuid():
-        sys.exit("bench: it loads BPF programs; run it as root (`make bench` uses sudo).")
+        sys.exit("bench: the benchmark loads BPF programs; run it as root (`make bench` uses sudo).")
     rows: t.List[Row] = []
     started = time.monotonic()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="ebpf-bench", dir="/run"))

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The control plane: Ansible over fleets of network namespaces, ours beside ping and beside a playbook of commands."""
+"""The control plane: Ansible on fleets of network namespaces. Ours, ping, and a playbook of commands."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SENT = {"ping": "ping.yml", "xdp_counter_facts": "facts.yml", "deploy": "ebpf.fl
 
 
 class Run(t.NamedTuple):
-    """Of one command, start included: seconds by the clock, and of CPU on the controller and the hosts together."""
+    """One command, including its start: wall time, and CPU time of controller and hosts together, in seconds."""
 
     wall: float
     cpu: float
@@ -46,7 +46,7 @@ class Run(t.NamedTuple):
 
 
 class Fleet:
-    """So many hosts, with their inventory and Ansible's commands on them."""
+    """`count` hosts, with an inventory and Ansible commands on them."""
 
     def __init__(self, folder: pathlib.Path, count: int) -> None:
         self.folder = folder / f"fleet-{count}"
@@ -66,7 +66,7 @@ class Fleet:
         self.take(count)
 
     def take(self, count: int) -> None:
-        """Have so many of the hosts from now on."""
+        """Use only the first `count` hosts from now on."""
         self.names = self.every[:count]
         self.inventory({"ansible_connection": "ebpf.fleet.netns"})
 
@@ -115,7 +115,7 @@ class Fleet:
         return len(sizes) / len(self.names), sum(sizes) / len(self.names)
 
     def clear(self) -> None:
-        """Back to nothing, without Ansible: a link goes with its pin, the rival's program has none."""
+        """Remove everything, without Ansible. A link goes with its pin; the rival's program has no link."""
         for name in self.every:
             if (BPFFS / f"rival-{name}").exists():
                 sh("ip", "-n", name, "link", "set", "dev", "eth0", "xdp", "off")
@@ -145,9 +145,9 @@ Sent = t.Dict[str, t.Tuple[float, float]]
 
 
 def control_plane(folder: pathlib.Path, sizes: t.Sequence[int]) -> t.List[Row]:
-    """The first size is a fleet of its own, with all that is measured once. The others are parts of the largest.
+    """The first size is a separate fleet, on which everything is measured. The others are parts of the largest.
 
-    With one size alone there is less of it: a round, and no SSH.
+    With a single size less is measured: one round, and no SSH.
     """
     small, *larger = sizes
     with contextlib.closing(Fleet(folder, small)) as fleet:
@@ -164,11 +164,11 @@ def control_plane(folder: pathlib.Path, sizes: t.Sequence[int]) -> t.List[Row]:
 
 
 def _larger(fleet: Fleet, few: int, many: int) -> t.List[Row]:
-    """The fewer before and after the many: these machines change their speed by the minute."""
+    """Measure the smaller fleet before and after the larger: these machines change speed by the minute."""
     fleet.take(few)
     before = _measure(fleet, rounds=5, rival=True)
     rows = _seconds(fleet, before) + _ratios(fleet, before)
-    fleet.take(many)  # without the rival, which takes longer than all the rest of the benchmark
+    fleet.take(many)  # without the rival, which would take longer than the rest of the benchmark
     runs = _measure(fleet, rounds=1)
     rows += _seconds(fleet, runs) + _ratios(fleet, runs)
     fleet.take(few)
@@ -183,7 +183,7 @@ def _larger(fleet: Fleet, few: int, many: int) -> t.List[Row]:
 
 
 def _measure(fleet: Fleet, rounds: int, rival: bool = False, sent: t.Optional[Sent] = None) -> Runs:
-    """The runs of each playbook by its name, from nothing and back to it. `sent`: what to fill with fleet.sent()."""
+    """The runs of each playbook by its name, from empty hosts to empty hosts. `sent` is filled by fleet.sent()."""
     runs: Runs = {}
 
     def run(name: str, playbook: str) -> Run:
@@ -194,7 +194,7 @@ def _measure(fleet: Fleet, rounds: int, rival: bool = False, sent: t.Optional[Se
         playbook = str(HERE / "rival.yml")
         run("rival, first", playbook)
         if run("rival, unchanged", playbook).changed:
-            sys.exit("bench: the rival changed something when it ran again: it is no fair rival")
+            sys.exit("bench: the rival changed something when it ran again: it is not a fair rival")
         if sent is not None:
             sent["rival"] = fleet.sent(playbook)
         fleet.clear()
@@ -254,7 +254,7 @@ def _ratios(fleet: Fleet, runs: Runs) -> t.List[Row]:
 
 
 def _compiled_once(fleet: Fleet) -> t.List[Row]:
-    """Runs of the compiler that compile, where the controller builds for all hosts."""
+    """How often the compiler compiles, if the controller builds for all hosts."""
     log, clang = fleet.folder / "compiled", fleet.folder / "clang"
     log.write_text("")
     clang.write_text(f'#!/bin/sh\ncase " $* " in *" -o "*) echo "$*" >>{log} ;; esac\nexec clang "$@"\n')
@@ -274,10 +274,10 @@ def _compiled_once(fleet: Fleet) -> t.List[Row]:
 
 
 def _over_ssh(fleet: Fleet) -> t.List[Row]:
-    """Real SSH without a network: sshd in inetd mode, in the host's namespace, at the other end of a pipe."""
+    """Real SSH without a network: sshd in inetd mode in the host's namespace, over a pipe."""
     sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if not sshd:
-        print("bench: no sshd here (package openssh-server): its rows are left out", file=sys.stderr)
+        print("bench: sshd (package openssh-server) is missing: the rows for SSH are left out", file=sys.stderr)
         return []
     folder = fleet.folder / "ssh"
     folder.mkdir(mode=0o700)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each module takes in the target's Python, beyond Python and Ansible's own start."""
+"""The time that each module takes in the target's Python, without the start of Python and Ansible."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ COMMAND = "make bench"
 ANSIBLE = pathlib.Path(ansible.__file__).parent
 FURTHER = 200
 
-# As a target runs it: out of a zip of sources, Ansible's as well. Ansible's own start is what its ping takes.
-# With a third argument, without what Python has to mend: its zipimport compiles a source to learn the file's name, and
-# then again to run it (python/cpython#141276).
+# As on a target: all sources, Ansible's too, are in a zip. Ansible's own start is the time of its ping.
+# With a third argument, without a bug in Python: its zipimport compiles a source to learn the file's name, and again to
+# run it (python/cpython#141276).
 PROBE = """
 import io, json, sys, time
 def clock(): return time.process_time() * 1000
@@ -71,9 +71,9 @@ def module_times(folder: pathlib.Path, rounds: int) -> t.List[Row]:
 
 
 @contextlib.contextmanager
-def _brings_back(host: Host) -> t.Iterator[None]:
-    """Have the host bring back a program after a reboot, another than those here: what each run then has to look at."""
-    if os.path.exists(MANIFESTS):  # it does so already
+def _restores(host: Host) -> t.Iterator[None]:
+    """Let the host restore a program after a reboot, not one of those here: each run then has to look at it."""
+    if os.path.exists(MANIFESTS):  # it already does
         yield
         return
     place = Place(host.pins, "another", "eth0")
@@ -86,11 +86,11 @@ def _brings_back(host: Host) -> t.Iterator[None]:
         shutil.rmtree(MANIFESTS)
 
 
-Tasks = t.Dict[str, t.Tuple[str, t.Dict[str, t.Any]]]  # module and options, by what they are called here
+Tasks = t.Dict[str, t.Tuple[str, t.Dict[str, t.Any]]]  # by label: module and options
 
 
 def _tasks(host: Host, folder: pathlib.Path) -> Tasks:
-    """Each module on a host where it has nothing to do (any more)."""
+    """Each module on a host where it has nothing (more) to do."""
     path = folder / "modules.o"
     path.write_bytes(compiled(folder, "packet_count"))
     shutil.copy(ROOT / "files/bpf/packet_count.bpf.c", folder)
@@ -107,7 +107,7 @@ def _tasks(host: Host, folder: pathlib.Path) -> Tasks:
         "xdp_counter_facts": (_module("xdp_counter_facts"), {"name": "bench"}),
         "xdp_program, unchanged": (_module("xdp_program"), given),
         "xdp_program with build, unchanged": (_module("xdp_program"), building),
-        "xdp_program, unchanged, on a host that brings programs back": (_module("xdp_program"), given),
+        "xdp_program, unchanged, on a host that restores programs": (_module("xdp_program"), given),
         "bpf_object, unchanged": (_module("bpf_object"), source),
         "bpf_program_info": (_module("bpf_program_info"), {}),
         "bpf_facts": (_module("bpf_facts"), {}),
@@ -116,7 +116,7 @@ def _tasks(host: Host, folder: pathlib.Path) -> Tasks:
 
 
 def beside(revision: str, folder: pathlib.Path, rounds: int) -> t.List[Row]:
-    """Imports and kernel work of each module, here and at another revision, by differences within rounds."""
+    """Imports and kernel work of each module, here and at a different revision, by differences within rounds."""
     other = folder / "other"
     other.mkdir()
     archive = subprocess.run(["git", "-C", str(ROOT), "archive", revision, "plugins"], capture_output=True, check=False)
@@ -131,7 +131,7 @@ def beside(revision: str, folder: pathlib.Path, rounds: int) -> t.List[Row]:
         for name, (module, options) in list(tasks.items())[1:]:
             here: t.List[float] = []
             there: t.List[float] = []
-            with _brings_back(host) if name.endswith("back") else contextlib.nullcontext():
+            with _restores(host) if name.endswith("restores programs") else contextlib.nullcontext():
                 for _round in range(rounds):
                     for sent, found in zip(zips, (here, there)):
                         found.append(sum(_run(host, sent, module, options)[1:]))
@@ -156,10 +156,10 @@ def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
     once: t.Dict[str, t.List[float]] = {name: [] for name in tasks}
     for _round in range(rounds):
         for name, (module, options) in tasks.items():
-            with _brings_back(host) if name.endswith("back") else contextlib.nullcontext():
+            with _restores(host) if name.endswith("restores programs") else contextlib.nullcontext():
                 times[name].append(_run(host, sent, module, options))
                 quick[name].append(_run(host, compiled_before, module, options)[1])
-                once[name].append(_run(host, sent, module, options, "mended")[1])
+                once[name].append(_run(host, sent, module, options, "compile once")[1])
     rows = [
         of_rounds(
             MODULES, "Python's and Ansible's own start (ping)", [sum(each) for each in times["ping"]], "ms", COMMAND
@@ -180,7 +180,7 @@ def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
 
 
 def _as_sent(folder: pathlib.Path, checkout: pathlib.Path) -> t.Tuple[pathlib.Path, pathlib.Path]:
-    """What Ansible sends, all modules in one zip; and another in which ours have their bytecode beside them."""
+    """A zip of what Ansible sends, for all modules; and one that also contains the bytecode of ours."""
     tree = folder / "sent"
     for part in ("__init__.py", "_vendor/__init__.py", "release.py", "modules/__init__.py", "modules/ping.py"):
         (tree / "ansible" / part).parent.mkdir(parents=True, exist_ok=True)
@@ -192,13 +192,13 @@ def _as_sent(folder: pathlib.Path, checkout: pathlib.Path) -> t.Tuple[pathlib.Pa
     for package in (".", "ebpf", "ebpf/fleet", "ebpf/fleet/plugins", "ebpf/fleet/plugins/modules"):
         (ours / package / "__init__.py").touch()
     sent = shutil.make_archive(str(folder / "sent"), "zip", tree)
-    for_sure = py_compile.PycInvalidationMode.UNCHECKED_HASH  # a zip's times are too coarse
+    for_sure = py_compile.PycInvalidationMode.UNCHECKED_HASH  # a zip's timestamps are too coarse
     compileall.compile_dir(ours, quiet=1, legacy=True, invalidation_mode=for_sure)
     return pathlib.Path(sent), pathlib.Path(shutil.make_archive(str(folder / "compiled_before"), "zip", tree))
 
 
 def _further_interfaces(host: Host, sent: pathlib.Path, given: t.Dict[str, t.Any]) -> t.List[Row]:
-    """What each interface beyond the first adds, of an unchanged xdp_program and of xdp_counter_facts."""
+    """The time that each further interface adds to an unchanged xdp_program and to xdp_counter_facts."""
     more = [f"v{number}" for number in range(FURTHER)]
     for name in more:
         host.plug(name)
@@ -223,7 +223,7 @@ def _module(name: str) -> str:
 
 
 def _run(host: Host, sent: pathlib.Path, module: str, options: t.Dict[str, t.Any], *more: str) -> t.List[float]:
-    """ms of CPU time: start, imports, main()."""
+    """CPU time in ms of: start, imports, main()."""
     words = ["nsenter", f"--net=/run/netns/{host.name}", sys.executable, "-B", "-W", "ignore", "-c", PROBE]
     done = subprocess.run(
         [*words, module, json.dumps({"ANSIBLE_MODULE_ARGS": options}), *more],

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a packet costs, and whether each is counted: ours, the walkthrough's and the usual others, by test runs."""
+"""Cost and exactness per packet: our program, the walkthrough's and the usual alternatives, by test runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COPIES = 7
 
 
 class Program(t.NamedTuple):
-    """A program of the table. `counts`: how, and in which map; `both`: bytes as well as packets."""
+    """A program in the table. `counts`: how, and in which map. `both`: bytes as well as packets."""
 
     label: str
     object: str
@@ -62,7 +62,7 @@ PRINTS = ("ours, each traced", "the walkthrough's")
 
 
 def compiled(folder: pathlib.Path, name: str, *flags: str) -> bytes:
-    """The object of a source of the collection, its tests or this benchmark, by the collection's own Makefile."""
+    """Compile a source of the collection, its tests or this benchmark with the collection's Makefile."""
     places = [ROOT / "files/bpf", ROOT / "tests/bench/bpf", ROOT / "tests/integration/bpf"]
     source = next(place / f"{name}.bpf.c" for place in places if (place / f"{name}.bpf.c").exists())
     made = folder / "-".join([name, *(flag.strip("-").replace("=", "_") for flag in flags), "o"])
@@ -83,7 +83,7 @@ class Loaded(t.NamedTuple):
 
 @contextlib.contextmanager
 def loaded(lib: Libbpf, folder: pathlib.Path, programs: t.Iterable[Program]) -> t.Iterator[t.List[Loaded]]:
-    """All in the kernel, on no interface."""
+    """Load all into the kernel, attached to no interface."""
     with contextlib.ExitStack() as stack:
         found = []
         for each in programs:
@@ -97,12 +97,12 @@ def loaded(lib: Libbpf, folder: pathlib.Path, programs: t.Iterable[Program]) -> 
 
 
 def cost(lib: Libbpf, folder: pathlib.Path, rounds: int) -> t.List[Row]:
-    """ns a packet above the empty program: the differences within each round, as these machines are noisy."""
+    """ns per packet more than the empty program, by differences within rounds, as these machines are noisy."""
     runs = 1_000_000
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     ns: t.Dict[str, t.List[float]] = {each.label: [] for each in PROGRAMS}
     with contextlib.ExitStack() as stack:
-        # Where the kernel happens to lay a program's code makes it some tenths of a ns faster or slower.
+        # The address of a program's code makes it faster or slower by some tenths of a ns.
         copies = [stack.enter_context(loaded(lib, folder, PROGRAMS)) for _copy in range(COPIES)]
         for number in range(rounds):
             for each in copies[number % COPIES]:
@@ -124,14 +124,14 @@ def cost(lib: Libbpf, folder: pathlib.Path, rounds: int) -> t.List[Row]:
 
     hold("ours", lambda row: at_most(row, 1.0))
     hold("ours with frags", lambda row: at_most(row, 2.0))
-    # Not slower: by no more than an empty program is slower than itself.
+    # "Not slower" means by no more than an empty program differs from itself.
     itself = of_rounds(COST, "", above("empty once more"), "ns", COMMAND)
     noise = max(abs(itself.low or 0), abs(itself.high or 0))
     for other in (p for p in PROGRAMS if p.both and not p.label.startswith("ours")):
         slower = [one - two for one, two in zip(ns["ours"], ns[other.label])]
         row = of_rounds(COST, f"ours, above {other.label}", slower, "ns", COMMAND)
         rows.append(at_most(row, noise, f"at most {noise:.2f}, the noise"))
-    # What is ours to change: the rest is the kernel's, and the machine's.
+    # The part that we can change; the rest is the kernel's and the machine's.
     for one, floor in (("ours", "a per-CPU counter and nothing else"), ("ours with frags", PROGRAMS[2].label)):
         beyond = [first - second for first, second in zip(ns[one], ns[floor])]
         rows.append(of_rounds(COST, f"{one}, above {floor}", beyond, "ns", COMMAND))
@@ -141,7 +141,7 @@ def cost(lib: Libbpf, folder: pathlib.Path, rounds: int) -> t.List[Row]:
 
 
 def exactness(lib: Libbpf, folder: pathlib.Path, packets: int) -> t.List[Row]:
-    """Both CPUs run one program at once; `packets` in all."""
+    """Both CPUs run one program at the same time; `packets` in total."""
     rows = []
     programs = [each for each in PROGRAMS if each.counts and not each.cost_only]
     with loaded(lib, folder, programs) as all_of_them:
@@ -157,7 +157,7 @@ def exactness(lib: Libbpf, folder: pathlib.Path, packets: int) -> t.List[Row]:
 
 
 def on_all_cpus(lib: Libbpf, fd: int, packets: int) -> None:
-    """Two threads, each on a CPU of its own (on one, if there is one)."""
+    """Two threads, each on its own CPU (or both on one, if there is only one)."""
     cpus = sorted(os.sched_getaffinity(0))
     chunk = 500_000
     gate = threading.Barrier(2)
@@ -178,7 +178,7 @@ def on_all_cpus(lib: Libbpf, fd: int, packets: int) -> None:
 
 
 def counted(lib: Libbpf, each: Loaded) -> int:
-    """Packets, from the program's own map."""
+    """The number of packets in the program's own map."""
     how, _space, name = each.program.counts.rpartition(" ")
     names = [m.name for m in each.opened.maps]
     fd = each.opened.map_fd(next(n for n in names if n == name or n.endswith(name)))

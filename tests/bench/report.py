@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows of the benchmark's tables: a figure, its spread, the command behind it, and the bar that it is held against."""
+"""Rows of the benchmark's tables: a figure, its spread, the command that measures it, and its bar."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ RESULTS = "tests/bench/results.json"
 
 
 class Row(t.NamedTuple):
-    """One line. `value` is the median of the rounds, `low` and `high` their quartiles; `goal` is its bar in words.
+    """One row. `value` is the median of the rounds, `low` and `high` are their quartiles; `goal` is the bar in words.
 
-    met is None where there is no bar; `exact` marks rows that decide the exit code.
+    `met` is None if there is no bar; `exact` marks rows that decide the exit code.
     """
 
     section: str
@@ -71,7 +71,7 @@ def _number(value: float) -> str:
 
 
 def with_bars(path: str = RESULTS) -> None:
-    """Print the rows that have a bar, of the run in results.json, as Markdown. cog puts it into docs/figures.md."""
+    """Print those rows of results.json that have a bar, as Markdown. cog puts it into docs/figures.md."""
     results, rows = _read(path)
     print("\n| | figure | bar | |\n|---|---:|---|---|")
     for section in dict.fromkeys(row.section for row in rows if row.goal):
@@ -86,7 +86,7 @@ def with_bars(path: str = RESULTS) -> None:
 
 
 def headlines(path: str = RESULTS) -> None:
-    """Print the figures that say most, as sentences in Markdown. cog puts them into the README."""
+    """Print the most important figures, as sentences in Markdown. cog puts them into the README."""
     _results, rows = _read(path)
     _print_filled(HEADLINES, rows)
 
@@ -98,14 +98,14 @@ def _read(path: str) -> t.Tuple[t.Dict[str, t.Any], t.List[Row]]:
 
 
 def _print_filled(sentences: t.Sequence[str], rows: t.Sequence[Row]) -> None:
-    """Print Markdown, with figures in the place of their rows' names."""
+    """Print Markdown, with the names of rows replaced by their figures."""
     known = collections.defaultdict(lambda: "(not in this run)", _figures(rows))
     for sentence in sentences:
         print(textwrap.fill(sentence.format_map(known), 118, subsequent_indent="  ", break_on_hyphens=False))
 
 
 def _figures(rows: t.Sequence[Row]) -> t.Dict[str, str]:
-    """Each row's figure by its name, of the largest fleet but that of 200 hosts; and what is counted over the rows."""
+    """Each row's figure by its name, from the largest fleet below 200 hosts; and counts over all rows."""
     found: t.Dict[str, str] = {}
     for row in rows:
         if ", 200 hosts" in row.section:
@@ -123,22 +123,22 @@ def _figures(rows: t.Sequence[Row]) -> t.Dict[str, str]:
 
 
 def _key(name: str) -> str:
-    """A row's name as str.format() can look it up."""
+    """A row's name in a form that str.format() can look up."""
     return re.sub(r"\W+", "_", name).strip("_")
 
 
-# What the README says, by the rows' names.
+# Sentences for the README; the placeholders are names of rows.
 HEADLINES = (
     "- **A packet.** Counting takes {ours_above_empty} a packet more than doing nothing (64 bytes, BPF_PROG_TEST_RUN).",
     "- **Exactness.** {ours_packets} packets were counted while two CPUs counted at once, and"
-    " {ours_50_upgrades_meanwhile_counted_over_sent_packets} real frames during 50 upgrades.",
+    " {ours_50_upgrades_during_traffic_counted_over_sent_packets} real frames during 50 upgrades.",
     "- **A fleet.** On {hosts} hosts, a deploy takes {deploy_over_rival_first_wall} as long as a playbook of copy,"
     " clang and bpftool commands, and {deploy_over_rival_unchanged_wall} as long if nothing has changed.",
     "- **Missed.** {missed} of {bars} figures miss the bar that they are held to; [docs/figures.md](docs/figures.md)"
     " has all of them, and says what sets the limits.",
 )
 
-# What stands behind the bars that are missed, with the figures of the same run, by their rows' names.
+# Why bars are missed, with figures of the same run; the placeholders are names of rows.
 LIMITS = (
     "- **A packet.** An empty program takes {empty_program}. The cheapest per-CPU counter that the kernel offers adds"
     " {a_per_CPU_counter_and_nothing_else_above_empty}, and ours adds"

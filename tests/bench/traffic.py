@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Under real traffic: frames that the kernel injects into a veth as fast as it can, while our program is upgraded."""
+"""Real traffic: the kernel injects frames into a veth as fast as it can, while our program is upgraded."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ with open_object(lib, open(path, "rb").read(), "inject") as opened:
 
 
 class Sent(t.NamedTuple):
-    """What was offered to the wire, and for how long; `refused` by the wire itself, whose ring was full."""
+    """Frames offered to the wire, and for how long; `refused` by the wire because its ring was full."""
 
     offered: int
     seconds: float
@@ -96,7 +96,7 @@ class Wire:
         return self.end(injecting)
 
 
-# veth takes frames from XDP only while its other end polls: with a program on it, or with GRO (SIOCETHTOOL, SGRO).
+# A veth accepts frames from XDP only if its peer polls: with a program on it, or with GRO (SIOCETHTOOL, SGRO).
 NAPI = """
 import array, fcntl, socket, struct, sys
 value = array.array("I", [0x2C, 1])
@@ -160,7 +160,7 @@ def _traffic(host: Host, folder: pathlib.Path, seconds: float, upgrades: int) ->
     sent = wire.end(injecting)
     after = wire.statistics("eth0", host.name)["rx"]
     ratio = host.counts(name="bench")[0] / sent.delivered
-    what = f"ours, {swaps} upgrades meanwhile: counted over sent, of {sent.delivered:,}"
+    what = f"ours, {swaps} upgrades during traffic: counted over sent, of {sent.delivered:,}"
     rows.append(
         Row(TRAFFIC, what, ratio, "of 1", COMMAND, goal="exactly 1, all swapped", exact=True)._replace(
             met=ratio == 1 and swaps == upgrades

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the integration tests start from: a host, a fleet, compiled objects."""
+"""The fixtures of the integration tests: a host, a fleet, compiled objects."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from paths import BPF, ROOT
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _ground() -> None:
-    """What the tests stand on, or the reason why they cannot run."""
+def _prerequisites() -> None:
+    """Check that the tests can run here, and fail with the reason if not."""
     assert os.geteuid() == 0, "the integration tests load BPF programs: run them as root (make test uses sudo)"
     if not os.path.exists("/sys/fs/bpf/maps.debug") and not os.path.ismount("/sys/fs/bpf"):
         sh("mount", "-t", "bpf", "bpf", "/sys/fs/bpf")
@@ -35,7 +35,7 @@ def host() -> t.Iterator[Host]:
 
 @pytest.fixture
 def host_names() -> t.Sequence[str]:
-    """The hosts of `fleet`. A file of tests that needs more of them has a fixture of this name."""
+    """The hosts of `fleet`. A test file that needs different ones defines its own fixture of this name."""
     return ("one", "two")
 
 
@@ -47,7 +47,7 @@ def fleet(tmp_path: pathlib.Path, host_names: t.Sequence[str]) -> t.Iterator[Fle
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> t.Callable[..., str]:
-    """compiled(SOURCE, NAME=VALUE…): an object built from tests/integration/bpf or files/bpf, once a session."""
+    """compiled(SOURCE, NAME=VALUE…): an object built once per session from tests/integration/bpf or files/bpf."""
     folder = tmp_path_factory.mktemp("objects")
 
     def compile_object(source: str, **defines: int) -> str:

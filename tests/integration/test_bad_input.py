@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad input: each a clear paragraph, and nothing changed (Host.refused sees to both)."""
+"""Bad input fails with one clear paragraph and changes nothing. Host.refused checks both."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Compiled = t.Callable[..., str]
 
 @pytest.fixture
 def attach(host: Host, compiled: Compiled) -> t.Callable[..., str]:
-    """attach(OPTION=…): the paragraph in which xdp_program refuses."""
+    """attach(OPTION=…): the paragraph with which xdp_program refuses."""
     usual = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
     return lambda **options: host.refused("xdp_program", **{**usual, **options})
 
@@ -86,13 +86,13 @@ def test_programs(attach: t.Callable[..., str], compiled: Compiled) -> None:
     )
 
 
-def test_one_of_several_programs_by_name(host: Host, compiled: Compiled) -> None:
+def test_choosing_one_of_several_programs(host: Host, compiled: Compiled) -> None:
     host.ok("xdp_program", object=compiled("broken", TWO=1), program="second", interfaces=["eth0"])
     found = host.xdp("eth0")
     assert found and found["prog"]["name"] == "second"
 
 
-def test_verifier_refusal_shows_the_end_of_its_log(attach: t.Callable[..., str], compiled: Compiled) -> None:
+def test_verifier_error_shows_the_end_of_its_log(attach: t.Callable[..., str], compiled: Compiled) -> None:
     message = attach(object=compiled("broken", REFUSED=1))
     assert "cannot load refused of" in message
     assert "Permission denied" in message or "Invalid argument" in message
@@ -153,7 +153,7 @@ def test_a_pin_root_that_others_can_write(host: Host, attach: t.Callable[..., st
         root.rmdir()
 
 
-def test_pins_and_records_are_for_root_alone(host: Host, compiled: Compiled) -> None:
+def test_only_root_can_access_pins_and_records(host: Host, compiled: Compiled) -> None:
     umask = os.umask(0)
     try:
         host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"], rollback_after=30)
@@ -168,7 +168,7 @@ def test_pins_and_records_are_for_root_alone(host: Host, compiled: Compiled) -> 
             host.ok("xdp_confirm", token=path.name)
 
 
-def test_what_is_no_file_that_ends(host: Host, attach: t.Callable[..., str], tmp_path: pathlib.Path) -> None:
+def test_paths_that_are_not_regular_files(host: Host, attach: t.Callable[..., str], tmp_path: pathlib.Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", pathlib.Path("/dev/zero")):
         assert f"{path} is not a regular file" in attach(object=str(path), allow_unsafe_paths=True)
@@ -179,7 +179,7 @@ def test_what_is_no_file_that_ends(host: Host, attach: t.Callable[..., str], tmp
 
 
 @pytest.mark.parametrize("bad", ["eth\0", "\u00e9\0"])
-def test_what_no_path_can_hold(host: Host, attach: t.Callable[..., str], bad: str) -> None:
+def test_null_bytes(host: Host, attach: t.Callable[..., str], bad: str) -> None:
     for options in (
         {"interfaces": [bad]},
         {"object": f"/x{bad}"},
@@ -211,7 +211,8 @@ def test_not_root(host: Host, compiled: Compiled) -> None:
     host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"])
 
     def as_nobody(module: str, **arguments: t.Any) -> str:
-        # The checkout may lie where nobody may not look: options through a pipe, and what is imported late before that.
+        # The user nobody may be unable to read the checkout. So options come through a pipe, and late imports are done
+        # before the change of user.
         code = (
             "import os, ctypes\n"
             "from ansible.module_utils.common import json\n"
@@ -239,7 +240,7 @@ def test_not_root(host: Host, compiled: Compiled) -> None:
 
 
 def test_libbpf_missing(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
-    """As on a host without the library: a dynamic loader that finds something else under its name."""
+    """Like a host without the library: the dynamic loader finds a file of that name that is not a library."""
     (tmp_path / "libbpf.so.1").write_bytes(b"not a library")
     env = {"LD_LIBRARY_PATH": str(tmp_path)}
     message = host.refused("xdp_program", env=env, object=compiled("packet_count"), interfaces=["eth0"])
@@ -250,8 +251,8 @@ def test_libbpf_missing(host: Host, compiled: Compiled, tmp_path: pathlib.Path) 
     assert any("Libbpf.so.1" in problem or "libbpf.so.1" in problem for problem in found["problems"])
 
 
-def test_bpffs_is_mounted_where_it_is_missing(host: Host, compiled: Compiled) -> None:
-    """In a mount namespace of its own, from which bpffs is gone."""
+def test_missing_bpffs_is_mounted(host: Host, compiled: Compiled) -> None:
+    """In a separate mount namespace without bpffs."""
     script = """
         set -e
         mount --make-rprivate /
@@ -282,6 +283,6 @@ def test_bpffs_is_mounted_where_it_is_missing(host: Host, compiled: Compiled) ->
     )
 
 
-def test_the_real_bpffs_was_left_alone() -> None:
+def test_the_real_bpffs_is_untouched() -> None:
     assert os.path.ismount("/sys/fs/bpf")
     assert (ROOT / "galaxy.yml").exists()

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What brings programs back at boot, without systemd: a host after a reboot is one without pins and records.
+"""Restoring programs at boot, without systemd: after a reboot a host has no pins and no records.
 
-tests/reboot does it with systemd and a real reboot.
+tests/reboot tests the same with systemd and a real reboot.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Compile = t.Callable[..., str]
 
 
 class Booting:
-    """The manifests of a host, and its way through a reboot."""
+    """A host with manifests, and a simulated reboot."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -47,17 +47,17 @@ class Booting:
         write_private(self.place(interface, name).manifest, packed(Manifest(deployed, **more), content))
 
     def reboot(self) -> None:
-        """The pins go, and with them links, programs and counts; so do the records."""
+        """Remove the pins, and with them links, programs and counts; remove the records."""
         shutil.rmtree(self.host.pins)
         shutil.rmtree("/run/ebpf_fleet/" + self.host.pins.replace("/", "%2F"))
         assert not self.host.xdp("eth0")
 
     def device_appears(self, interface: str) -> subprocess.CompletedProcess[str]:
-        """As the unit does it; -S, since nothing but Python itself may be needed."""
+        """Run what the unit runs. -S: it may need nothing but Python itself."""
         words = ["nsenter", f"--net=/run/netns/{self.host.name}", sys.executable, "-I", "-S", "-B", RUNNER]
         return subprocess.run([*words, interface], env={}, capture_output=True, text=True, check=False)
 
-    def comes_back(self, interface: str) -> str:
+    def restores(self, interface: str) -> str:
         done = self.device_appears(interface)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -83,7 +83,7 @@ def running(host: Host) -> t.Dict[str, t.Tuple[str, str]]:
     return {name: (each["tag"], each["mode"]) for name, each in facts["interfaces"].items()}
 
 
-def test_it_comes_back_as_it_was(host: Host, booting: Booting, compiled: Compile) -> None:
+def test_restored_as_it_was(host: Host, booting: Booting, compiled: Compile) -> None:
     both = ["eth0", "eth0.10"]
     options = {"object": compiled("packet_count"), "interfaces": both}
     host.ok("xdp_program", **options)
@@ -91,9 +91,9 @@ def test_it_comes_back_as_it_was(host: Host, booting: Booting, compiled: Compile
     for interface in both:
         booting.persist(compiled("packet_count"), interface)
     booting.reboot()
-    assert "eth0: attach by link, mode auto" in booting.comes_back("eth0")
+    assert "eth0: attach by link, mode auto" in booting.restores("eth0")
     assert host.xdp("eth0") and not host.xdp("eth0.10")
-    booting.comes_back("eth0.10")
+    booting.restores("eth0.10")
     for interface in both:
         host.send(interface, 7)
         assert host.counts(interface)[0] == 7
@@ -102,22 +102,22 @@ def test_it_comes_back_as_it_was(host: Host, booting: Booting, compiled: Compile
     again = host.ok("xdp_program", **options, persist="false", check=True)
     assert again["steps"] == [f"{name}: have it brought back no more after a reboot" for name in both]
     assert running(host) == before
-    assert booting.comes_back("eth0") == ""  # twice is not too often
+    assert booting.restores("eth0") == ""  # a second run does no harm
 
 
-def test_the_mode_in_force_comes_back(host: Host, booting: Booting, compiled: Compile) -> None:
-    """At boot a bond has no interfaces yet, and would take native mode."""
+def test_the_current_mode_is_restored(host: Host, booting: Booting, compiled: Compile) -> None:
+    """At boot a bond has no interfaces yet, so `auto` would choose native mode."""
     booting.persist(compiled("packet_count"), generic=True)
-    booting.comes_back("eth0")
+    booting.restores("eth0")
     assert (host.xdp("eth0") or {})["mode"] == 2
     unchanged = host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"], check=True)
     assert "eth0: attach" not in " ".join(unchanged["steps"])
 
 
-def test_the_program_comes_back_that_ran(host: Host, booting: Booting, compiled: Compile) -> None:
-    """At boot an interface has its MTU from the network configuration later, and a program may keep it from that."""
+def test_the_program_that_ran_is_restored(host: Host, booting: Booting, compiled: Compile) -> None:
+    """At boot the network configuration sets the MTU later, and a program without frags might prevent that."""
     booting.persist(compiled("packet_count"), program="packet_count_frags")
-    booting.comes_back("eth0")
+    booting.restores("eth0")
     assert bpftool("prog", "show", "pinned", host.pin("eth0", "program"))["name"].startswith("packet_count_fr")
 
 
@@ -142,15 +142,13 @@ def test_a_damaged_manifest_is_named(
     done = booting.device_appears("eth0")
     assert done.returncode == 1
     assert re.search(f"^cannot restore packet_count on eth0: .*{says}", done.stderr, re.MULTILINE), done.stderr
-    assert bpftool("prog", "show", "pinned", host.pin("eth0", "program", "another"))  # the others come back
+    assert bpftool("prog", "show", "pinned", host.pin("eth0", "program", "another"))  # the others are restored
     assert host.xdp("eth0")
     facts = host.ok("xdp_counter_facts")["ansible_facts"]["xdp_counter"]
-    assert facts["interfaces"]["eth0"]["attached"] is False  # and not left out, as if nobody had wanted it
+    assert facts["interfaces"]["eth0"]["attached"] is False  # listed, although it does not run
 
 
-def test_a_damaged_manifest_is_kept_where_nobody_says_what_to_do(
-    host: Host, booting: Booting, compiled: Compile
-) -> None:
+def test_a_damaged_manifest_is_kept_if_persist_is_omitted(host: Host, booting: Booting, compiled: Compile) -> None:
     options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
     host.ok("xdp_program", **options)
     booting.persist(compiled("packet_count"))
@@ -166,7 +164,7 @@ def test_a_damaged_manifest_is_kept_where_nobody_says_what_to_do(
     assert not manifest.exists()
 
 
-def test_anothers_program_stays(host: Host, booting: Booting, compiled: Compile) -> None:
+def test_a_foreign_program_stays(host: Host, booting: Booting, compiled: Compile) -> None:
     host.enter("ip", "link", "set", "dev", "eth0", "xdp", "obj", compiled("counter"), "sec", "xdp")
     booting.persist(compiled("packet_count"))
     done = booting.device_appears("eth0")
@@ -181,13 +179,13 @@ def test_a_manifest_that_others_can_write_is_refused(host: Host, booting: Bootin
     assert not host.xdp("eth0")
 
 
-def test_what_comes_back_is_for_root_alone(booting: Booting, compiled: Compile) -> None:
+def test_only_root_can_access_manifests_and_runner(booting: Booting, compiled: Compile) -> None:
     booting.persist(compiled("packet_count"))
     for path in (booting.place("eth0").manifest, RUNNER, MANIFESTS):
         assert pathlib.Path(path).stat().st_mode & 0o077 == 0
 
 
-def test_it_is_said_where_it_cannot_be(host: Host, compiled: Compile) -> None:
+def test_a_host_that_cannot_restore_says_so(host: Host, compiled: Compile) -> None:
     options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
     words = host.refused("xdp_program", **options, persist="true")
     assert re.search("cannot be brought back on eth0 after a reboot: .*; set persist: auto", words), words

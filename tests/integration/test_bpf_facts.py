@@ -12,7 +12,7 @@ from commands import program_ids, sh
 from host import Host
 
 
-def test_facts_are_what_other_tools_say(host: Host, compiled: t.Callable[..., str]) -> None:
+def test_facts_agree_with_other_tools(host: Host, compiled: t.Callable[..., str]) -> None:
     host.plug("jumbo0", 9000)
     host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"])
     ids, namespaces = program_ids(), os.listdir("/run/netns")

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""bpf_object with the real compiler: when it builds, when it does not, and what it says of the object."""
+"""bpf_object with the real compiler: when it builds, when it does not, and what it reports about the object."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def task(tmp_path: pathlib.Path) -> t.Dict[str, t.Any]:
     return {"src": str(tmp_path / "packet_count.bpf.c"), "dest": str(tmp_path / "out/packet_count.bpf.o")}
 
 
-def test_first_second_and_foretold(host: Host, task: t.Dict[str, t.Any]) -> None:
-    foretold = host.ok("bpf_object", check=True, **task)
+def test_first_run_second_run_and_check_mode(host: Host, task: t.Dict[str, t.Any]) -> None:
+    predicted = host.ok("bpf_object", check=True, **task)
     assert not os.path.exists(os.path.dirname(task["dest"]))
     built = host.ok("bpf_object", **task)
     assert built["changed"] and built["reasons"] == ["there is no object yet"]
-    assert (foretold["checksum"], foretold["diff"]) == (built["checksum"], built["diff"])
+    assert (predicted["checksum"], predicted["diff"]) == (built["checksum"], built["diff"])
     assert built["checksum"] == sh("sha256sum", task["dest"]).split()[0]
     assert built["source_checksum"] == sh("sha256sum", task["src"]).split()[0]
     assert built["compiler"] == sh("clang", "--version").splitlines()[0]
@@ -36,7 +36,7 @@ def test_first_second_and_foretold(host: Host, task: t.Dict[str, t.Any]) -> None
     assert {**again, "reasons": 0, "changed": 0, "diff": 0} == {**built, "reasons": 0, "changed": 0, "diff": 0}
 
 
-def test_what_it_says_is_what_others_say(host: Host, task: t.Dict[str, t.Any]) -> None:
+def test_results_agree_with_other_tools(host: Host, task: t.Dict[str, t.Any]) -> None:
     built = host.ok("bpf_object", **task)
     assert built["file_type"] == sh("file", "--brief", task["dest"]).strip()
     assert built["license"] == "Dual BSD/GPL"
@@ -76,11 +76,11 @@ def test_the_same_bytes_in_any_folder(host: Host, task: t.Dict[str, t.Any], tmp_
     assert first["checksum"] == second["checksum"]
 
 
-def test_each_reason_to_build_again(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
+def test_each_reason_to_rebuild(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
     def again(**more: t.Any) -> t.List[str]:
-        foretold = host.ok("bpf_object", check=True, **{**task, **more})
+        predicted = host.ok("bpf_object", check=True, **{**task, **more})
         done = host.ok("bpf_object", **{**task, **more})
-        assert (foretold["changed"], foretold["reasons"], foretold["diff"]) == (
+        assert (predicted["changed"], predicted["reasons"], predicted["diff"]) == (
             done["changed"],
             done["reasons"],
             done["diff"],
@@ -127,7 +127,7 @@ def test_defines_and_include_dirs_reach_the_compiler(host: Host, tmp_path: pathl
     assert (tmp_path / "a b.bpf.c").read_text().startswith(source)
 
 
-def test_compile_error_in_the_compilers_words_leaves_the_old_object(host: Host, task: t.Dict[str, t.Any]) -> None:
+def test_compile_error_quotes_the_compiler_and_keeps_the_old_object(host: Host, task: t.Dict[str, t.Any]) -> None:
     host.ok("bpf_object", **task)
     before = pathlib.Path(task["dest"]).read_bytes()
     source = pathlib.Path(task["src"])
@@ -149,7 +149,7 @@ def test_missing_clang_header_and_source(host: Host, task: t.Dict[str, t.Any]) -
     assert "there is no source" in message
 
 
-def test_paths_that_cannot_be(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
+def test_impossible_paths(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
     before = pathlib.Path(task["src"]).read_text()
     assert "overwrite its source" not in host.refused("bpf_object", src="x.c", dest=task["dest"])
     assert "overwrite its source" in host.refused("bpf_object", src=task["src"], dest=task["src"])
@@ -197,8 +197,8 @@ def test_file_options(host: Host, task: t.Dict[str, t.Any]) -> None:
     host.ok("bpf_object", mode="0640", **task)
     assert os.stat(task["dest"]).st_mode & 0o777 == 0o640
     assert not host.ok("bpf_object", mode="0640", **task)["changed"]
-    foretold = host.ok("bpf_object", check=True, mode="0600", **task)
-    assert foretold["changed"] and foretold["diff"] == host.ok("bpf_object", mode="0600", **task)["diff"]
+    predicted = host.ok("bpf_object", check=True, mode="0600", **task)
+    assert predicted["changed"] and predicted["diff"] == host.ok("bpf_object", mode="0600", **task)["diff"]
 
 
 def test_nothing_reaches_a_shell(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
@@ -209,7 +209,7 @@ def test_nothing_reaches_a_shell(host: Host, task: t.Dict[str, t.Any], tmp_path:
 
 
 def test_several_at_once_compile_once(host: Host, task: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
-    """As the hosts of a fleet do, whose object the controller builds."""
+    """Like the tasks of a fleet's hosts when the controller builds the object for all of them."""
     log, clang = tmp_path / "log", tmp_path / "clang"
     clang.write_text(f'#!/bin/sh\ncase " $* " in *" -o "*) echo x >>{log} ;; esac\nexec clang "$@"\n')
     clang.chmod(0o755)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""bpf_program_info beside bpftool, for every program in the kernel."""
+"""bpf_program_info compared with bpftool, for every program in the kernel."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def attach(host: Host, compiled: Compiled, **options: t.Any) -> t.List[t.Dict[st
 
 @contextlib.contextmanager
 def sysctl(**values: int) -> t.Iterator[None]:
-    """Set some of SYSCTLS for a while."""
+    """Set some of SYSCTLS, and restore them afterwards."""
     files = [pathlib.Path("/proc/sys", SYSCTLS[name]) for name in values]
     before = [file.read_text() for file in files]
     try:
@@ -64,7 +64,7 @@ def sysctl(**values: int) -> t.Iterator[None]:
             file.write_text(text)
 
 
-def test_the_list_is_bpftools(host: Host, compiled: Compiled, loaded: str) -> None:
+def test_list_agrees_with_bpftool(host: Host, compiled: Compiled, loaded: str) -> None:
     attach(host, compiled)
     jumbo = "jumbo0"
     host.plug(jumbo, mtu=9000)
@@ -72,7 +72,7 @@ def test_the_list_is_bpftools(host: Host, compiled: Compiled, loaded: str) -> No
     theirs = {program["id"]: program for program in bpftool("--bpffs", "prog", "list")}
     ours = by_id(host)
     assert len(ours) >= 10 and {"xdp", "socket_filter", "sched_cls", "cgroup_skb"} <= {p["type"] for p in ours.values()}
-    assert "packet_count_frags" in {program["name"] for program in ours.values()}  # whole, though the kernel keeps 15
+    assert "packet_count_frags" in {program["name"] for program in ours.values()}  # in full: the kernel keeps 15
     assert ours.keys() == theirs.keys()
     for number, their in theirs.items():
         our = ours[number]
@@ -85,12 +85,12 @@ def test_the_list_is_bpftools(host: Host, compiled: Compiled, loaded: str) -> No
         assert our["btf_id"] == their.get("btf_id")
         assert sorted(our["pins"]) == sorted(their.get("pinned", []))
         assert (our["run_time_ns"], our["run_cnt"]) == (their.get("run_time_ns", 0), their.get("run_cnt", 0))
-        # Both work it out from the time since boot, so they may disagree by the second that one of them rounds.
+        # Both calculate it from the time since boot, and may differ by a second because of rounding.
         loaded_at = datetime.datetime.strptime(our["loaded_at"] + "+0000", "%Y-%m-%dT%H:%M:%SZ%z").timestamp()
         assert abs(loaded_at - their["loaded_at"]) <= 1
 
 
-def test_run_time_is_bpftools(host: Host, compiled: Compiled) -> None:
+def test_run_time_agrees_with_bpftool(host: Host, compiled: Compiled) -> None:
     (attachment,) = attach(host, compiled, interfaces=["eth0"])
     with sysctl(bpf_stats_enabled=1):
         host.send("eth0", 20)
@@ -100,7 +100,7 @@ def test_run_time_is_bpftools(host: Host, compiled: Compiled) -> None:
     assert our["run_time_ns"] == their["run_time_ns"] > 0
 
 
-def test_where_it_is_attached_agrees_with_xdp_program(host: Host, compiled: Compiled) -> None:
+def test_attachments_agree_with_xdp_program(host: Host, compiled: Compiled) -> None:
     attachments = attach(host, compiled)
     other = f"{PINS}@{host.name}/other"
     sh("bpftool", "prog", "load", compiled("walkthrough"), other)
@@ -139,7 +139,7 @@ def test_where_it_is_attached_agrees_with_xdp_program(host: Host, compiled: Comp
     (waiting,) = (p for p in programs.values() if p["pins"] == [host.pin("plain0", "program")])
     assert waiting["attachments"] == []
 
-    # Seen from another namespace the link is the same; only what it is called there is unknown.
+    # From a different namespace the link is the same; only the name of its interface is unknown.
     number = attachments[0]["program_id"]
     outside = host.ok("bpf_program_info", netns=host.hub, id=number)["programs"][0]
     expected = {**programs[number]["attachments"][0], "interface": None, "mode": None}
@@ -157,7 +157,7 @@ def test_selection(host: Host, compiled: Compiled, loaded: str) -> None:
     ids = [number, attachments[1]["program_id"], 2**31 - 1]
     assert set(by_id(host, id=ids)) == set(ids[:2])
     assert number in by_id(host, tag=walkthrough["tag"].upper())
-    # The kernel keeps 15 characters of a name; the whole and that beginning both find it.
+    # The kernel keeps 15 characters of a name; the full name and its first 15 characters both find it.
     for name in ("every_kind_of_instruction", "every_kind_of_i"):
         (found,) = by_id(host, name=name).values()
         assert found["name"] == "every_kind_of_instruction"
@@ -174,12 +174,12 @@ def test_selection(host: Host, compiled: Compiled, loaded: str) -> None:
     assert "must be one or more of: xlated, jited" in host.refused("bpf_program_info", dump="opcodes")
 
 
-def as_new_as_the_kernel(line: str) -> str:
-    """bpftool before 7.5 takes the instruction behind `&(void __percpu *)`, of kernel 6.10, for a move."""
+def with_percpu_moves(line: str) -> str:
+    """bpftool before 7.5 prints kernel 6.10's instruction `&(void __percpu *)` as a move."""
     return re.sub(r"= &\(void __percpu \*\)\((r\d)\)", r"= \1", line)
 
 
-def test_xlated_is_bpftools(host: Host, compiled: Compiled, loaded: str) -> None:
+def test_xlated_agrees_with_bpftool(host: Host, compiled: Compiled, loaded: str) -> None:
     attach(host, compiled)
     dumped = by_id(host, dump=["xlated"])
     assert len(dumped) >= 9
@@ -190,13 +190,13 @@ def test_xlated_is_bpftools(host: Host, compiled: Compiled, loaded: str) -> None
         lines = program["xlated"]
         every |= {line[6:10] for line in lines if line[6:7] == "("}
         assert "unknown" not in "\n".join(lines)
-        assert ([as_new_as_the_kernel(line) for line in lines] if version < [7, 5] else lines) == theirs
+        assert ([with_percpu_moves(line) for line in lines] if version < [7, 5] else lines) == theirs
         assert program["problems"] == [] and "jited" not in program
     assert len(every) >= 80, f"the fixture has only {len(every)} kinds of instruction: {sorted(every)}"
 
 
 def test_xlated_of_instructions_newer_than_bpftool(host: Host, compiled: Compiled) -> None:
-    """What the kernel's own verifier calls them in its log; a program without calls and maps is hardly translated."""
+    """Compared with the verifier's log: a program without calls and maps is hardly translated."""
     pin = f"{PINS}@{host.name}/newer"
     os.makedirs(os.path.dirname(pin))
     load = ["bpftool", "--debug", "prog", "load", compiled("newer"), pin]
@@ -259,7 +259,7 @@ def test_jited_of_every_program(host: Host, compiled: Compiled, loaded: str) -> 
 
 @contextlib.contextmanager
 def without_tools(names: t.Sequence[str]) -> t.Iterator[t.List[str]]:
-    """A command that runs another where these tools cannot be executed."""
+    """A prefix that runs a command where these tools cannot be executed."""
     paths = {str(path.resolve()) for name in names for path in pathlib.Path("/usr/bin").glob(f"*{name}*")}
     paths |= {str(path) for name in names for path in pathlib.Path("/usr/lib").glob(f"llvm*/bin/{name}")}
     if "objdump" in names:
@@ -268,7 +268,7 @@ def without_tools(names: t.Sequence[str]) -> t.Iterator[t.List[str]]:
     yield ["unshare", "--mount", "sh", "-c", f'{hide or ":"} && exec "$@"', "sh"]
 
 
-def test_jited_where_nothing_can_disassemble(host: Host, loaded: str) -> None:
+def test_jited_without_a_disassembler(host: Host, loaded: str) -> None:
     with without_tools(["objdump"]) as wrap:
         result = host.ok("bpf_program_info", wrap=wrap, pinned=f"{loaded}/walkthrough", dump=["xlated", "jited"])
     (program,) = result["programs"]
@@ -280,7 +280,7 @@ def test_jited_where_nothing_can_disassemble(host: Host, loaded: str) -> None:
 
 
 def test_native_code_of_arm64() -> None:
-    """As the kernel's JIT for arm64 begins and ends a program, and calls a helper."""
+    """How the kernel's JIT for arm64 begins and ends a program, and calls a helper."""
     words = "d503245f a9bf7bfd 910003fd f8e00022 92800020 f2a81180 f2d00010 d63f0140 a8c17bfd d65f03c0"
     code = b"".join(bytes.fromhex(word)[::-1] for word in words.split())
     tool = native.find_disassembler()

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""make demo, as a newcomer runs it: whole, and interrupted with Ctrl-C."""
+"""make demo, as a newcomer runs it: to its end, and interrupted with Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paths import ROOT
 
 
 def start() -> subprocess.Popen[str]:
-    # As a terminal has it: a process group of its own, in which Ctrl-C is not ignored.
+    # As from a terminal: a separate process group in which Ctrl-C is not ignored.
     return subprocess.Popen(
         ["make", "demo"],
         cwd=ROOT,
@@ -27,7 +27,7 @@ def start() -> subprocess.Popen[str]:
 
 
 def left() -> t.List[str]:
-    """Whatever of the demo is still on this machine."""
+    """What the demo has left on this machine."""
     found = [
         str(path)
         for folder in ("/run", "/run/netns", "/run/ebpf_fleet", "/sys/fs/bpf", "/sys/kernel/tracing/instances")
@@ -53,7 +53,7 @@ def test_demo_counts_every_packet_and_leaves_nothing() -> None:
     assert all(row[3] == row[4] for row in rows)
     assert text.count("changed=0") >= 3, "the second deploy"
     assert "WARNING" not in text
-    assert "\x1b" not in text, "colours are for a terminal"
+    assert "\x1b" not in text, "colours are only for a terminal"
     assert left() == []
 
 

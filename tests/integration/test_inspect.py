@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbook ebpf.fleet.inspect on three hosts, and bpf_object_info, which it brought along."""
+"""The playbook ebpf.fleet.inspect on three hosts, and bpf_object_info, which was added with it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def test_inspect_names_the_host_that_differs(fleet: Fleet) -> None:
     one.send("eth0", 7)
     folder = fleet.folder / "inspection"
 
-    foretold = fleet.play("inspect", "--check")
+    predicted = fleet.play("inspect", "--check")
     assert not folder.exists()
     text = fleet.play("inspect")
     tags = [bpftool("prog", "show", "pinned", host.pin("eth0", "program"))["tag"] for host in fleet.hosts]
     assert tags[0] == tags[1] != tags[2]
     most = "one eth0, one eth0.10, two eth0, two eth0.10"
     difference = f"tag of packet_count: {tags[2]} on three eth0, three eth0.10, but {tags[0]} on {most}"
-    assert difference in text and difference in foretold
+    assert difference in text and difference in predicted
     found = (folder / "differences.txt").read_text()
     assert found.splitlines()[1:] == [difference]
     assert re.fullmatch(
@@ -46,7 +46,7 @@ def test_inspect_names_the_host_that_differs(fleet: Fleet) -> None:
     )
     assert [each["what"] for each in json.loads((folder / "differences.json").read_text())] == ["object", "tag"]
 
-    # Text has no ids and no addresses: between hosts that run the same, only the counts and the folder differ.
+    # The text contains no ids or addresses: hosts that run the same program differ only in counts and folder.
     differ = {name.split("/", 1)[1] for name in differing(folder, "one", "two")}
     assert differ == {"counters.txt", "object.txt", "programs.txt"}
     for name in ("object.txt", "programs.txt"):
@@ -60,10 +60,10 @@ def test_inspect_names_the_host_that_differs(fleet: Fleet) -> None:
     assert whole["bpf"]["kernel"] == os.uname().release
 
     again = fleet.play("inspect", "--diff")
-    assert not re.search(r"^[+-]", again, re.M), again  # only the JSON changes, which has the time in it
+    assert not re.search(r"^[+-]", again, re.M), again  # only the JSON changes, because it contains the time
     assert recap(again) == [("one", 1, 0), ("three", 0, 0), ("two", 0, 0)]
 
-    # The mode, a host without any, and files of what is no longer there.
+    # A different mode, a host without a program, and files of programs that are gone.
     generic = json.dumps({"xdp_counter_mode": "generic", "xdp_counter_interfaces": ["eth0"]})
     fleet.play("remove", "--limit", "two,three")
     fleet.play("deploy", "--limit", "two", "-e", "xdp_counter_build=controller", "-e", generic)
@@ -76,7 +76,7 @@ def test_inspect_names_the_host_that_differs(fleet: Fleet) -> None:
 
 
 def differing(folder: pathlib.Path, one: str, other: str) -> t.Set[str]:
-    """Files below the folder of `other` that are not as those of `one`."""
+    """Files in the folder of `other` that differ from those of `one`."""
     files = {str(path.relative_to(folder)) for path in (folder / other).rglob("*") if path.is_file()}
     return {name for name in files if (folder / name).read_text() != (folder / one / name.split("/", 1)[1]).read_text()}
 
@@ -98,7 +98,7 @@ def test_object_info(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> 
     assert "not the absolute path of a file" in host.refused("bpf_object_info", path="walkthrough.bpf.o")
 
 
-def test_report_of_what_was_not_collected(host: Host, tmp_path: pathlib.Path) -> None:
+def test_report_of_data_that_was_not_collected(host: Host, tmp_path: pathlib.Path) -> None:
     nothing: t.Dict[str, t.Any] = {"bpf": {}, "counters": {}, "programs": {}, "objects": {}}
     message = host.refused("inspection_report", dest=str(tmp_path), **{**nothing, "bpf": {"web1": {"kernel": "6.1"}}})
     assert "what was collected of web1 is incomplete" in message

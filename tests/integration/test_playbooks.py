@@ -29,12 +29,12 @@ def test_deploy_facts_remove(fleet: Fleet, build: str, compiled: t.Callable[...,
     if build == "prebuilt":
         how += ["-e", f"xdp_counter_object={compiled('packet_count')}"]
     before, ids = [host.state() for host in fleet.hosts], program_ids()
-    foretold = fleet.play("deploy", "--check", "--diff", *how)
+    predicted = fleet.play("deploy", "--check", "--diff", *how)
     assert ([host.state() for host in fleet.hosts], program_ids()) == (before, ids)
     assert not (fleet.folder / "one").exists()
     done = fleet.play("deploy", "--diff", *how)
-    assert diffs(foretold) == diffs(done)
-    assert recap(foretold) == recap(done) == [("one", 1, 0), ("two", 1, 0)]
+    assert diffs(predicted) == diffs(done)
+    assert recap(predicted) == recap(done) == [("one", 1, 0), ("two", 1, 0)]
     assert recap(fleet.play("deploy", *how)) == [("one", 0, 0), ("two", 0, 0)]
     assert recap(fleet.play("deploy", "--check", *how)) == [("one", 0, 0), ("two", 0, 0)]
 
@@ -56,23 +56,23 @@ def test_deploy_facts_remove(fleet: Fleet, build: str, compiled: t.Callable[...,
     assert not (fleet.folder / "one").exists()
 
 
-def test_upgrade_is_foretold_and_keeps_counts(fleet: Fleet) -> None:
+def test_check_mode_predicts_an_upgrade_which_keeps_counts(fleet: Fleet) -> None:
     fleet.play("deploy")
     fleet.hosts[0].send("eth0", 50)
     for build in ("target", "controller"):
         flags = json.dumps({"xdp_counter_cflags": ["-mcpu=v2" if build == "target" else "-mcpu=v1"]})
         newer = ["-e", f"xdp_counter_build={build}", "-e", flags]
-        foretold = fleet.play("deploy", "--check", "--diff", *newer)
+        predicted = fleet.play("deploy", "--check", "--diff", *newer)
         done = fleet.play("deploy", "--diff", *newer)
-        assert diffs(foretold) == diffs(done)
+        assert diffs(predicted) == diffs(done)
         assert "swap the program in the link" in done
-        assert recap(foretold) == recap(done)
+        assert recap(predicted) == recap(done)
         assert recap(fleet.play("deploy", *newer)) == [("one", 0, 0), ("two", 0, 0)]
     assert fleet.hosts[0].counts() == (50, 3200)
 
 
 def test_hosts_of_one_fleet_built_in_different_ways(fleet: Fleet, compiled: t.Callable[..., str]) -> None:
-    """What one host was given must not reach its neighbour."""
+    """One host's variables must not affect the next host."""
     inventory = json.loads(fleet.inventory.read_text())
     hosts = inventory["fleet"]["hosts"]
     hosts["one"].update(xdp_counter_build="controller", xdp_counter_cflags=["-mcpu=v1"])
@@ -89,7 +89,7 @@ def test_hosts_of_one_fleet_built_in_different_ways(fleet: Fleet, compiled: t.Ca
         assert tags[0] != tags[1]
 
 
-def test_rolling_stops_at_the_first_batch_that_fails(fleet: Fleet) -> None:
+def test_rollout_stops_at_the_first_batch_that_fails(fleet: Fleet) -> None:
     fleet.hosts[0].unplug("eth0.10")
     text = fleet.play("deploy", "-e", "xdp_counter_serial=1", fails=True)
     assert "there is no interface eth0.10 on this host" in text
@@ -98,7 +98,7 @@ def test_rolling_stops_at_the_first_batch_that_fails(fleet: Fleet) -> None:
     assert re.search(r"failed +one\"", text) and re.search(r"not yet +two\"", text)
 
 
-def test_a_batch_of_two_of_which_one_fails_is_the_last(tmp_path: pathlib.Path) -> None:
+def test_one_failure_in_a_batch_of_two_ends_the_rollout(tmp_path: pathlib.Path) -> None:
     fleet = Fleet(tmp_path, ("one", "two", "three"))
     try:
         fleet.hosts[0].unplug("eth0.10")
@@ -111,7 +111,7 @@ def test_a_batch_of_two_of_which_one_fails_is_the_last(tmp_path: pathlib.Path) -
         fleet.close()
 
 
-def test_rolling_goes_on_to_the_end(fleet: Fleet) -> None:
+def test_rollout_reaches_every_batch(fleet: Fleet) -> None:
     fleet.play("deploy", "--limit", "two", "-e", '{"xdp_counter_cflags": ["-mcpu=v2"]}')
     text = fleet.play("deploy", "-v", "-e", "xdp_counter_serial=1")
     assert text.count('"check": {"idle": ["eth0", "eth0.10"]') == 2
@@ -124,7 +124,7 @@ def test_rolling_goes_on_to_the_end(fleet: Fleet) -> None:
     assert '"attachments": [' in unchanged and '"check": ' not in unchanged
 
 
-def test_a_counter_that_drops_stops_the_rolling(fleet: Fleet, compiled: t.Callable[..., str]) -> None:
+def test_a_counter_that_drops_packets_stops_the_rollout(fleet: Fleet, compiled: t.Callable[..., str]) -> None:
     one, two = fleet.hosts
     build = ["-e", "xdp_counter_build=prebuilt", "-e", f"xdp_counter_object={compiled('counter', VERSION=0)}"]
     with one.traffic("eth0"):
@@ -135,7 +135,7 @@ def test_a_counter_that_drops_stops_the_rolling(fleet: Fleet, compiled: t.Callab
     assert empty_headings(text) == []
 
 
-def test_a_counter_that_drops_fails_in_a_play_of_ones_own(fleet: Fleet, compiled: t.Callable[..., str]) -> None:
+def test_a_counter_that_drops_packets_fails_in_a_users_own_play(fleet: Fleet, compiled: t.Callable[..., str]) -> None:
     play = fleet.folder / "own.yml"
     play.write_text("[{hosts: fleet, gather_facts: false, serial: 1, roles: [ebpf.fleet.xdp_counter]}]")
     build = ["-e", "xdp_counter_build=prebuilt", "-e", f"xdp_counter_object={compiled('counter', VERSION=0)}"]
@@ -148,7 +148,7 @@ def test_a_counter_that_drops_fails_in_a_play_of_ones_own(fleet: Fleet, compiled
     assert one.xdp("eth0") and two.xdp("eth0")
 
 
-def test_each_heading_has_something_below_it(fleet: Fleet) -> None:
+def test_no_heading_is_empty(fleet: Fleet) -> None:
     assert empty_headings("TASK [a] ***\n\nTASK [b] ***\nok: [one]\n\nPLAY RECAP ***\n") == ["TASK [a] ***"]
     for more in (["--check"], ["-e", "xdp_counter_serial=1"], [], ["-e", "xdp_counter_serial=1"]):
         text = fleet.play("deploy", *more)
@@ -179,11 +179,11 @@ def test_two_controllers_at_once(fleet: Fleet) -> None:
     assert [recap(text) for text in texts] == [[("one", 1, 0), ("two", 1, 0)]] * 2
     for host in fleet.hosts:
         tags = {bpftool("prog", "show", "pinned", host.pin(each, "program"))["tag"] for each in ("eth0", "eth0.10")}
-        assert len(tags) == 1, "one of the two, whole"
+        assert len(tags) == 1, "one of the two programs on all interfaces"
         assert host.counts()[0] == 100
 
 
-def test_no_compiler_says_what_to_do(fleet: Fleet) -> None:
+def test_without_a_compiler_the_error_says_what_to_do(fleet: Fleet) -> None:
     text = fleet.play("deploy", "-e", "xdp_counter_clang=clang-99", fails=True)
     assert "clang-99 is not on this host: install the package clang" in text
     assert "xdp_counter_build: controller" in text
@@ -195,7 +195,7 @@ def test_prebuilt_without_an_object_and_no_default_route(fleet: Fleet) -> None:
     assert "This host has no default route; say which interfaces" in text
 
 
-def test_the_default_routes_interface(fleet: Fleet) -> None:
+def test_the_interface_of_the_default_route(fleet: Fleet) -> None:
     for host in fleet.hosts:
         host.enter("ip", "address", "add", "10.9.0.1/24", "dev", "eth0.10")
         host.enter("ip", "route", "add", "default", "via", "10.9.0.254")
@@ -208,7 +208,7 @@ def test_the_default_routes_interface(fleet: Fleet) -> None:
 
 
 def test_ad_hoc(fleet: Fleet) -> None:
-    """What people will type."""
+    """Commands that users will type."""
     fleet.play("deploy")
     one = fleet.hosts[0]
     done = threading.Event()
@@ -264,8 +264,8 @@ def test_query(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("what", ["tarball", "folder", "here"])
-def test_installed_as_people_do(fleet: Fleet, tmp_path: pathlib.Path, what: str) -> None:
-    """What is published or installed from a checkout has all that the role needs."""
+def test_installed_as_users_install_it(fleet: Fleet, tmp_path: pathlib.Path, what: str) -> None:
+    """A published collection and an installed checkout both contain everything that the role needs."""
     source, installed = tmp_path / "checkout", tmp_path / "installed"
     files = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],

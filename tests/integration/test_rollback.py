@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""rollback_after: a change lasts only if it is confirmed, and the host is as it was if it is not.
+"""rollback_after: a change is final only if it is confirmed; otherwise the host rolls it back.
 
-Over SSH on the very interface that it cuts: Molecule's scenario lockout.
+Molecule's scenario lockout tests this over SSH on the interface that is cut.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Compiled = t.Callable[..., str]
 Options = t.Dict[str, t.Any]
 HOLDERS = pathlib.Path("/run/ebpf_fleet/provisional")
 BOTH = ["eth0", "eth0.10"]
-LONG, SHORT = 60, 3  # seconds: longer than a test takes to confirm, and than it takes to look
+LONG, SHORT = 60, 3  # seconds: LONG outlasts any confirmation, SHORT any look at the host
 CONNECTIONS = pathlib.Path(__file__).parent / "connection"
 
 
@@ -43,11 +43,11 @@ def holders(host: Host) -> t.List[int]:
     return found
 
 
-def over(host: Host, seconds: float = 20) -> None:
+def wait_for_holders(host: Host, seconds: float = 20) -> None:
     """Wait until no holder is left."""
     deadline = time.monotonic() + seconds
     while holders(host):
-        assert time.monotonic() < deadline, "a holder has not ended"
+        assert time.monotonic() < deadline, "a holder is still running"
         time.sleep(0.05)
 
 
@@ -55,8 +55,8 @@ def confirm(host: Host, result: Options) -> Options:
     return host.ok("xdp_confirm", token=result["provisional"]["token"], interfaces=BOTH)
 
 
-def deep(host: Host) -> t.Any:
-    """All of a host's state, with what each pin leads to, but not the ids that a new link brings."""
+def deep_state(host: Host) -> t.Any:
+    """All of a host's state, including what each pin refers to, but without ids that change with a new link."""
     files, links = host.state()
     pins = {}
     for path in files:
@@ -68,16 +68,14 @@ def deep(host: Host) -> t.Any:
     return files, links, pins
 
 
-def test_what_a_change_built_that_is_taken_back_is_built_again_by_who_waited(
-    host: Host, tmp_path: pathlib.Path
-) -> None:
-    """It saw the other's object, thought it good, and then waited for the lock."""
+def test_a_waiting_run_rebuilds_an_object_that_was_rolled_back(host: Host, tmp_path: pathlib.Path) -> None:
+    """It saw the object of the first run, found it up to date, and then waited for the lock."""
     folder = tmp_path / "built"
     build = {"src": f"{folder}/c.bpf.c", "content": (BPF / "counter.bpf.c").read_text()}
     options: Options = {"object": f"{folder}/c.bpf.o", "build": build, "interfaces": ["eth0"], "name": "packet_count"}
     host.ok("xdp_program", rollback_after=SHORT, **options)
     waits = host.start("xdp_program", **options)
-    over(host)
+    wait_for_holders(host)
     out, err = waits.communicate(timeout=30)
     done = json.loads(out)
     assert not done.get("failed"), out + err
@@ -86,12 +84,12 @@ def test_what_a_change_built_that_is_taken_back_is_built_again_by_who_waited(
     assert not host.ok("xdp_program", **options)["changed"]
 
 
-def test_a_new_attachment_is_held_by_nobody_else_until_it_is_confirmed(host: Host, compiled: Compiled) -> None:
+def test_only_the_holder_holds_a_new_link_until_it_is_confirmed(host: Host, compiled: Compiled) -> None:
     options = {"object": compiled("packet_count"), "interfaces": BOTH, "rollback_after": LONG}
-    foretold = host.ok("xdp_program", check=True, **options)
+    predicted = host.ok("xdp_program", check=True, **options)
     assert not holders(host)
     done = host.ok("xdp_program", **options)
-    assert (done["steps"], done["diff"]) == (foretold["steps"], foretold["diff"])
+    assert (done["steps"], done["diff"]) == (predicted["steps"], predicted["diff"])
     assert done["provisional"]["before"] == {"eth0": [], "eth0.10": []}
     assert done["provisional"]["after"]["eth0"][0]["mode"] == "native"
     assert host.xdp("eth0") and not os.path.exists(host.pin("eth0", "link"))
@@ -99,7 +97,7 @@ def test_a_new_attachment_is_held_by_nobody_else_until_it_is_confirmed(host: Hos
     host.send("eth0", 5)
 
     answer = confirm(host, done)
-    over(host)
+    wait_for_holders(host)
     assert host.counts() == (5, 320)
     assert not HOLDERS.exists()
     for attachment in answer["attachments"]:
@@ -115,7 +113,7 @@ def test_a_new_attachment_is_held_by_nobody_else_until_it_is_confirmed(host: Hos
 
 @pytest.fixture
 def counting(host: Host, compiled: Compiled) -> Options:
-    """Options of a counter that has counted 10 packets on eth0; to be upgraded to one that drops."""
+    """Options that upgrade a counter, which has counted 10 packets on eth0, to one that drops packets."""
     host.ok("xdp_program", object=compiled("counter", VERSION=1), interfaces=BOTH)
     host.send("eth0", 10)
     return {"object": compiled("counter", VERSION=0), "interfaces": BOTH, "rollback_after": SHORT}
@@ -124,21 +122,21 @@ def counting(host: Host, compiled: Compiled) -> Options:
 CHANGES: t.Dict[str, t.Tuple[Options, str]] = {
     "upgrade": ({}, "swap the program in the link"),
     "upgrade with new maps": ({"maps": "reset"}, "swap the program in the link"),
-    "another mode": ({"mode": "generic"}, "attach by link, mode generic"),
+    "different mode": ({"mode": "generic"}, "attach by link, mode generic"),
     "detached": ({"state": "detached", "name": "packet_count"}, "detach"),
     "absent": ({"state": "absent", "name": "packet_count"}, "remove the record"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_was_there_is_back_with_its_counts(host: Host, counting: Options, change: str) -> None:
-    before = deep(host)
+def test_rollback_restores_the_old_state_with_its_counts(host: Host, counting: Options, change: str) -> None:
+    before = deep_state(host)
     more, step = CHANGES[change]
     done = host.ok("xdp_program", **{**counting, **more})
     assert f"eth0: {step}" in done["steps"] and done["provisional"]
     assert host.state() != before[:2]
-    over(host)
-    assert deep(host) == before
+    wait_for_holders(host)
+    assert deep_state(host) == before
     assert not HOLDERS.exists()
     host.send("eth0", 10)
     assert host.counts() == (20, 1280)
@@ -146,19 +144,19 @@ def test_what_was_there_is_back_with_its_counts(host: Host, counting: Options, c
     assert not host.ok("xdp_program", **unchanged)["changed"]
 
 
-def test_a_first_attachment_leaves_nothing(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
+def test_rollback_of_a_first_attachment_leaves_nothing(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
     before = host.state()
     path = tmp_path / "new" / "x.bpf.o"
     path.parent.mkdir()
     content = base64.b64encode(pathlib.Path(compiled("packet_count")).read_bytes()).decode()
     host.ok("xdp_program", object=str(path), content=content, interfaces=BOTH, rollback_after=SHORT)
     assert path.exists() and host.xdp("eth0.10")
-    over(host)
+    wait_for_holders(host)
     assert host.state() == before
     assert not list(path.parent.iterdir())
 
 
-def test_the_old_object_file_is_back(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
+def test_rollback_restores_the_old_object_file(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "x.bpf.o"
     old = pathlib.Path(compiled("counter", VERSION=1)).read_bytes()
     path.write_bytes(old)
@@ -166,12 +164,12 @@ def test_the_old_object_file_is_back(host: Host, compiled: Compiled, tmp_path: p
     content = base64.b64encode(pathlib.Path(compiled("counter", VERSION=2)).read_bytes()).decode()
     host.ok("xdp_program", object=str(path), content=content, interfaces=["eth0"], rollback_after=SHORT)
     assert path.read_bytes() != old
-    over(host)
+    wait_for_holders(host)
     assert path.read_bytes() == old and path.stat().st_mode & 0o777 == 0o640
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_anothers_program_is_back(host: Host, compiled: Compiled) -> None:
+def test_rollback_restores_a_foreign_program(host: Host, compiled: Compiled) -> None:
     sh("bpftool", "prog", "load", compiled("counter", VERSION=7), f"{host.pins}-foreign")
     try:
         host.enter("bpftool", "net", "attach", "xdp", "pinned", f"{host.pins}-foreign", "dev", "eth0")
@@ -180,14 +178,14 @@ def test_anothers_program_is_back(host: Host, compiled: Compiled) -> None:
         done = host.ok("xdp_program", rollback_after=SHORT, **options)
         assert done["provisional"]["before"]["eth0"][0]["by"] == "netlink"
         assert host.state() != before
-        over(host)
+        wait_for_holders(host)
         assert host.state() == before
     finally:
         os.unlink(f"{host.pins}-foreign")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_kernel_takes_a_new_program_off_when_its_holder_ends(
+def test_the_kernel_detaches_a_new_program_when_its_holder_ends(
     host: Host, compiled: Compiled, number: signal.Signals
 ) -> None:
     before = host.state()
@@ -195,7 +193,7 @@ def test_the_kernel_takes_a_new_program_off_when_its_holder_ends(
     done = host.ok("xdp_program", rollback_after=LONG, **options)
     (holder,) = holders(host)
     os.kill(holder, number)
-    over(host)
+    wait_for_holders(host)
     assert host.xdp("eth0") is None
     if number == signal.SIGTERM:
         assert host.state() == before
@@ -206,19 +204,20 @@ def test_the_kernel_takes_a_new_program_off_when_its_holder_ends(
     host.ok("xdp_program", state="absent", name="packet_count")
     assert host.state() == before
     again = host.ok("xdp_program", rollback_after=LONG, **options)
-    assert [each.name for each in HOLDERS.iterdir()] == [again["provisional"]["token"]], "the killed one's is swept"
+    sockets = [each.name for each in HOLDERS.iterdir()]
+    assert sockets == [again["provisional"]["token"]], "the socket of the killed holder is removed"
     confirm(host, again)
 
 
-def test_the_next_run_waits_until_it_is_settled(host: Host, counting: Options, compiled: Compiled) -> None:
+def test_the_next_run_waits_for_confirmation_or_rollback(host: Host, counting: Options, compiled: Compiled) -> None:
     host.ok("xdp_program", **counting)
     host.ok("xdp_program", object=compiled("counter", VERSION=2), interfaces=BOTH)
-    assert not holders(host), "it came when the holder had taken its change back"
+    assert not holders(host), "it started after the holder had rolled back its change"
     host.send("eth0", 10)
     assert host.counts() == (20, 1280)
 
 
-def test_an_interface_that_goes_away_meanwhile(host: Host, compiled: Compiled) -> None:
+def test_an_interface_that_disappears_before_confirmation(host: Host, compiled: Compiled) -> None:
     options = {"object": compiled("packet_count"), "interfaces": BOTH}
     done = host.ok("xdp_program", rollback_after=LONG, **options)
     host.unplug("eth0.10")
@@ -246,12 +245,12 @@ def test_bad_values(host: Host, compiled: Compiled) -> None:
     assert not host.ok("xdp_confirm", check=True, token="0")["changed"]
 
 
-def test_one_task_is_all_that_a_user_types(fleet: Fleet, compiled: Compiled) -> None:
+def test_one_task_changes_and_confirms(fleet: Fleet, compiled: Compiled) -> None:
     words = f'{{"object": "{compiled("packet_count")}", "interfaces": ["eth0"], "rollback_after": 30}}'
     text = fleet.run("ansible", "fleet", "-m", "ebpf.fleet.xdp_program", "-a", words)
     assert text.count('"confirmed": true') == 2 and "provisional" not in text
     for host in fleet.hosts:
-        over(host)
+        wait_for_holders(host)
         assert bpftool("link", "show", "pinned", host.pin("eth0", "link"))["prog_id"]
     again = fleet.run("ansible", "fleet", "-m", "ebpf.fleet.xdp_program", "-a", words)
     assert again.count('"changed": false') == 2 and "confirmed" not in again
@@ -259,16 +258,16 @@ def test_one_task_is_all_that_a_user_types(fleet: Fleet, compiled: Compiled) -> 
     assert refused.count('"msg": "rollback_after needs somebody who confirms') == 2
 
 
-def test_a_role_that_asks_for_it(fleet: Fleet) -> None:
+def test_the_role_with_rollback_after(fleet: Fleet) -> None:
     fleet.play("deploy", "-e", "xdp_counter_rollback_after=30")
     for host in fleet.hosts:
-        over(host)
+        wait_for_holders(host)
         assert host.xdp("eth0") and host.xdp("eth0.10")
     assert not HOLDERS.exists()
 
 
 def cut(fleet: Fleet, compiled: Compiled, **env: str) -> t.List[str]:
-    """Drop every packet, over connections that fail for six seconds when they are made anew; what the hosts say."""
+    """Drop every packet, with new connections failing for six seconds; returns the hosts' messages."""
     words = f'{{"object": "{compiled("counter", VERSION=0)}", "interfaces": ["eth0"], "rollback_after": 3}}'
     text = fleet.run(
         "ansible",
@@ -284,7 +283,7 @@ def cut(fleet: Fleet, compiled: Compiled, **env: str) -> t.List[str]:
     return said
 
 
-def test_a_host_that_is_not_reached_again(fleet: Fleet, compiled: Compiled) -> None:
+def test_a_host_that_is_not_reachable_again_in_time(fleet: Fleet, compiled: Compiled) -> None:
     for words in cut(fleet, compiled):
         assert (
             "eth0 was not confirmed over a new connection within 3 s (rollback_after): no provisional change" in words
@@ -292,14 +291,14 @@ def test_a_host_that_is_not_reached_again(fleet: Fleet, compiled: Compiled) -> N
         assert "The host is within reach again, and carries what it did before: eth0: no XDP program" in words
 
 
-def test_a_connection_that_breaks_before_the_result_comes(fleet: Fleet, compiled: Compiled) -> None:
+def test_a_connection_that_breaks_before_the_result_arrives(fleet: Fleet, compiled: Compiled) -> None:
     for words in cut(fleet, compiled, CUT_BREAKS="1"):
         assert "the connection broke while the change was made" in words
         assert "The host is within reach again, and carries eth0: no XDP program" in words
 
 
-def test_a_host_that_is_lost_before_one_can_look(fleet: Fleet, compiled: Compiled) -> None:
-    """It fails, for a host that Ansible calls unreachable does not stop a rollout."""
+def test_a_host_that_is_lost_before_the_packet_check(fleet: Fleet, compiled: Compiled) -> None:
+    """The task fails: a host that Ansible reports as unreachable would not stop a rollout."""
     words = f'{{"object": "{compiled("packet_count")}", "interfaces": ["eth0"], "check_seconds": 1}}'
     command = ["ansible", "fleet", "-m", "ebpf.fleet.xdp_program", "-a", words]
     text = fleet.run(
@@ -313,11 +312,11 @@ def test_a_host_that_is_lost_before_one_can_look(fleet: Fleet, compiled: Compile
     assert refused.count('"msg": "check_seconds needs somebody who looks') == 2
 
 
-def test_a_host_that_was_not_reached_at_all(fleet: Fleet, compiled: Compiled) -> None:
+def test_a_host_that_was_never_reachable(fleet: Fleet, compiled: Compiled) -> None:
     began = time.monotonic()
     words = f'{{"object": "{compiled("counter")}", "interfaces": ["eth0"], "rollback_after": 600}}'
     text = fleet.run(
         "ansible", "fleet", "-e", "ansible_host=none", "-m", "ebpf.fleet.xdp_program", "-a", words, fails=True
     )
     assert text.count("UNREACHABLE!") == 2
-    assert time.monotonic() - began < 300, "nobody waits for a host that has not been changed"
+    assert time.monotonic() - began < 300, "there is no wait for a host that was not changed"

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""xdp_counter_check: packets are counted and still arrive, or it says which of the two they do not."""
+"""xdp_counter_check: packets are counted and still arrive; otherwise it says which of the two fails."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_counted_and_arrived(host: Host, compiled: Compiled, mode: str) -> None:
 
 
 @pytest.mark.usefixtures("traffic")
-def test_counted_and_dropped(host: Host, compiled: Compiled) -> None:
+def test_counted_but_dropped(host: Host, compiled: Compiled) -> None:
     host.ok("xdp_program", object=compiled("counter", VERSION=0), interfaces=["eth0"])
     message = host.refused("xdp_counter_check", seconds=0.5)
     assert "packet_count has counted" in message and "not one of them arrived behind it" in message
@@ -38,8 +38,8 @@ def test_counted_and_dropped(host: Host, compiled: Compiled) -> None:
 
 
 @pytest.mark.usefixtures("traffic")
-def test_arrived_and_not_counted(host: Host, compiled: Compiled) -> None:
-    """The pinned counters are not those that the program counts into."""
+def test_arrived_but_not_counted(host: Host, compiled: Compiled) -> None:
+    """The pinned map is not the one that the program counts in."""
     host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"])
     host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0.10"], name="other")
     host.enter("mv", host.pin("eth0", "maps/counters"), host.pin("eth0", "maps/away"))
@@ -48,7 +48,7 @@ def test_arrived_and_not_counted(host: Host, compiled: Compiled) -> None:
     assert "packets arrived on eth0, and packet_count has counted none" in message
 
 
-def test_what_is_not_there(host: Host, compiled: Compiled) -> None:
+def test_nothing_to_check(host: Host, compiled: Compiled) -> None:
     assert "packet_count is on no interface of this host" in host.refused("xdp_counter_check")
     assert "packet_count is not attached to eth0" in host.refused("xdp_counter_check", interfaces=["eth0"])
     assert "there is no interface nope0" in host.refused("xdp_counter_check", interfaces=["nope0"])

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""xdp_counter_facts on a real kernel: exact counts, rates, and trace lines that cost no other reader any."""
+"""xdp_counter_facts on a real kernel: exact counts, rates, and trace lines that are not taken from other readers."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def our_instances() -> t.List[str]:
 def until(true: t.Callable[[], t.Any], seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < deadline, "it did not come to that in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.02)
 
 
-def test_counts_are_what_was_sent_and_what_bpftool_says(deployed: Host) -> None:
+def test_counts_equal_packets_sent_and_bpftools_counts(deployed: Host) -> None:
     deployed.send("eth0", 1234, 100)
     deployed.send("eth0.10", 5, 1514)
     found = facts(deployed)
@@ -105,7 +105,7 @@ def test_rates(deployed: Host) -> None:
     assert 0 < rate <= 300 / 1.5
 
 
-def test_nothing_deployed_is_no_error(host: Host) -> None:
+def test_nothing_deployed_is_not_an_error(host: Host) -> None:
     found = facts(host)
     assert found["interfaces"] == {}
     assert found["totals"] == {"packets": None, "bytes": None}
@@ -113,7 +113,7 @@ def test_nothing_deployed_is_no_error(host: Host) -> None:
     assert "packet_count is not on eth0" in str(result["warnings"])
 
 
-def test_trace_lines_of_packets_sent_meanwhile_and_no_line_lost_to_others(deployed: Host) -> None:
+def test_trace_lines_of_packets_sent_and_no_line_taken_from_others(deployed: Host) -> None:
     with subprocess.Popen(["cat", "/sys/kernel/tracing/trace_pipe"], stdout=subprocess.PIPE, text=True) as other:
         reading = deployed.start("xdp_counter_facts", trace_seconds=2, interfaces=["eth0"])
         until(lambda: switch(deployed))
@@ -128,16 +128,16 @@ def test_trace_lines_of_packets_sent_meanwhile_and_no_line_lost_to_others(deploy
     assert all(set(line) == {"task", "pid", "cpu", "timestamp", "message"} for line in trace["lines"])
     assert trace["lost"] == 0
     assert 2 <= trace["seconds"] < 3
-    last_tag = seen_by_other.rsplit("packet_count ", 1)[-1].split()[0]  # it also read what earlier tests printed
+    last_tag = seen_by_other.rsplit("packet_count ", 1)[-1].split()[0]  # it also read lines of earlier tests
     assert seen_by_other.count(f"packet_count {last_tag} ") == 20
     assert switch(deployed) == 0
     assert our_instances() == []
-    # Off means off: nothing is printed any more.
+    # The switch is off: nothing more is printed.
     deployed.send("eth0", 5)
     assert deployed.counts()[0] == 25
 
 
-def test_trace_stops_at_the_asked_number_of_lines_and_prints_each_nth(deployed: Host) -> None:
+def test_trace_stops_at_the_requested_number_of_lines_and_prints_every_nth(deployed: Host) -> None:
     reading = deployed.start("xdp_counter_facts", trace_seconds=30, trace_lines=3, trace_every=10)
     until(lambda: switch(deployed) == 10)
     deployed.send("eth0", 40)
@@ -148,7 +148,7 @@ def test_trace_stops_at_the_asked_number_of_lines_and_prints_each_nth(deployed: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_tracing_is_off_again_when_the_module_is_killed(deployed: Host, number: int) -> None:
+def test_tracing_is_switched_off_when_the_module_is_killed(deployed: Host, number: int) -> None:
     reading = deployed.start("xdp_counter_facts", trace_seconds=60)
     until(lambda: switch(deployed))
     assert len(our_instances()) == 1
@@ -157,7 +157,7 @@ def test_tracing_is_off_again_when_the_module_is_killed(deployed: Host, number: 
     until(lambda: switch(deployed) == 0 and our_instances() == [])
 
 
-def test_tracing_is_off_again_when_the_guard_is_killed_as_well(deployed: Host) -> None:
+def test_tracing_is_switched_off_when_the_guard_is_killed_too(deployed: Host) -> None:
     reading = deployed.start("xdp_counter_facts", trace_seconds=2)
     until(lambda: switch(deployed))
     with open(f"/proc/{reading.pid}/task/{reading.pid}/children", encoding="ascii") as children:
@@ -165,7 +165,7 @@ def test_tracing_is_off_again_when_the_guard_is_killed_as_well(deployed: Host) -
     os.kill(guard, signal.SIGKILL)
     reading.kill()
     reading.wait()
-    time.sleep(3.5)  # until the time that the module had asked for is over, and a second
+    time.sleep(3.5)  # until a second after the time that the module had set
     deployed.send("eth0", 1)
     assert switch(deployed) == 0
     assert len(our_instances()) == 1
@@ -199,7 +199,7 @@ def test_the_walkthroughs_own_program(host: Host, tmp_path: t.Any) -> None:
     assert [line["message"] for line in found["trace"]["lines"]] == [str(number) for number in range(12)]
     assert found["interfaces"]["eth0"]["packets"] is None
     assert found["totals"] == {"packets": None, "bytes": None}
-    # Its global counter outlives an upgrade like any other map.
+    # Its global counter survives an upgrade like any other map.
     host.ok("bpf_object", src=str(BPF / "walkthrough.bpf.c"), dest=built["dest"], defines={"UNUSED": 1}, cpu="v2")
     host.ok("xdp_program", object=built["dest"], name="walkthrough", interfaces=["eth0"])
     value = bpftool("map", "dump", "pinned", host.pin("eth0", "maps/%2Ebss", "walkthrough"))
@@ -207,7 +207,7 @@ def test_the_walkthroughs_own_program(host: Host, tmp_path: t.Any) -> None:
 
 
 def test_no_file_descriptor_is_left_open(deployed: Host) -> None:
-    """The kernel layer closes what it opens."""
+    """The code that opens kernel objects closes them."""
     lib = Libbpf()
     before = len(os.listdir("/proc/self/fd"))
     for _time in range(3):

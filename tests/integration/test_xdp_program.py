@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""xdp_program on a real kernel: each state, repairs, upgrades, and what belongs to others."""
+"""xdp_program on a real kernel: each state, repairs, upgrades, and foreign programs."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ def attached(host: Host, compiled: Compiled) -> t.Dict[str, t.Any]:
 
 
 def repaired(host: Host, options: t.Dict[str, t.Any]) -> t.List[str]:
-    """Steps of a run that check mode foretold exactly, and after which there is nothing more to do."""
-    foretold = host.ok("xdp_program", check=True, **options)
+    """Run a task; returns its steps. Check mode must predict them, and a second run must have nothing to do."""
+    predicted = host.ok("xdp_program", check=True, **options)
     done = host.ok("xdp_program", **options)
-    assert (done["steps"], done["diff"]) == (foretold["steps"], foretold["diff"])
+    assert (done["steps"], done["diff"]) == (predicted["steps"], predicted["diff"])
     again = host.ok("xdp_program", **options)
     assert not again["changed"], again["steps"]
     assert again["diff"] == {"before": {}, "after": {}}
     return t.cast("list[str]", done["steps"])
 
 
-def test_first_run_does_what_check_mode_foretold(host: Host, compiled: Compiled) -> None:
+def test_first_run_does_what_check_mode_predicted(host: Host, compiled: Compiled) -> None:
     options = {"object": compiled("packet_count"), "interfaces": BOTH}
     before, ids = host.state(), program_ids()
-    foretold = host.ok("xdp_program", check=True, **options)
+    predicted = host.ok("xdp_program", check=True, **options)
     assert host.state() == before
     assert program_ids() == ids
 
     done = host.ok("xdp_program", **options)
     assert done["changed"]
-    assert (foretold["steps"], foretold["diff"]) == (done["steps"], done["diff"])
+    assert (predicted["steps"], predicted["diff"]) == (done["steps"], done["diff"])
     for attachment in done["attachments"]:
         interface = attachment["interface"]
         link = bpftool("link", "show", "pinned", host.pin(interface, "link"))
@@ -65,14 +65,14 @@ def test_first_run_does_what_check_mode_foretold(host: Host, compiled: Compiled)
     assert not host.ok("xdp_program", **options)["changed"]
 
 
-def test_each_interface_counts_for_itself(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_each_interface_has_its_own_counts(host: Host, attached: t.Dict[str, t.Any]) -> None:
     host.send("eth0", 1000, 64)
     host.send("eth0.10", 77, 1514)
     assert host.counts("eth0") == (1000, 64000)
     assert host.counts("eth0.10") == (77, 77 * 1514)
 
 
-def test_killed_pins_are_made_again_one_by_one(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_deleted_pins_are_recreated_one_by_one(host: Host, attached: t.Dict[str, t.Any]) -> None:
     host.send("eth0", 10)
     os.unlink(host.pin("eth0", "program"))
     assert repaired(host, attached) == ["eth0: pin the running program again"]
@@ -83,7 +83,7 @@ def test_killed_pins_are_made_again_one_by_one(host: Host, attached: t.Dict[str,
     assert host.counts() == (10, 640)
 
 
-def test_all_pins_killed_is_a_new_start(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_all_pins_deleted_is_a_fresh_start(host: Host, attached: t.Dict[str, t.Any]) -> None:
     shutil.rmtree(host.pins)
     steps = repaired(host, attached)
     assert [step for step in steps if step.startswith("eth0:")] == [
@@ -93,7 +93,7 @@ def test_all_pins_killed_is_a_new_start(host: Host, attached: t.Dict[str, t.Any]
     ]
 
 
-def test_link_pin_killed_while_somebody_holds_the_link(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_link_pin_deleted_while_a_process_holds_the_link(host: Host, attached: t.Dict[str, t.Any]) -> None:
     with Libbpf().get(host.pin("eth0", "link")):
         os.unlink(host.pin("eth0", "link"))
         assert repaired(host, attached) == ["eth0: pin the link again"]
@@ -128,7 +128,7 @@ def test_object_edited_by_hand(host: Host, attached: t.Dict[str, t.Any], tmp_pat
     assert host.counts() == (10, 640)
 
 
-def test_leftovers_of_a_killed_run_go(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_leftovers_of_a_killed_run_are_removed(host: Host, attached: t.Dict[str, t.Any]) -> None:
     new = host.pin("eth0", "program%new")
     sh("bpftool", "prog", "pin", "pinned", host.pin("eth0", "program"), new)
     assert repaired(host, attached) == [f"eth0: remove {new}"]
@@ -149,7 +149,7 @@ def test_upgrade_keeps_the_link_and_the_counts(host: Host, compiled: Compiled) -
     assert second["program_id"] != first["program_id"]
     host.send("eth0", 100)
     assert host.counts() == (200, 12800)
-    # A map whose name the kernel knows only the beginning of is found again, and one that is no longer there goes.
+    # A map with a name longer than the kernel keeps is found again; the pin of a map that is gone is removed.
     os.unlink(host.pin("eth0", "maps/a_map_with_a_long_name"))
     assert repaired(host, more) == ["eth0: pin the map a_map_with_a_long_name again"]
     less = {**options, "object": compiled("counter", VERSION=3)}
@@ -179,7 +179,7 @@ def test_changed_map_shape_fails_before_anything_is_touched(host: Host, compiled
     assert not host.ok("xdp_program", maps="reset", **wide)["changed"]
 
 
-def test_detached_keeps_counts_and_attaches_again(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_detached_keeps_counts_and_can_be_reattached(host: Host, attached: t.Dict[str, t.Any]) -> None:
     host.send("eth0", 10)
     detached = {"name": "packet_count", "state": "detached"}
     assert repaired(host, detached) == ["eth0: detach", "eth0.10: detach"]
@@ -249,7 +249,7 @@ def test_modes(host: Host, compiled: Compiled) -> None:
 
 def test_auto_falls_back_to_generic_with_a_warning(host: Host, compiled: Compiled) -> None:
     host.plug("jumbo0", 9000)
-    plain = {"object": compiled("counter"), "interfaces": ["jumbo0"]}  # has no twin for several buffers
+    plain = {"object": compiled("counter"), "interfaces": ["jumbo0"]}  # has no twin for packets of several buffers
     result = host.ok("xdp_program", **plain)
     assert result["attachments"][0]["mode"] == "generic"
     assert "jumbo0 does not take packet_count in native mode" in str(result["warnings"])
@@ -283,7 +283,7 @@ def attach_by_netlink(host: Host, object_file: str, interface: str = "eth0", kin
 
 
 def attach_by_link(host: Host, object_file: str, path: str, interface: str = "eth0") -> int:
-    """What another owner would do: a link of his own, pinned elsewhere."""
+    """Attach as a different tool would: with its own link, pinned elsewhere."""
     code = (
         "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import info, links\n"
         "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf\n"
@@ -297,7 +297,7 @@ def attach_by_link(host: Host, object_file: str, path: str, interface: str = "et
 
 
 @pytest.mark.parametrize("how", ["netlink", "link"])
-def test_anothers_program_is_named_and_left_alone(host: Host, compiled: Compiled, how: str) -> None:
+def test_a_foreign_program_is_named_and_left_alone(host: Host, compiled: Compiled, how: str) -> None:
     pin = f"/sys/fs/bpf/{host.name}-link"
     foreign = compiled("counter", VERSION=7)
     number = attach_by_netlink(host, foreign) if how == "netlink" else attach_by_link(host, foreign, pin)
@@ -322,7 +322,7 @@ def test_anothers_program_is_named_and_left_alone(host: Host, compiled: Compiled
             os.unlink(pin)
 
 
-def test_anothers_program_is_put_back_if_ours_cannot_be_attached(host: Host, compiled: Compiled) -> None:
+def test_a_foreign_program_is_restored_if_ours_cannot_be_attached(host: Host, compiled: Compiled) -> None:
     host.plug("jumbo0", 9000)
     number = attach_by_netlink(host, compiled("counter", VERSION=7), "jumbo0", "xdpgeneric")
     options = {"object": compiled("counter", VERSION=1), "interfaces": ["eth0", "jumbo0"], "on_conflict": "replace"}
@@ -333,7 +333,7 @@ def test_anothers_program_is_put_back_if_ours_cannot_be_attached(host: Host, com
     assert host.xdp("eth0") is None
 
 
-def test_detached_and_absent_leave_anothers_program_alone(host: Host, compiled: Compiled) -> None:
+def test_detached_and_absent_leave_a_foreign_program_alone(host: Host, compiled: Compiled) -> None:
     options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
     host.ok("xdp_program", state="loaded", **options)
     number = attach_by_netlink(host, compiled("counter", VERSION=7))
@@ -343,7 +343,7 @@ def test_detached_and_absent_leave_anothers_program_alone(host: Host, compiled: 
     assert found and found["prog"]["id"] == number
 
 
-def test_one_bad_interface_stops_all_or_none(host: Host, compiled: Compiled) -> None:
+def test_one_bad_interface_stops_all_or_only_itself(host: Host, compiled: Compiled) -> None:
     options: t.Dict[str, t.Any] = {"object": compiled("packet_count"), "interfaces": ["eth0", "nope0", "eth0.10"]}
     assert "there is no interface nope0" in host.refused("xdp_program", **options)
     result = host.module("xdp_program", on_error="continue", **options)
@@ -354,7 +354,7 @@ def test_one_bad_interface_stops_all_or_none(host: Host, compiled: Compiled) -> 
     assert host.xdp("eth0") and host.xdp("eth0.10")
 
 
-def test_failure_half_way_puts_the_first_interface_back(host: Host, compiled: Compiled) -> None:
+def test_failure_half_way_rolls_back_the_first_interface(host: Host, compiled: Compiled) -> None:
     host.plug("jumbo0", 9000)
     host.ok("xdp_program", object=compiled("counter", VERSION=1), interfaces=["eth0"], mode="native")
     host.send("eth0", 10)
@@ -381,10 +381,10 @@ def test_two_runs_at_once_take_turns(host: Host, compiled: Compiled) -> None:
     assert len(tags) == 1
 
 
-def test_each_interface_costs_the_same_however_many_there_are(
+def test_the_cost_per_interface_does_not_grow_with_their_number(
     host: Host, compiled: Compiled, tmp_path: pathlib.Path
 ) -> None:
-    """In calls to the kernel, and in bytes that it answers with: a router has thousands of VLANs."""
+    """Measured in system calls and in bytes of their answers: a router has thousands of VLANs."""
     names = [f"v{number}" for number in range(25)]
     options: t.Dict[str, t.Any] = {"object": compiled("packet_count")}
 
@@ -416,28 +416,32 @@ def test_two_names_on_two_interfaces(host: Host, compiled: Compiled) -> None:
     assert host.xdp("eth0") is None and host.xdp("eth0.10")
 
 
-def test_content_is_written_and_foretold(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
+def test_content_is_written_as_check_mode_predicts(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
     with open(compiled("packet_count"), "rb") as file:
         content = base64.b64encode(file.read()).decode()
     path = tmp_path / "new" / "packet_count.bpf.o"
     options = {"object": str(path), "content": content, "interfaces": ["eth0"], "program": "packet_count"}
-    foretold = host.ok("xdp_program", check=True, **options)
+    predicted = host.ok("xdp_program", check=True, **options)
     assert not path.exists()
     done = host.ok("xdp_program", **options)
-    assert done["steps"] == foretold["steps"] and done["steps"][0] == f"write {path}"
+    assert done["steps"] == predicted["steps"] and done["steps"][0] == f"write {path}"
     assert base64.b64encode(path.read_bytes()).decode() == content
     assert not host.ok("xdp_program", **options)["changed"]
 
 
-def test_check_mode_without_the_object_that_is_still_to_be_built(host: Host, tmp_path: t.Any) -> None:
+def test_check_mode_before_the_object_is_built(host: Host, tmp_path: t.Any) -> None:
     options = {"object": str(tmp_path / "none.bpf.o"), "interfaces": ["eth0"], "name": "packet_count"}
-    foretold = host.ok("xdp_program", check=True, **options)
-    assert foretold["changed"]
-    assert foretold["steps"] == ["eth0: load packet_count", "eth0: attach by link, mode auto", "eth0: write the record"]
+    predicted = host.ok("xdp_program", check=True, **options)
+    assert predicted["changed"]
+    assert predicted["steps"] == [
+        "eth0: load packet_count",
+        "eth0: attach by link, mode auto",
+        "eth0: write the record",
+    ]
 
 
-def test_global_data_outlives_an_upgrade_under_any_file_name(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
-    """libbpf puts the file's name into the names of the maps of global data."""
+def test_global_data_survives_an_upgrade_under_any_file_name(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
+    """libbpf puts the file's name into the names of the maps for global data."""
     options: t.Dict[str, t.Any] = {"name": "walk", "interfaces": ["eth0"]}
     for number, name in enumerate(("first_name.bpf.o", "x.o", "a.very.long.file.name.o")):
         path = tmp_path / name
@@ -450,8 +454,8 @@ def test_global_data_outlives_an_upgrade_under_any_file_name(host: Host, compile
         assert value[0]["formatted"]["value"][".bss"][0]["counter"] == 5 * (number + 1)
 
 
-def test_a_link_of_the_same_index_in_another_namespace_is_left_alone(host: Host, compiled: Compiled) -> None:
-    """The kernel gives a link's ifindex, but not whose: containers all have an eth0 of index 2."""
+def test_a_link_with_the_same_index_in_a_different_namespace_is_left_alone(host: Host, compiled: Compiled) -> None:
+    """The kernel reports a link's ifindex but not its namespace: every container has an eth0 with index 2."""
     other = Host(f"{host.name}-other")
     pin = f"/sys/fs/bpf/{host.name}-link"
     try:
@@ -469,7 +473,7 @@ def test_a_link_of_the_same_index_in_another_namespace_is_left_alone(host: Host,
         other.close()
 
 
-def test_a_pin_of_another_kind_in_the_place_of_ours(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_a_pin_of_the_wrong_kind_in_our_place(host: Host, attached: t.Dict[str, t.Any]) -> None:
     for name, other in (("link", "program"), ("program", "maps/counters"), ("maps/counters", "program")):
         path = host.pin("eth0", name)
         kind = "map" if other.startswith("maps") else "prog"
@@ -480,7 +484,7 @@ def test_a_pin_of_another_kind_in_the_place_of_ours(host: Host, attached: t.Dict
     assert host.counts() == (2, 128)
 
 
-def test_somebodys_own_pin_in_our_folder(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_a_foreign_pin_in_our_folder(host: Host, attached: t.Dict[str, t.Any]) -> None:
     extra = host.pin("eth0", "extra")
     sh("bpftool", "prog", "pin", "pinned", host.pin("eth0", "program"), extra)
     assert not host.ok("xdp_program", **attached)["changed"]
@@ -491,7 +495,7 @@ def test_somebodys_own_pin_in_our_folder(host: Host, attached: t.Dict[str, t.Any
     assert not os.path.exists(host.pins)
 
 
-def test_a_record_that_was_half_written(host: Host, attached: t.Dict[str, t.Any]) -> None:
+def test_a_half_written_record(host: Host, attached: t.Dict[str, t.Any]) -> None:
     record = f"/run/ebpf_fleet/{host.pins.replace('/', '%2F')}/packet_count/eth0.json"
     shutil.copy(record, record + "%new")
     repaired(host, {"name": "packet_count", "state": "absent"})
@@ -509,14 +513,14 @@ def test_a_renamed_interface(host: Host, attached: t.Dict[str, t.Any]) -> None:
     assert host.xdp("lan0")
 
 
-def test_a_map_that_is_no_longer_there_is_warned_of(host: Host, compiled: Compiled) -> None:
+def test_a_missing_map_gives_a_warning(host: Host, compiled: Compiled) -> None:
     host.ok("xdp_program", object=compiled("counter", MORE=1), interfaces=["eth0"])
     for check in (True, False):
         result = host.ok("xdp_program", check=check, object=compiled("counter", VERSION=2), interfaces=["eth0"])
         assert "has no map a_map_with_a_long_name: what was counted there on eth0 is gone" in str(result["warnings"])
 
 
-def test_the_object_file_is_put_back_if_an_interface_fails(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
+def test_the_object_file_is_restored_if_an_interface_fails(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
     host.plug("jumbo0", 9000)
     path = tmp_path / "x.bpf.o"
     with open(compiled("counter", VERSION=2), "rb") as file:
@@ -533,7 +537,7 @@ def test_the_object_file_is_put_back_if_an_interface_fails(host: Host, compiled:
 
 @pytest.fixture
 def building(tmp_path: pathlib.Path) -> t.Dict[str, t.Any]:
-    """Options of a task that compiles on the way, into a folder that is not there yet."""
+    """Options of a task that also compiles, into a folder that does not exist yet."""
     source = (BPF / "counter.bpf.c").read_text()
     folder = tmp_path / "not" / "there"
     build = {"src": f"{folder}/counter.bpf.c", "content": source, "defines": {"VERSION": 1}}
@@ -542,10 +546,10 @@ def building(tmp_path: pathlib.Path) -> t.Dict[str, t.Any]:
 
 def test_build_and_attach_in_one_task(host: Host, building: t.Dict[str, t.Any]) -> None:
     before, path = host.state(), pathlib.Path(building["object"])
-    foretold = host.ok("xdp_program", check=True, **building)
+    predicted = host.ok("xdp_program", check=True, **building)
     assert host.state() == before and not path.parent.parent.exists()
     done = host.ok("xdp_program", **building)
-    assert (done["steps"], done["diff"], done["build"]) == (foretold["steps"], foretold["diff"], foretold["build"])
+    assert (done["steps"], done["diff"], done["build"]) == (predicted["steps"], predicted["diff"], predicted["build"])
     source = building["build"]["src"]
     assert done["steps"][:4] == [f"compile {source}", f"write {source}", f"write {path}", "eth0: load packet_count"]
     assert done["build"]["reasons"] == ["there is no object yet"] and done["build"]["programs"][0]["section"] == "xdp"
@@ -555,7 +559,7 @@ def test_build_and_attach_in_one_task(host: Host, building: t.Dict[str, t.Any]) 
     again = host.ok("xdp_program", **building)
     assert not again["changed"] and not again["steps"] and not again["build"]["reasons"]
     as_object = {"src": source, "dest": str(path), "defines": {"VERSION": 1}}
-    assert not host.ok("bpf_object", **as_object)["changed"], "it keeps the record that bpf_object reads"
+    assert not host.ok("bpf_object", **as_object)["changed"], "it writes the record that bpf_object reads"
 
     host.send("eth0", 7)
     building["build"]["defines"] = {"VERSION": 2}
@@ -565,8 +569,8 @@ def test_build_and_attach_in_one_task(host: Host, building: t.Dict[str, t.Any]) 
     assert host.counts()[0] == 8
 
 
-def test_what_was_built_is_put_back_with_the_rest(host: Host, building: t.Dict[str, t.Any]) -> None:
-    """The jumbo interface fails in native mode, when eth0 has been changed already."""
+def test_a_built_object_is_rolled_back_with_the_rest(host: Host, building: t.Dict[str, t.Any]) -> None:
+    """The jumbo interface fails in native mode, after eth0 has been changed."""
     host.plug("jumbo0", 9000)
     path, both = pathlib.Path(building["object"]), {**building, "interfaces": ["eth0", "jumbo0"], "mode": "native"}
     host.refused("xdp_program", **both)
@@ -579,7 +583,7 @@ def test_what_was_built_is_put_back_with_the_rest(host: Host, building: t.Dict[s
     assert not host.ok("xdp_program", **building)["changed"]
 
 
-def test_a_build_that_is_refused_changes_nothing(host: Host, building: t.Dict[str, t.Any]) -> None:
+def test_a_refused_build_changes_nothing(host: Host, building: t.Dict[str, t.Any]) -> None:
     host.ok("xdp_program", **building)
     state, build = host.state(), building["build"]
     for wrong, words in (
@@ -595,7 +599,7 @@ def test_a_build_that_is_refused_changes_nothing(host: Host, building: t.Dict[st
         assert host.state() == state
 
 
-def test_nothing_is_compiled_that_others_could_have_written(
+def test_what_others_can_write_is_not_compiled(
     host: Host, building: t.Dict[str, t.Any], tmp_path: pathlib.Path
 ) -> None:
     host.ok("xdp_program", **building)
@@ -611,7 +615,7 @@ def test_nothing_is_compiled_that_others_could_have_written(
     shutil.copy(sys.executable, headers / "clang")
     assert unsafe in host.refused("xdp_program", **{**building, "build": {**build, "clang": str(headers / "clang")}})
     record = folder / ".counter.bpf.o.build.json"
-    os.chown(record, 65534, 65534)  # by it another could say that there is nothing to compile
+    os.chown(record, 65534, 65534)  # its owner could claim that nothing needs compiling
     assert unsafe in host.refused("xdp_program", **building)
     os.chown(record, 0, 0)
     os.chmod(folder, 0o777)
@@ -621,8 +625,8 @@ def test_nothing_is_compiled_that_others_could_have_written(
     assert not host.ok("xdp_program", allow_unsafe_paths=True, **building)["changed"]
 
 
-def test_what_no_interface_can_run_is_not_written(host: Host, building: t.Dict[str, t.Any]) -> None:
-    """A veth has no hardware to offload to; on_error=continue has nobody to go on with."""
+def test_an_object_that_no_interface_can_run_is_not_written(host: Host, building: t.Dict[str, t.Any]) -> None:
+    """A veth cannot offload, so on_error=continue has no interface left to continue with."""
     result = host.module("xdp_program", mode="offload", on_error="continue", **building)
     assert result["failed"] and not result["changed"] and result["steps"] == []
     assert not pathlib.Path(building["object"]).parent.parent.exists()
@@ -633,7 +637,7 @@ def test_what_no_interface_can_run_is_not_written(host: Host, building: t.Dict[s
     assert host.xdp("eth0") and not host.xdp("jumbo0")
 
 
-def test_a_link_in_the_place_of_the_object_is_put_back(
+def test_a_symlink_at_the_objects_path_is_restored(
     host: Host, compiled: Compiled, building: t.Dict[str, t.Any], tmp_path: pathlib.Path
 ) -> None:
     host.plug("jumbo0", 9000)
@@ -647,14 +651,14 @@ def test_a_link_in_the_place_of_the_object_is_put_back(
 
 
 def test_an_object_that_cannot_be_written(host: Host, building: t.Dict[str, t.Any], tmp_path: pathlib.Path) -> None:
-    """Its own name is not too long, but that of the file beside it is. What had been done is taken back."""
+    """Its name is short enough, but not that of the temporary file beside it. The change is rolled back."""
     path = tmp_path / "a" / "b" / ("x" * 250 + ".o")
     message = host.refused("xdp_program", **{**building, "object": str(path)})
     assert "File name too long" in message and "put back" not in message
     assert not (tmp_path / "a").exists() and not host.xdp("eth0")
 
 
-def test_folders_are_made_that_the_next_run_accepts(host: Host, building: t.Dict[str, t.Any]) -> None:
+def test_the_next_run_accepts_the_folders_that_were_created(host: Host, building: t.Dict[str, t.Any]) -> None:
     umask = os.umask(0o002)
     try:
         host.ok("xdp_program", **building)
@@ -663,15 +667,15 @@ def test_folders_are_made_that_the_next_run_accepts(host: Host, building: t.Dict
         os.umask(umask)
 
 
-def test_check_mode_without_the_source_that_is_still_to_come(host: Host, building: t.Dict[str, t.Any]) -> None:
+def test_check_mode_before_the_source_exists(host: Host, building: t.Dict[str, t.Any]) -> None:
     del building["build"]["content"]
-    foretold = host.ok("xdp_program", check=True, **building)
-    assert foretold["steps"][0] == "eth0: load packet_count" and "there is no source" in str(foretold["warnings"])
+    predicted = host.ok("xdp_program", check=True, **building)
+    assert predicted["steps"][0] == "eth0: load packet_count" and "there is no source" in str(predicted["warnings"])
     assert "there is no source" in host.refused("xdp_program", **building)
 
 
-def test_other_links_come_and_go_meanwhile(host: Host, compiled: Compiled, attached: t.Dict[str, t.Any]) -> None:
-    """The kernel says EAGAIN of a link that is just being made."""
+def test_other_links_come_and_go_during_a_run(host: Host, compiled: Compiled, attached: t.Dict[str, t.Any]) -> None:
+    """The kernel answers EAGAIN for a link that is still being created."""
     code = (
         "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import info, links\n"
         "from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf\n"
@@ -694,7 +698,7 @@ def test_other_links_come_and_go_meanwhile(host: Host, compiled: Compiled, attac
             busy.kill()
 
 
-def test_tail_calls_go_to_the_programs_of_the_same_object(host: Host, compiled: Compiled) -> None:
+def test_tail_calls_reach_the_programs_of_the_same_object(host: Host, compiled: Compiled) -> None:
     for version, expected in ((1, 1), (10, 11)):
         options = {"object": compiled("tail", VERSION=version), "program": "entry", "interfaces": ["eth0"]}
         repaired(host, options)

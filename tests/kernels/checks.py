@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""checks.py: what is checked on each kernel. init.sh runs it in the guest; it prints a line of JSON for each check.
+"""checks.py: the checks on each kernel. init.sh runs it in the guest; it prints a line of JSON for each check.
 
-Modules run as Ansible runs them, in a Python of their own; what they claim is compared with what ip and bpftool
-say. Nothing here goes by the kernel's version: what a kernel lacks it is asked, and the row says what happens instead.
+Modules run as Ansible runs them, each in a separate Python. Their results are compared with those of ip and bpftool.
+Nothing here depends on the kernel's version: the kernel is asked what it lacks, and the row says what happens instead.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ OBJECTS = HERE / "objects"
 PINS = pathlib.Path("/sys/fs/bpf/ebpf_fleet")
 RECORDS = pathlib.Path("/run/ebpf_fleet")
 HUB = "hub"
-SECONDS = 180  # for whatever should be over long before: an emulated CPU is some 15 times slower
+SECONDS = 180  # generous for everything here: an emulated CPU is about 15 times slower
 
-# What bpf_facts calls a feature, and a type that the kernel has with it.
+# Features by their names in bpf_facts, and a kernel type that exists if the kernel has the feature.
 TYPES_OF_FEATURES = {
     "xdp_link": "BPF_LINK_TYPE_XDP",
     "frags": "XDP_FLAGS_HAS_FRAGS",
@@ -42,7 +42,7 @@ MODES = {1: "native", 2: "generic", 3: "offload"}
 
 
 class Wrong(Exception):
-    """What is not as it should be, in a sentence for the table."""
+    """A difference from what is expected, in a sentence for the table."""
 
 
 def expect(found: t.Any, wanted: t.Any, what: str) -> None:
@@ -59,7 +59,7 @@ def until(true: t.Callable[[], t.Any], what: str) -> None:
 
 
 def sh(*command: t.Any) -> str:
-    """Run a command and return what it prints."""
+    """Run a command and return its output."""
     words = [str(word) for word in command]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=SECONDS)
     if done.returncode:
@@ -108,7 +108,7 @@ def ok(module: str, **options: t.Any) -> t.Dict[str, t.Any]:
 
 
 def refused(module: str, **options: t.Any) -> str:
-    """Run a module that must fail; returns what it says."""
+    """Run a module that must fail; returns its message."""
     result = finish(start(module, **options))
     expect(result.get("failed", False), True, f"{module} should have failed; failed")
     return t.cast(str, result["msg"])
@@ -124,7 +124,7 @@ def program_ids() -> t.Set[int]:
 
 
 class Wire:
-    """A veth with a port in the namespace HUB; in the end it goes, with all that is pinned for it."""
+    """A veth with a port in the namespace HUB; removed at the end, with all pins for it."""
 
     def __init__(self, interface: str = "eth0", mtu: int = 1500) -> None:
         self.interface = interface
@@ -145,12 +145,12 @@ class Wire:
             shutil.rmtree(folder, ignore_errors=True)
 
     def send(self, packets: int, size: int = 64) -> None:
-        """Send; `sent` is what the port says has left it so far."""
+        """Send packets; `sent` is the port's count of packets sent so far."""
         nsenter = ("nsenter", f"--net=/run/netns/{HUB}")
         self.sent = int(sh(*nsenter, sys.executable, HERE / "send.py", f"p-{self.interface}", packets, size))
 
     def xdp(self) -> t.Optional[t.Tuple[str, int]]:
-        """Mode and id of the program on it, as ip says."""
+        """Mode and id of its program, from ip."""
         found = json.loads(sh("ip", "-json", "link", "show", "dev", self.interface))[0].get("xdp")
         return (MODES[found["mode"]], found["prog"]["id"]) if found else None
 
@@ -158,17 +158,17 @@ class Wire:
         return PINS / "packet_count" / self.interface / rest
 
     def counts(self) -> t.Tuple[int, int]:
-        """Packets and bytes, as bpftool adds them up."""
+        """Packets and bytes: the sums over all CPUs, from bpftool."""
         dump = bpftool("map", "dump", "pinned", self.pin("maps/counters"))
         values = [cpu["value"] for cpu in dump[0]["formatted"]["values"]]
         return sum(value["packets"] for value in values), sum(value["bytes"] for value in values)
 
     def attach(self, object_name: str = "packet_count", **options: t.Any) -> t.Dict[str, t.Any]:
-        """Run xdp_program; returns its result, which ip and bpftool have been asked about."""
+        """Run xdp_program; returns its result, checked with ip and bpftool."""
         result = ok("xdp_program", object=str(OBJECTS / f"{object_name}.bpf.o"), interfaces=[self.interface], **options)
         (mine,) = result["attachments"]
         expect((mine["mode"], mine["program_id"]), self.xdp(), "mode and program, the module's and ip's")
-        # All of them: bpftool 7.8 fails after it has shown the one that it was asked for.
+        # All programs: bpftool 7.8 fails after showing a single one.
         pin = str(self.pin("link"))
         (link,) = (each for each in bpftool("--bpffs", "link", "list") if pin in each.get("pinned", ()))
         expect((mine["link_id"], mine["program_id"]), (link["id"], link["prog_id"]), "link, the module's and bpftool's")
@@ -269,7 +269,7 @@ def generic() -> str:
 
 @contextlib.contextmanager
 def foreign_program() -> t.Iterator[t.Tuple[Wire, t.Tuple[str, int]]]:
-    """An interface with a program that ip has put there."""
+    """An interface with a program that ip has attached."""
     with Wire() as wire:
         sh("ip", "link", "set", "dev", wire.interface, "xdp", "obj", OBJECTS / "counter-1.bpf.o", "sec", "xdp")
         theirs = wire.xdp()
@@ -308,7 +308,7 @@ def jumbo() -> str:
             expect((mine["mode"], program), ("native", "packet_count_frags"), "mode and program")
             expect(warnings, "", "warnings")
             return f"native, {program}; {wire.counts()[0]} of {wire.sent}"
-        # Before 5.18: generic, and said so; natively not at all; and bpf_facts has told it beforehand.
+        # Before 5.18: generic mode with a warning, native mode refused, and bpf_facts has predicted it.
         expect((mine["mode"], program), ("generic", "packet_count"), "mode and program")
         expect("does not take packet_count in native mode" in warnings, True, f"a warning in {warnings!r}")
         problems = " ".join(ok("bpf_facts")["ansible_facts"]["bpf"]["problems"])
@@ -352,7 +352,7 @@ def trace() -> str:
 
 @contextlib.contextmanager
 def loaded() -> t.Iterator[None]:
-    """Programs in the kernel: ours on an interface, and others that bpftool has loaded."""
+    """Programs in the kernel: ours on an interface, and others loaded by bpftool."""
     folder = pathlib.Path("/sys/fs/bpf/loaded")
     with Wire() as wire:
         wire.attach()
@@ -390,7 +390,7 @@ def program_list() -> str:
 
 
 def xlated() -> str:
-    # bpftool before 7.5 takes the instruction behind `&(void __percpu *)`, of kernel 6.10, for a move.
+    # bpftool before 7.5 prints kernel 6.10's instruction `&(void __percpu *)` as a move.
     old = [int(part) for part in bpftool("version")["version"].split(".")[:2]] < [7, 5]
     lines = 0
     with loaded():
@@ -406,16 +406,16 @@ def xlated() -> str:
     return f"{lines} lines alike"
 
 
-# In words for the table.
+# The names of the rows in the table.
 CHECKS: t.Dict[str, t.Callable[[], str]] = {
-    "bpf_facts: features as the kernel's types have them": features,
+    "bpf_facts: features equal to those in the kernel's types": features,
     "xdp_program: first attach on a veth; counts equal to sent": native,
     "a second run changes nothing": again,
     "an upgrade keeps counts and link": upgrade,
-    "detached keeps counts; attached again goes on": detached,
+    "detached keeps counts; reattached, counting continues": detached,
     "absent leaves nothing": absent,
     "mode: generic": generic,
-    "another's program (ip link) refused and left alone": foreign,
+    "foreign program (ip link) refused and left alone": foreign,
     "on_conflict: replace": replace,
     "MTU 9000": jumbo,
     "xdp_counter_facts: trace lines": trace,
@@ -433,7 +433,7 @@ def main() -> None:
     python = ".".join(map(str, sys.version_info[:2]))
     say(kernel=about["kernel"], libbpf=about["libbpf"], bpftool=about["bpftool"], python=python)
     sh("ip", "netns", "add", HUB)
-    # A silent wire, or neighbour discovery is counted as well.
+    # Without IPv6, as neighbour discovery would be counted too.
     silence = "for each in all default; do echo 1 >/proc/sys/net/ipv6/conf/$each/disable_ipv6; done"
     for enter in ((), ("nsenter", f"--net=/run/netns/{HUB}")):
         sh(*enter, "sh", "-c", silence)
@@ -441,7 +441,7 @@ def main() -> None:
         began = time.monotonic()
         try:
             passed, text = True, check()
-        except Exception as error:  # a check that breaks is a row that failed, not the end of the others
+        except Exception as error:  # a check that breaks is a failed row; the others still run
             passed, text = False, str(error)
             if not isinstance(error, Wrong):
                 text = traceback.format_exc().strip().replace("\n", " / ")[-400:]

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kernels and userlands from Debian's suites; kept, under a hash of what made them."""
+"""Kernels and userlands from Debian's suites; kept under a hash of their sources."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Kernel(t.NamedTuple):
 
 
 class Debian:
-    """Debian's mirrors, as this machine uses them, and a folder for what comes from there."""
+    """Debian's mirrors, as configured on this machine, and a folder for downloads."""
 
     def __init__(self, cache: pathlib.Path) -> None:
         self.cache = cache
@@ -36,7 +36,7 @@ class Debian:
         return self._mirrors["security" if suite.endswith("-security") else "main"]
 
     def kernel(self, suite: str) -> Kernel:
-        """The newest one of a suite. Asks the mirror each time. Raises Failed."""
+        """The newest kernel of a suite. Asks the mirror each time. Raises Failed."""
         apt = self._apt(suite)
         run("apt-get", *apt, "update")
         depends = run("apt-cache", *apt, "depends", "linux-image-cloud-amd64")
@@ -44,7 +44,7 @@ class Debian:
         if not found:
             raise Failed(f"{suite} has no linux-image-cloud-amd64")
         version = found.group(1)
-        # From 7.0 on the image is a package without files, that depends on these.
+        # From 7.0 on, the image is a package without files that depends on these packages.
         split = [f"linux-binary-{version}", f"linux-modules-{version}"]
         known = set(run("apt-cache", *apt, "pkgnames", "linux-").split())
         packages = split if known.issuperset(split) else [f"linux-image-{version}"]
@@ -58,7 +58,7 @@ class Debian:
         return Kernel(folder / "vmlinuz", folder / "modules.cpio")
 
     def _apt(self, suite: str) -> t.List[str]:
-        """Options that let apt know of this suite alone, and leave the machine's own lists and packages alone."""
+        """Options that restrict apt to this suite, and keep it from the machine's own lists and packages."""
         folder = self.cache / f"apt-{suite}"
         for each in ("lists/partial", "cache/archives/partial"):
             (folder / each).mkdir(parents=True, exist_ok=True)
@@ -67,9 +67,9 @@ class Debian:
         settings = {
             "APT::Architecture": "amd64",
             "APT::Architectures": "amd64",
-            "APT::Sandbox::User": "root",  # _apt may not enter the folder
+            "APT::Sandbox::User": "root",  # the user _apt may not enter the folder
             "APT::Update::Error-Mode": "any",
-            "Acquire::Check-Valid-Until": "false",  # a suite of the past is what we are after
+            "Acquire::Check-Valid-Until": "false",  # old suites are wanted here
             "Acquire::Languages": "none",
             "Acquire::Retries": "2",
             "Dir::Cache": f"{folder}/cache",
@@ -101,7 +101,7 @@ class Debian:
         archive(kept / "modules.cpio", "-C", kept, "modules")
 
     def keep(self, old: str, made: pathlib.Path, kept: pathlib.Path) -> None:
-        """Have it in the place of what the pattern `old` finds."""
+        """Store it, and remove older files that match the pattern `old`."""
         for path in self.cache.glob(old):
             run("rm", "-r", path)
         made.rename(kept)
@@ -119,8 +119,8 @@ class Debian:
         return made
 
     def mmdebstrap(self, suite: str, made: pathlib.Path, packages: t.Sequence[str], *options: str) -> None:
-        """Packages of a suite, and what they depend on, as an archive or, without a suffix, a folder. Raises Failed."""
-        # unshare: should it be killed, its mounts go with it.
+        """Packages of a suite with their dependencies: an archive, or without a suffix a folder. Raises Failed."""
+        # unshare: if it is killed, its mounts go too.
         run(
             *"unshare --mount mmdebstrap --quiet --mode=root --architectures=amd64".split(),
             f"--keyring={KEYRING}",
@@ -133,18 +133,18 @@ class Debian:
 
 
 def archive(made: pathlib.Path, *what: t.Any) -> None:
-    """A cpio archive as the kernel wants it; several of them, one behind the other, make an initramfs."""
+    """A cpio archive for the kernel; several of them, concatenated, make an initramfs."""
     run("bsdtar", "--create", "--format=newc", f"--file={made}", *what)
 
 
 def key(*parts: str) -> str:
-    """A hash of these and of this file: what is kept was made by it."""
+    """A hash of these and of this file, which makes what is kept."""
     text = "\n".join([*parts, pathlib.Path(__file__).read_text()])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _mirrors() -> t.Dict[str, str]:
-    """Where this machine's apt gets Debian from; DEBIAN_MIRROR and DEBIAN_SECURITY_MIRROR go before that."""
+    """The mirrors of this machine's apt; DEBIAN_MIRROR and DEBIAN_SECURITY_MIRROR override them."""
     listed = run("apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Identifier: Packages")
     by_suite = dict(line.split(" ", 1) for line in reversed(listed.splitlines()))
     suite = next((name for name in by_suite if f"{name}-security" in by_suite), "")

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A kernel in qemu: boot it with all that it needs in an initramfs, and read what the checks in it print."""
+"""Boot a kernel in qemu with an initramfs that contains everything, and read what the checks print."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from checks import CHECKS
 from debian import Kernel
 from processes import Failed, ended, run
 
-SECONDS = 600  # some 90 are usual on an idle machine
+SECONDS = 600  # about 90 are usual on an idle machine
 
 
 class Guest(t.NamedTuple):
-    """`label` is what it is asked for by; both suites are Debian's."""
+    """`label`: its name on the command line. Both suites are Debian's."""
 
     label: str
     suite: str
@@ -34,7 +34,7 @@ class Result(t.NamedTuple):
 
 
 class Outcome(t.NamedTuple):
-    """`about`: versions, as the guest found them. `results`: one for each of CHECKS, whether it ran or not."""
+    """`about`: versions that the guest reported. `results`: one for each of CHECKS, whether it ran or not."""
 
     guest: Guest
     about: t.Dict[str, str]
@@ -52,7 +52,7 @@ def not_booted(guest: Guest, problem: str) -> Outcome:
 
 
 def boot(guest: Guest, kernel: Kernel, archives: t.Sequence[pathlib.Path], logs: pathlib.Path) -> Outcome:
-    """Run the checks on a kernel. `archives`: what the initramfs is made of, beside the kernel's modules."""
+    """Run the checks on a kernel. `archives`: the initramfs, apart from the kernel's modules."""
     began = time.monotonic()
     name = f"{guest.label}-{guest.userland}"
     log, printed = logs / f"{name}.log", logs / f"{name}.jsonl"
@@ -65,10 +65,10 @@ def boot(guest: Guest, kernel: Kernel, archives: t.Sequence[pathlib.Path], logs:
             for path in (*archives, kernel.modules):
                 with path.open("rb") as part:
                     shutil.copyfileobj(part, whole)
-        # Never kvm: a nested one may open and hang. tb-size: without it qemu's memory grows to 1.5 GiB.
-        # single: a kernel that patches its own code while another thread emulates it has been seen to panic.
-        # qemu64: AVX, which libc would take, is slow to emulate. rdrand: or the kernel waits for entropy.
-        # mitigations: of holes that an emulated CPU does not have, at a flush of its TLB for each system call.
+        # Never kvm: a nested one may open and then hang. tb-size: without it qemu's memory grows to 1.5 GiB.
+        # single: a kernel that patched its own code while a second thread emulated it has panicked.
+        # qemu64: AVX, which libc would use, is slow to emulate. rdrand: without it the kernel waits for entropy.
+        # mitigations: an emulated CPU does not need them, and they flush its TLB at each system call.
         command = (
             "qemu-system-x86_64 -accel tcg,thread=single,tb-size=64 -cpu qemu64,+rdrand -smp 2 -m 1024"
             " -display none -monitor none -nodefaults -no-reboot"
@@ -82,7 +82,7 @@ def boot(guest: Guest, kernel: Kernel, archives: t.Sequence[pathlib.Path], logs:
             problem = str(error)
     if printed.exists():
         said = printed.read_text(errors="replace")
-    # qemu's exit code is 0 for a panic as well: what counts is what the guest has printed.
+    # qemu's exit code is 0 even after a panic: only the guest's output counts.
     records = [json.loads(line) for line in said.splitlines() if line.startswith("{") and line.endswith("}")]
     if {"end": True} not in records and not problem:
         panic = re.search(r"Kernel panic.*", log.read_text(errors="replace") if log.exists() else "")

@@ -14,5 +14,5 @@ for module in /modules/*; do
 done
 stty -F /dev/ttyS1 raw
 python3 /tests/checks.py >/dev/ttyS1
-echo o >/proc/sysrq-trigger # off; to return would be a panic
+echo o >/proc/sysrq-trigger # off; if init returned, the kernel would panic
 sleep 60

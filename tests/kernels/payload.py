@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes into a guest beside the userland: the collection, what of ansible-core a target gets, objects, checks."""
+"""What a guest contains besides the userland: the collection, ansible-core's part for targets, objects, checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from processes import run
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
 
-# By name in the guest: source, and what is defined for it.
+# By name in the guest: the source and its defines.
 OBJECTS: t.Dict[str, t.Tuple[pathlib.Path, t.Tuple[str, ...]]] = {
     "packet_count": (ROOT / "files/bpf/packet_count.bpf.c", ()),
     "counter-1": (ROOT / "tests/integration/bpf/counter.bpf.c", ("VERSION=1",)),
@@ -35,7 +35,7 @@ def make_payload(work: pathlib.Path) -> pathlib.Path:
         shutil.copytree(ROOT / "plugins" / each, plugins / each, ignore=leave)
     core = pathlib.Path(ansible.__file__).parent
     shutil.copytree(core / "module_utils", tests / "ansible/module_utils", ignore=leave)
-    (tests / "ansible/__init__.py").write_text(f'__version__ = "{ansible.__version__}"\n')  # no more than a target gets
+    (tests / "ansible/__init__.py").write_text(f'__version__ = "{ansible.__version__}"\n')  # as on a target
     shutil.copy(HERE / "checks.py", tests)
     shutil.copy(ROOT / "demo/send.py", tests)
     shutil.copy(HERE / "init.sh", folder / "init")

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands, each in a process group of its own, so that all that they start can be ended with them."""
+"""Commands, each in a separate process group, so that everything they start can be ended too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GRACE_SECONDS = 10
 
 
 class Failed(Exception):
-    """A command failed; its own words."""
+    """A command failed; the message is its own output."""
 
 
 _running: t.Set[subprocess.Popen[str]] = set()
@@ -28,12 +28,12 @@ _over = False
 
 
 def run(*command: t.Any, seconds: t.Optional[float] = None, **options: t.Any) -> str:
-    """What a command prints. Raises Failed, after `seconds` as well."""
-    # setpriv: should this process be killed, the kernel ends the command.
+    """Run a command; returns its output. Raises Failed, also after `seconds`."""
+    # setpriv: if this process is killed, the kernel ends the command.
     words = ["setpriv", "--pdeathsig", "TERM", *map(str, command)]
     with _lock:
         if _over:
-            raise Failed(f"{command[0]} was not started any more")
+            raise Failed(f"{command[0]} was not started, as the run is ending")
         process: subprocess.Popen[str] = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
@@ -58,14 +58,14 @@ def run(*command: t.Any, seconds: t.Optional[float] = None, **options: t.Any) ->
 
 @contextlib.contextmanager
 def session(name: str, cache: pathlib.Path) -> t.Iterator[None]:
-    """One run of a tool that starts guests: alone in its cache, and ended in one line by a failure or a signal."""
+    """One run of a tool that starts guests: locks its cache, and ends with one line at a failure or a signal."""
     if os.geteuid():
         sys.exit(f"{name}: mmdebstrap unpacks guests as root; run it as root (`make test-{name}` uses sudo).")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for left in cache.glob("tmp*"):  # by a run that was killed
+        for left in cache.glob("tmp*"):  # left by a killed run
             shutil.rmtree(left)
         try:
             yield
@@ -76,7 +76,7 @@ def session(name: str, cache: pathlib.Path) -> t.Iterator[None]:
 
 
 def end_all() -> None:
-    """End what runs, and start nothing more."""
+    """End all commands, and start no more."""
     global _over
     with _lock:
         _over = True
@@ -89,7 +89,7 @@ def ended() -> bool:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Its whole group; TERM first, for mmdebstrap tidies up after itself."""
+    """End its whole group; TERM first, so that mmdebstrap can tidy up."""
     if process.poll() is not None:
         return
     with contextlib.suppress(ProcessLookupError):

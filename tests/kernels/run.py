@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""run.py [--jobs N] [--record] [KERNEL...]: the checks on each kernel, or on some: 5.10, 6.1, 6.12, newest.
+"""run.py [--jobs N] [--record] [KERNEL...]: run the checks on each kernel, or on some: 5.10, 6.1, 6.12, newest.
 
-`make test-kernels` runs it. --record writes docs/kernels.md. Exit code 1 if a check failed, a guest did not come to
-its end, or a kernel is no longer to be had.
+`make test-kernels` runs it. --record writes docs/kernels.md. Exit code 1 if a check failed, a guest did not finish, or
+a kernel could not be downloaded.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ module claims is compared with what ip and bpftool say. "N of N" is packets coun
 
 
 def outcomes(guests: t.Sequence[Guest], jobs: int) -> t.List[Outcome]:
-    """Fetch kernels one after the other, and boot each as soon as it is there."""
+    """Download kernels one after the other, and boot each as soon as it has arrived."""
     debian = Debian(CACHE)
     kernel, userland = functools.lru_cache(debian.kernel), functools.lru_cache(debian.userland)
     with tempfile.TemporaryDirectory(dir=CACHE) as work:
@@ -70,7 +70,7 @@ def main() -> int:
     labels = list(dict.fromkeys(guest.label for guest in GUESTS))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="guests at a time")
-    parser.add_argument("--record", action="store_true", help="write docs/kernels.md, if all kernels are run")
+    parser.add_argument("--record", action="store_true", help="write docs/kernels.md, if all kernels were run")
     parser.add_argument("kernel", nargs="*", help=f"only these: {', '.join(labels)}")
     options = parser.parse_args()
     if unknown := set(options.kernel) - set(labels):

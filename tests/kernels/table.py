@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The outcomes as a table: as text, kernel by kernel, and as Markdown, a column for each."""
+"""The outcomes as text, kernel by kernel, and as a Markdown table with a column for each kernel."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def markdown(outcomes: t.Sequence[Outcome]) -> str:
     ]
     lines += [row(name, [_verdict(outcome.results[name]) for outcome in outcomes]) for name in CHECKS]
     if any(outcome.problem for outcome in outcomes):
-        # Not the rest, which may name a mirror.
+        # Only this part: the rest may name a mirror.
         lines.append(row("**did not end as it should**", [outcome.problem.split(":")[0] for outcome in outcomes]))
     return "\n".join(lines)
 
@@ -66,7 +66,7 @@ def _cell(words: str) -> str:
 
 
 def in_readme(path: str = "docs/kernels.md") -> None:
-    """Print what the last whole run was on, from the table that it wrote. cog puts it into the README."""
+    """Print what the last complete run tested, from the table that it wrote. cog puts it into the README."""
     rows: t.Dict[str, t.List[str]] = {}
     with open(path, encoding="utf-8") as lines:
         for line in lines:

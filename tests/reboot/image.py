@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guest's disk: Debian 12 with systemd, udev, networkd and sshd; kept, under a hash of what made it."""
+"""The guest's disk: Debian 12 with systemd, udev, networkd and sshd; kept under a hash of its sources."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ HERE = pathlib.Path(__file__).parent
 SEND = HERE.parents[1] / "demo/send.py"
 SUITE = "bookworm"
 PACKAGES = "bpftool iproute2 linux-image-cloud-amd64 openssh-server python3 systemd-sysv tiny-initramfs udev".split()
-MODULES = "virtio_pci virtio_blk ext4".split()  # what it takes to see the disk; udev loads the others
-# Without a part in the test, and each of them half a second or more of an emulated CPU.
+MODULES = "virtio_pci virtio_blk ext4".split()  # enough to see the disk; udev loads the others
+# The test does not need them, and each takes half a second or more on an emulated CPU.
 MASKED = """
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer e2scrub_reap.service
     dev-hugepages.mount dev-mqueue.mount getty.target kmod-static-nodes.service modprobe@.service
@@ -65,7 +65,7 @@ def image(debian: Debian) -> Image:
             shutil.copy(root / "etc/ssh/ssh_host_ed25519_key.pub", made / kept.host_key.name)
             disk = made / kept.disk.name
             run("truncate", "--size=1G", disk)
-            # Without a journal: a guest that is ended at once loses nothing that is looked at later.
+            # Without a journal: nothing is lost that matters when the guest is killed.
             run("mkfs.ext4", "-q", "-O", "^has_journal", "-d", root, disk)
             debian.keep("guest-*", made, folder)
     return kept

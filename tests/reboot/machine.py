@@ -17,15 +17,15 @@ import typing as t
 from image import Image
 from processes import Failed, run
 
-BOOT_SECONDS = 300  # some 30 are usual on an idle machine
+BOOT_SECONDS = 300  # about 30 are usual on an idle machine
 SECONDS = 300  # for a command or a playbook
-REACHED = r"Reached target \S*multi-user\.target"  # as systemd says it on the console
-ESCAPES = r"\x1b(\[[0-9;?]*[A-Za-z]|c)"  # its colours, and how the firmware clears the screen
+REACHED = r"Reached target \S*multi-user\.target"  # systemd's words on the console
+ESCAPES = r"\x1b(\[[0-9;?]*[A-Za-z]|c)"  # systemd's colours, and the firmware's code to clear the screen
 ANSIBLE = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_NOCOWS": "1", "ANSIBLE_PIPELINING": "1", "ANSIBLE_LOCALHOST_WARNING": "0"}
 
 
 class Machine:
-    """`work`: a folder for sockets and settings, with a short name. `logs`: for what the guest and Ansible say."""
+    """`work`: a folder with a short name, for sockets and settings. `logs`: for output of the guest and Ansible."""
 
     def __init__(self, image: Image, work: pathlib.Path, logs: pathlib.Path, variables: t.Mapping[str, t.Any]) -> None:
         self.serial, self.ansible = logs / "serial.log", logs / "ansible.log"
@@ -51,7 +51,7 @@ class Machine:
             "ServerAliveInterval": 10,
             "KexAlgorithms": "curve25519-sha256",  # the default is slow to emulate
             "LogLevel": "ERROR",
-            # One connection for all, Ansible's own included: to make one costs an emulated CPU seconds.
+            # One connection for everything, including Ansible: a new one costs an emulated CPU seconds.
             "ControlMaster": "auto",
             "ControlPersist": 60,
             "ControlPath": work / "ssh",
@@ -67,7 +67,7 @@ class Machine:
         self._inventory.write_text(json.dumps({"all": {"hosts": {"guest": guest}}}))
 
     def start(self, pool: concurrent.futures.Executor) -> None:
-        """Returns when it has booted. It ends with the other commands of processes.py."""
+        """Returns when it has booted. processes.py ends it together with the other commands."""
         for log in (self.serial, self.ansible):
             log.unlink(missing_ok=True)
         self._qemu = pool.submit(run, *self._command())
@@ -82,28 +82,28 @@ class Machine:
         return self.serial.read_text(errors="replace") if self.serial.exists() else ""
 
     def _command(self) -> t.List[str]:
-        # See tests/kernels/guest.py for the CPU. -svm, and without the disks of old: or udev loads modules for them.
+        # See tests/kernels/guest.py for the CPU. -svm, and no legacy disks: otherwise udev loads modules for them.
         kernel = "root=/dev/vda rootfstype=ext4 rw console=ttyS0 mitigations=off net.ifnames=0"
         kernel += " modprobe.blacklist=ata_generic,ata_piix"
         command = (
             "qemu-system-x86_64 -accel tcg,thread=single,tb-size=512 -cpu qemu64,+rdrand,-svm -smp 1 -m 1024"
             " -display none -monitor none -nodefaults"
-            # The way in.
+            # For SSH.
             f" -netdev user,id=in,restrict=on,hostfwd=tcp:127.0.0.1:{self._port}-:22 -device virtio-net-pci,netdev=in"
         ).split()
         for number in (1, 2):  # the two ends of a wire: guest/etc/systemd/network/10-lan0.link
             command += ["-netdev", f"hubport,id=wire{number},hubid=1"]
             command += ["-device", f"virtio-net-pci,netdev=wire{number},mac=52:54:00:00:00:0{number}"]
         command += ["-kernel", str(self._image.kernel), "-initrd", str(self._image.initramfs), "-append", kernel]
-        # snapshot: what is written goes into a file without a name, which outlasts a reboot and no more.
+        # snapshot: writes go into an unnamed file, which survives a reboot but not the end of qemu.
         drive = f"file={self._image.disk},format=raw,if=virtio,snapshot=on,cache=unsafe"
         return [*command, "-drive", drive, "-serial", f"file:{self.serial}"]
 
     def _until_booted(self) -> None:
-        """Until it is another boot than before, and all that is to be started has been."""
+        """Wait until there is a new boot, and everything in it has been started."""
         self._boots += 1
         deadline = time.monotonic() + BOOT_SECONDS
-        # The console tells when: to try SSH until it answers would cost an emulated CPU seconds as well.
+        # The console shows when: trying SSH until it answers would also cost an emulated CPU seconds.
         while len(re.findall(REACHED, self._serial())) < self._boots:
             if self._qemu.done():
                 raise Failed(f"qemu has ended: {self._qemu.exception()}; {self.serial_end()}")
@@ -126,15 +126,15 @@ class Machine:
             run(*self._ssh, "-O", "exit", seconds=20)
 
     def sh(self, command: str, seconds: float = SECONDS) -> str:
-        """What a command prints in the guest. Raises Failed."""
+        """Run a command in the guest; returns its output. Raises Failed."""
         return run(*self._ssh, command, seconds=seconds)
 
     def json(self, command: str) -> t.List[t.Any]:
-        """The same, a line of JSON for each part of it that prints one."""
+        """The same, for a command whose parts print a line of JSON each."""
         return [json.loads(line) for line in self.sh(command).splitlines()]
 
     def playbook(self, name: str, **variables: t.Any) -> int:
-        """How many tasks have changed something. Raises Failed."""
+        """Run a playbook; returns how many tasks changed something. Raises Failed."""
         words = ["ansible-playbook", f"ebpf.fleet.{name}", "-i", self._inventory, "-e", json.dumps(variables)]
         env = {**os.environ, **ANSIBLE, "ANSIBLE_LOG_PATH": str(self.ansible)}
         said = run("sh", "-c", '"$@" 2>&1 || :', "sh", *words, seconds=SECONDS, env=env)

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""reboot.py: a Debian guest with systemd and sshd is deployed on over SSH, and really rebooted. `make test-reboot`.
+"""reboot.py: deploy to a Debian guest with systemd and sshd over SSH, and really reboot it. `make test-reboot` runs it.
 
-What it brings back by itself is compared with what it carried before. A line for each check; exit code 1 if one failed.
+What the guest restores by itself is compared with what ran before. A line for each check; exit code 1 if one failed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = ROOT / "build/reboot"
 MANIFESTS = f"/var/lib/ebpf_fleet/{str(PINS).replace('/', '%2F')}/packet_count"
 BEFORE, AFTER = 1000, 100  # packets sent before the reboot, and after it
-SOON = 60  # seconds for what takes two or three on an idle machine
+SOON = 60  # seconds; two or three are enough on an idle machine
 
 
 class Interface(t.NamedTuple):
-    """`port`: the other end of its wire, if it has one; `size`: of the packets that are sent from there."""
+    """`port`: the other end of its wire, if it has one; `size`: of the packets sent from there."""
 
     mode: str
     port: str = ""
@@ -65,12 +65,12 @@ class Reboots:
         self.undisturbed = self.view.boot_seconds()
 
     def check(self, what: str, check: t.Callable[[], str]) -> None:
-        """Prints a line, and counts it."""
+        """Run a check, print its line, and count it."""
         try:
             text, passed = check(), True
         except (Wrong, Failed) as error:
             text, passed = str(error), False
-        except Exception as error:  # a check that breaks has failed, and the others go on
+        except Exception as error:  # a check that breaks counts as failed; the others still run
             text, passed = f"{what} broke: {error!r}", False
         self.passed += passed
         self.failed += not passed
@@ -80,7 +80,7 @@ class Reboots:
         self.boot("a host without a counter", self.deployed)
         for what, checks in {
             "rebooted": self.rebooted,
-            "rebooted with damaged manifests, and the programs before the network configuration": self.damaged,
+            "rebooted with damaged manifests, and programs attached before the network is configured": self.damaged,
             "rebooted after a removal": self.removed,
         }.items():
             self.machine.reboot()
@@ -116,12 +116,12 @@ class Reboots:
 
     def rebooted(self) -> None:
         self.check("the boot is undisturbed", self.undisturbed_boot)
-        self.come_back(BOOTED)
+        self.are_restored(BOOTED)
         self.check("units done before network-online.target", self.before_online)
-        self.check(f"{LATE} was not there: nobody waits for it", self.nobody_waits)
+        self.check(f"{LATE} did not exist: nothing waits for it", self.nothing_waits)
         self.check(f"{LATE} appears", self.appears)
-        self.come_back([LATE])
-        self.check("xdp_counter_facts and bpftool agree", self.facts)
+        self.are_restored([LATE])
+        self.check("xdp_counter_facts agrees with bpftool", self.facts)
         self.check("ebpf.fleet.deploy has nothing to do", self.nothing_to_do)
         self.manifests = self.view.persistent()
         self.machine.sh(
@@ -132,22 +132,24 @@ class Reboots:
 
     def undisturbed_boot(self) -> str:
         expect(self.view.state(), "running", "state of the system")
-        return f"running in {self.view.boot_seconds():.0f} s, {self.undisturbed:.0f} before there was a counter"
+        return f"running in {self.view.boot_seconds():.0f} s; {self.undisturbed:.0f} s without a counter"
 
-    def come_back(self, names: t.Sequence[str]) -> None:
-        """A check for each, after one look at all of them."""
+    def are_restored(self, names: t.Sequence[str]) -> None:
+        """A check for each interface; the guest is read once for all of them."""
         carried = self.view.carried()
         self.send(AFTER, names)
         counts = self.view.counts([name for name in names if name in carried])
         for name in names:
-            self.check(f"{name} is back", functools.partial(self.is_back, name, carried.get(name), counts.get(name, 0)))
+            self.check(
+                f"{name} is restored", functools.partial(self.is_restored, name, carried.get(name), counts.get(name, 0))
+            )
 
-    def is_back(self, name: str, carried: t.Optional[Carried], packets: int) -> str:
-        expect(carried, self.before[name], "what it carries")
+    def is_restored(self, name: str, carried: t.Optional[Carried], packets: int) -> str:
+        expect(carried, self.before[name], "its program")
         assert carried
-        # What was counted before the reboot is gone. eth0 has what comes by SSH, and bond1 nothing.
+        # Counts from before the reboot are gone. eth0 counts the SSH connection's packets, and bond1 none.
         least = AFTER if INTERFACES[name].port else int(name == "eth0")
-        expect(least <= packets < BEFORE, True, f"{least} to {BEFORE} packets are counted, and not {packets}")
+        expect(least <= packets < BEFORE, True, f"{least} to {BEFORE} packets counted, but found {packets}")
         program = carried.program.split()[0]
         return ", ".join([program, carried.mode, f"MTU {carried.mtu}", *carried.members, f"{packets} counted"])
 
@@ -160,7 +162,7 @@ class Reboots:
         expect(last <= online.reached, True, f"the last one at {last} µs, the target at {online.reached} µs: before")
         return f"the last one {(online.reached - last) / 1e3:.0f} ms"
 
-    def nobody_waits(self) -> str:
+    def nothing_waits(self) -> str:
         expect(self.view.jobs(), "", "jobs of systemd")
         expect(_unit(LATE) in self.view.units(), False, "a unit")
         return "no job, no unit"
@@ -188,16 +190,16 @@ class Reboots:
         expect(self.machine.playbook("deploy"), 0, "changed")
         return "changed=0"
 
-    # Rebooted with damaged manifests, and the programs before the network configuration
+    # Rebooted with damaged manifests, and programs attached before the network is configured
 
     def damaged(self) -> None:
-        self.check("lan0's manifest is damaged: the boot goes on", self.goes_on)
-        self.check("its unit names it", functools.partial(self.is_named, "lan0"))
-        self.come_back([name for name in BOOTED if name != "lan0"])
+        self.check("lan0's manifest is damaged: the boot continues", self.goes_on)
+        self.check("its unit names the file", functools.partial(self.is_named, "lan0"))
+        self.are_restored([name for name in BOOTED if name != "lan0"])
         self.machine.sh(f"systemctl --quiet disable early; {ADD_LATE}")
-        self.check(f"{LATE} appears; its manifest, cut off, is named", functools.partial(self.is_named, LATE))
-        self.check("ebpf.fleet.deploy mends both", self.mends)
-        self.come_back(["lan0", LATE])
+        self.check(f"{LATE} appears; its truncated manifest is named", functools.partial(self.is_named, LATE))
+        self.check("ebpf.fleet.deploy repairs both", self.repairs)
+        self.are_restored(["lan0", LATE])
         self.check("ebpf.fleet.remove leaves nothing", self.removes)
 
     def goes_on(self) -> str:
@@ -205,7 +207,7 @@ class Reboots:
         expect(self.view.state(), "degraded", "state of the system")
         expect(self.view.units()["network-online.target"].state, "active", "network-online.target")
         expect("lan0" in self.view.carried(), False, "a program on lan0")
-        return "only its unit has failed"
+        return "only its unit failed"
 
     def is_named(self, name: str) -> str:
         unit = _unit(name)
@@ -216,9 +218,9 @@ class Reboots:
                 return line
         raise Wrong(f"not in {lines!r}")
 
-    def mends(self) -> str:
+    def repairs(self) -> str:
         expect(self.machine.playbook("deploy") > 0, True, "changed")
-        expect(self.view.carried(), self.before, "what the interfaces carry")
+        expect(self.view.carried(), self.before, "programs on the interfaces")
         expect(self.view.persistent(), self.manifests, "files in /var/lib/ebpf_fleet")
         expect(self.view.state(), "running", "state of the system")
         return "programs and manifests as before, no failed unit"
@@ -230,11 +232,11 @@ class Reboots:
     # Rebooted after a removal
 
     def removed(self) -> None:
-        self.check("nothing is there", self.nothing)
+        self.check("nothing is left", self.nothing)
         self.check("the boot is undisturbed", self.undisturbed_boot)
 
     def nothing(self) -> str:
-        expect(self.view.carried(), {}, "what the interfaces carry")
+        expect(self.view.carried(), {}, "programs on the interfaces")
         expect(self.view.left(), "", "files and units")
         return "no program, pin, file or unit"
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ip, bpftool and systemd say in the guest."""
+"""What ip, bpftool and systemd report in the guest."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from machine import Machine
 
 
 class Carried(t.NamedTuple):
-    """A program on an interface, and what of the interface it may have an influence on: all but counts and ids."""
+    """A program on an interface, and the settings that it may influence: everything but counts and ids."""
 
     mode: str
     program: str
     pins: t.Tuple[str, ...]
-    pinned_link: bool  # whether the link that is pinned for the interface is what has this program there
+    pinned_link: bool  # whether the interface's pinned link is the one that attaches this program
     mtu: int
     up: bool
     members: t.Tuple[str, ...]  # of a bond
@@ -32,7 +32,7 @@ class View:
         self._sh, self._json = machine.sh, machine.json
 
     def carried(self) -> t.Dict[str, Carried]:
-        """By interface; those without a program are left out."""
+        """By interface; interfaces without a program are left out."""
         interfaces, links, programs = self._json(
             "ip -json link show; bpftool --json --bpffs link list; bpftool --json prog list"
         )
@@ -57,7 +57,7 @@ class View:
         return found
 
     def counts(self, interfaces: t.Sequence[str]) -> t.Dict[str, int]:
-        """Packets, as bpftool adds them up."""
+        """Packets: the sums over all CPUs, from bpftool."""
         dumps = self._json(
             "; ".join(f"bpftool --json map dump pinned {_folder(each)}/maps/counters" for each in interfaces)
         )
@@ -67,7 +67,7 @@ class View:
         }
 
     def units(self) -> t.Dict[str, Unit]:
-        """The collection's that systemd knows of, and network-online.target."""
+        """The collection's units that systemd knows, and network-online.target."""
         shown = self._sh(
             "systemctl show --property=Id,ActiveState,StateChangeTimestampMonotonic"
             " network-online.target 'ebpf-fleet@*'"
@@ -79,26 +79,26 @@ class View:
         return self._sh("systemctl list-units --failed --no-legend --plain | cut -d ' ' -f 1").split()
 
     def jobs(self) -> str:
-        """What systemd has yet to do."""
+        """What systemd still has to do."""
         return self._sh("systemctl list-jobs --no-legend").strip()
 
     def state(self) -> str:
-        """Of the system: running, degraded, starting …"""
+        """The state of the system: running, degraded, starting …"""
         return self._sh("systemctl is-system-running || :").strip()
 
     def boot_seconds(self) -> float:
-        """Of kernel and systemd, until all was started."""
+        """Seconds that kernel and systemd took until everything was started."""
         return int(self._sh("systemctl show --value --property=FinishTimestampMonotonic")) / 1e6
 
     def journal(self, unit: str, output: str) -> str:
         return self._sh(f"journalctl --boot --no-pager --output={output} --unit='{unit}' || :")
 
     def persistent(self) -> str:
-        """All that is to come back, as checksums."""
+        """Checksums of everything that a reboot restores from."""
         return self._sh("find /var/lib/ebpf_fleet -type f -exec sha256sum {} + | sort")
 
     def left(self) -> str:
-        """Whatever has the collection's name, or its program's."""
+        """Everything that bears the collection's or its program's name."""
         return self._sh(
             "find /etc /run /sys/fs/bpf /usr/local /var -name '*ebpf*fleet*' -o -name 'packet_count*';"
             " for list in list-units list-unit-files; do systemctl $list --all --no-legend 'ebpf-fleet*'; done || :"

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The figures in docs/reliability.md, from what the last whole runs have written. cog calls these."""
+"""The figures in docs/reliability.md, from the results of the last complete runs. cog calls these functions."""
 
 from __future__ import annotations
 
@@ -21,15 +21,13 @@ def kill_matrix() -> None:
     for scenario, count in points.items():
         print(f"| {scenario} | {count} | {count} |")
     total = sum(points.values())
-    print(f"| **in all** | **{total}** | **{total}** |\n")
+    print(f"| **total** | **{total}** | **{total}** |\n")
 
 
 def fuzz() -> None:
     found = _read("fuzz.json")
     print(f"\nSeed {found['seed']}:\n")
-    print(
-        "| | runs | refused with a sentence | of these, libbpf had crashed | done, as they could be | anything else |"
-    )
+    print("| | runs | refused with a sentence | of these, libbpf had crashed | done, as was possible | anything else |")
     print("|---|---:|---:|---:|---:|---:|")
     for what, outcomes in found["rows"].items():
         crashed, done = outcomes.get("libbpf crashed on it", 0), outcomes.get("done", 0)

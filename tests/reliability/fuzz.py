@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """fuzz.py [--record] [--seed N] [--objects N] [--options N]: thousands of damaged objects and senseless options.
 
-Whatever they are, a module ends with a sentence or does what is asked: never with a traceback, never killed by
-a signal, and where it says that it failed, the host is as it was. `make test-fuzz` runs it; --record keeps the
-figures of a run that passed for docs/reliability.md.
+Whatever it gets, a module refuses with a sentence or does what was asked. It never ends in a traceback, is never killed
+by a signal, and leaves the host unchanged if it reports failure. `make test-fuzz` runs this; --record saves the figures
+of a run that passed, for docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from paths import BPF, ROOT
 from warm import Run, Warm
 
 RESULTS = pathlib.Path(__file__).with_name("fuzz.json")
-CULPRITS = ROOT / "build/fuzz"  # objects on which something went wrong
+CULPRITS = ROOT / "build/fuzz"  # objects that a module handled wrongly
 SEED = 20261125
 MODULES = (
     "xdp_program",
@@ -44,7 +44,7 @@ SOURCES = {"packet_count": ROOT / "files/bpf", "counter": BPF, "tail": BPF, "wal
 
 
 def objects(folder: pathlib.Path) -> t.Dict[str, bytes]:
-    """Good ones, to damage."""
+    """Valid objects, to be damaged."""
     found = {}
     for name, home in SOURCES.items():
         shutil.copy(home / f"{name}.bpf.c", folder)
@@ -66,7 +66,7 @@ def truncate(good: bytes, chance: random.Random) -> bytes:
 
 
 def damage_header(good: bytes, chance: random.Random) -> bytes:
-    """In the ELF header or in the table of sections, where a number leads elsewhere."""
+    """Change a number in the ELF header or in the section table, so that it points elsewhere."""
     damaged = bytearray(good)
     table = int.from_bytes(good[40:48], "little")
     start, length = chance.choice(((16, 48), (table, len(good) - table)))
@@ -76,7 +76,7 @@ def damage_header(good: bytes, chance: random.Random) -> bytes:
 
 
 def overwrite(good: bytes, chance: random.Random) -> bytes:
-    """A stretch of it with what stands elsewhere in it, or with zeros, or noise."""
+    """Overwrite a stretch with a copy of another part, with zeros, or with noise."""
     damaged = bytearray(good)
     length = chance.choice((4, 8, 16, 64, 256))
     at, other = chance.randrange(len(good) - length), chance.randrange(len(good) - length)
@@ -88,7 +88,7 @@ DAMAGE: t.Tuple[t.Callable[[bytes, random.Random], bytes], ...] = (flip_bits, tr
 
 
 class Ground:
-    """A host on which a good counter counts, and what must not become of it."""
+    """A host with a working counter, and the rules that each run must keep."""
 
     def __init__(self, host: Host, warm: Warm, folder: pathlib.Path, good: pathlib.Path) -> None:
         self.host, self.warm, self.folder, self.good = host, warm, folder, good
@@ -104,7 +104,7 @@ class Ground:
         self.before = self.host.state()
 
     def judge(self, run: Run, what: str) -> None:
-        """Note what became of a run, and whether that may be."""
+        """Record the outcome of a run, and whether it is allowed."""
         result = run.result
         fault = ""
         if run.status & 0x7F:
@@ -116,7 +116,7 @@ class Ground:
         elif result.get("failed") and not result.get("msg", "").strip():
             fault = "failed without a word"
         elif (result.get("failed") or not result.get("changed")) and self.host.state() != self.before:
-            fault = "it did not say that it changed the host, and did"
+            fault = "it changed the host without reporting it"
         if fault:
             self.faults.append(f"{fault}: {what}: {run.said[-600:] or json.dumps(result)[:600]}")
             if what.startswith("object"):
@@ -153,7 +153,7 @@ def fuzz_objects(ground: Ground, good: t.Mapping[str, bytes], count: int, chance
 
 
 def values(ground: Ground, chance: random.Random) -> t.Any:
-    """A value that an option may be given by mistake or malice. Nothing that a run could do harm with."""
+    """A value that an option may get by mistake or malice, but none that lets a run do harm."""
     words = ["eth0", "eth0.10", "packet_count", "absent", "-", str(ground.good), str(ground.folder / "pipe")]
     words += ["/dev/null", "/dev/zero", "/proc/self/mem", "/sys/fs/bpf", "/nowhere/at/all"]
     return chance.choice(
@@ -177,7 +177,7 @@ def values(ground: Ground, chance: random.Random) -> t.Any:
 
 COMPILES = tuple("content defines cflags include_dirs clang cpu".split())
 
-# By module: the options that may be given any value, beside those that make a run do something.
+# By module: the options that get arbitrary values, besides those that make a run do something.
 OPTIONS: t.Dict[str, t.Tuple[str, ...]] = {
     "xdp_program": tuple(
         "state object content checksum program name interfaces mode on_conflict maps on_error allow_unsafe_paths"
@@ -205,7 +205,7 @@ def fuzz_options(ground: Ground, count: int, chance: random.Random) -> None:
         options = dict(usual.get(module, {}))
         for name in chance.sample(OPTIONS[module], min(len(OPTIONS[module]), chance.choice((1, 1, 2, 4)))):
             options[name] = values(ground, chance)
-        # `build` itself is always a dictionary: of a number, ansible-core's own check of suboptions makes a traceback.
+        # `build` is always a dictionary: for a number, ansible-core's own check of suboptions ends in a traceback.
         if module == "xdp_program" and chance.random() < 0.2:
             options["build"] = {"src": str(source), chance.choice(COMPILES): values(ground, chance)}
             options["object"] = str(ground.folder / "built" / "y.bpf.o")

@@ -1,12 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""kill_matrix.py [--record] [SCENARIO...]: kill -9 a module at each call that changes something, and run it again.
+"""kill_matrix.py [--record] [SCENARIO...]: kill a module at each call that changes something, and run it again.
 
-strace lists what an undisturbed run asks the kernel to change: BPF objects, pins, links, files. Then the task is
-done once for each of these calls, from the same start, and killed as it makes that call. (Between two of them
-nothing changes, so a kill there is a kill at the second.) The task is then run again, and must end in the wanted
-state, whole, with the counts that were there and with nothing left over. `make test-kill` runs it; --record keeps
-the figures of a run that passed.
+strace lists the calls with which an undisturbed run changes something: BPF objects, pins, links, files. Then, once for
+each of these calls, the task is run from the same start and killed (SIGKILL) as it makes that call. (Nothing changes
+between two of them, so a kill there equals a kill at the second.) The task is then run again. It must reach the whole
+wanted state, keep the counts, and leave nothing else behind. `make test-kill` runs this; --record saves the figures of
+a run that passed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MODULES = ("xdp_program", "xdp_counter_facts", "bpf_object", "xdp_confirm")
 BOTH = ["eth0", "eth0.10"]
 PACKETS = 10
 
-# Calls that change something, and what of their arguments says so.
+# Calls that change something, and the arguments by which to recognise them.
 CHANGES = {
     "bpf": r"BPF_(MAP_(CREATE|UPDATE_ELEM|FREEZE)|PROG_LOAD|BTF_LOAD|OBJ_PIN|LINK_(CREATE|UPDATE|DETACH))",
     "sendto": r"RTM_SETLINK",
@@ -52,12 +52,12 @@ CHANGES = {
     "fchmod": "",
     "bind": r"AF_UNIX",
 }
-# The folder of a task, and what Python writes to find one: on every host, and Ansible's to tidy up.
+# The folder of a task, and the file with which Python tests for a usable one: Ansible's to remove, on every host.
 MADE_BY_ANSIBLE = re.compile(r"/\.ansible/tmp|ansible-moduletmp|/tmp/(ansible|\w{8}[>\"])")
 
 
 class Point(t.NamedTuple):
-    """The nth call of its kind that a process makes; `what` it was in the undisturbed run."""
+    """The nth call of its kind that a process makes; `what` describes it in the undisturbed run."""
 
     call: str
     number: int
@@ -65,8 +65,11 @@ class Point(t.NamedTuple):
 
 
 class Scenario(t.NamedTuple):
-    """A task from a start. `holder`: it is the holder of its provisional change that is killed, while it makes it and
-    it is confirmed ("keep"), or when its time is over ("take back"); `settled` is the task that is run afterwards."""
+    """A task and the state that it starts from.
+
+    `holder`: the holder of its provisional change is killed instead, while it makes the change and the change is
+    confirmed ("confirm"), or while it rolls the change back ("roll back"). `settled`: the task to run afterwards.
+    """
 
     name: str
     start: t.Sequence[Options]
@@ -114,7 +117,7 @@ class Bench:
                     wanted,
                     counts,
                 )
-                for what, seconds in (("keep", 30), ("take back", 2))
+                for what, seconds in (("confirm", 30), ("roll back", 2))
             ]
 
         def compiled(version: int) -> Options:
@@ -133,16 +136,16 @@ class Bench:
             Scenario("first attach, compiled in the task", [], compiled(1), counts=0),
             Scenario("upgrade, compiled in the task", [compiled(1)], compiled(2)),
             Scenario("upgrade with new maps", [counter(1)], counter(2, maps="reset"), counts=None),
-            Scenario("another mode", [counter(1)], counter(1, mode="generic")),
-            Scenario("another's program replaced", [], counter(1, on_conflict="replace"), counts=0, foreign=True),
+            Scenario("different mode", [counter(1)], counter(1, mode="generic")),
+            Scenario("foreign program replaced", [], counter(1, on_conflict="replace"), counts=0, foreign=True),
             Scenario("detach", [counter(1)], {"state": "detached", "name": "counter"}),
-            Scenario("attach again", [counter(1), {"state": "detached", "name": "counter"}], counter(1)),
+            Scenario("reattach", [counter(1), {"state": "detached", "name": "counter"}], counter(1)),
             Scenario("remove", [counter(1)], absent, counts=None),
             Scenario("first attach, to be confirmed", [], counter(1, rollback_after=1), settled=counter(1), counts=0),
             Scenario("upgrade, to be confirmed", [counter(1)], counter(2, rollback_after=1), settled=counter(2)),
             *held("first attach", [], {}, counter(1), 0),
             *held("upgrade", [counter(1)], {"object": counter(2)["object"]}, counter(2), PACKETS),
-            *held("another mode", [counter(1)], {"mode": "generic"}, counter(1, mode="generic"), PACKETS),
+            *held("different mode", [counter(1)], {"mode": "generic"}, counter(1, mode="generic"), PACKETS),
             Scenario("compile", [], built, "bpf_object", counts=None),
             Scenario("trace", [packet_count], traced, "xdp_counter_facts"),
         ]
@@ -150,7 +153,7 @@ class Bench:
     # One run of a scenario
 
     def begin(self, scenario: Scenario) -> None:
-        """Bring the host from wherever it is to the start."""
+        """Bring the host from any state to the start of the scenario."""
         self.warm.ok("xdp_program", state="absent", name="counter")
         self.host.enter("ip", "link", "set", "dev", "eth0", "xdp", "off")
         shutil.rmtree(self.work, ignore_errors=True)
@@ -163,19 +166,19 @@ class Bench:
             self.host.enter("bpftool", "net", "attach", "xdp", "pinned", self.foreign, "dev", "eth0")
 
     def strace(self, *options: str) -> t.List[str]:
-        """Of the process itself, not of its children: not the compiler, nor the holder."""
+        """Trace the process itself, not its children (the compiler, the holder)."""
         return ["strace", "-qq", "-y", f"--trace={','.join(CHANGES)}", *options]
 
     def disturbed(self, scenario: Scenario, wrap: t.Sequence[str]) -> None:
         """Run the task with strace around it, or around its holder."""
-        if scenario.holder == "keep":
+        if scenario.holder == "confirm":
             with concurrent.futures.ThreadPoolExecutor() as pool:
                 running = pool.submit(self.warm.run, scenario.module, hold_holder=True, **scenario.task)
                 holder = self.stopped_holder()
                 with self.traced(wrap, holder):
                     os.kill(holder, signal.SIGCONT)
                     done = running.result().result or {}
-                    if "provisional" in done:  # else it was killed before
+                    if "provisional" in done:  # otherwise it was killed earlier
                         self.warm.run("xdp_confirm", token=done["provisional"]["token"])
                     self.wait_for_holder()
         elif scenario.holder:
@@ -196,7 +199,7 @@ class Bench:
             tracing.communicate(timeout=60)
 
     def processes(self) -> t.Dict[int, str]:
-        """The host's processes but the warm Python and zombies: process id and state, as proc(5) has it."""
+        """The host's processes except the warm Python and zombies: process id and state (a letter of proc(5))."""
         inode = os.stat(f"/run/netns/{self.host.name}").st_ino
         found = {}
         for entry in pathlib.Path("/proc").glob("[0-9]*"):
@@ -206,7 +209,7 @@ class Bench:
         return {number: state for number, state in found.items() if state != "Z" and number != self.warm.pid}
 
     def holders(self) -> t.List[int]:
-        """Children of the warm Python that have left it, and their like."""
+        """The processes that outlive a module: the holders."""
         return list(self.processes())
 
     def stopped_holder(self) -> int:
@@ -226,7 +229,7 @@ class Bench:
             time.sleep(0.01)
 
     def points(self, scenario: Scenario) -> t.List[Point]:
-        """The calls of an undisturbed run that change something, of the module's own process alone."""
+        """The calls with which an undisturbed run changes something, from the module's own process only."""
         self.begin(scenario)
         log = self.folder / "strace"
         self.disturbed(scenario, self.strace(f"--output={log}"))
@@ -241,12 +244,12 @@ class Bench:
             if not re.search(CHANGES[call], arguments) or MADE_BY_ANSIBLE.search(arguments):
                 continue
             if call == "bpf" and 'prog_name="libbpf' in arguments:
-                continue  # libbpf tries the kernel out: what it loads nobody keeps
+                continue  # libbpf probes the kernel: it does not keep what it loads
             found.append(Point(call, seen[call], self.words(call, arguments)))
         return found
 
     def words(self, call: str, arguments: str) -> str:
-        """What a call is about, in short, and alike in each run."""
+        """What a call is about: short, and the same in each run."""
         if call == "bpf":
             command = arguments.split(",")[0][4:].lower()
             path = re.search(r'pathname="([^"]+)"', arguments)
@@ -263,10 +266,10 @@ class Bench:
             path = path.replace(prefix, name)
         return re.sub(r"[0-9a-f]{16}$|(?<=ebpf_fleet\.)[0-9a-f]{8}", "TOKEN", path)
 
-    # What must be so afterwards
+    # What must be true afterwards
 
     def state(self) -> t.Any:
-        """All that is there, but for ids: pins and what they lead to, what runs, files, trace instances, holders."""
+        """Everything except ids: pins and what they refer to, running programs, files, trace instances, holders."""
         files, links = self.host.state()
         pins = {}
         for path in files:
@@ -296,38 +299,38 @@ class Bench:
         return pins, modes, work, instances, waiting or []
 
     def settle(self, scenario: Scenario) -> None:
-        """The task once more, undisturbed."""
+        """Run the task again, undisturbed."""
         options = scenario.settled or scenario.task
         self.warm.ok(scenario.module, **options)
         again = self.warm.ok(scenario.module, **options)
         if again.get("changed"):
-            raise AssertionError(f"it is not settled: {again.get('steps') or again.get('reasons')}")
+            raise AssertionError(f"it did not converge: {again.get('steps') or again.get('reasons')}")
 
     def killed(self, scenario: Scenario, point: Point) -> bool:
         self.begin(scenario)
         kill = f"--inject={point.call}:signal=SIGKILL:when={point.number}"
         output = self.folder / "killed"
         output.write_text("")
-        with contextlib.suppress(FileNotFoundError):  # of the process that strace was to come to
+        with contextlib.suppress(FileNotFoundError):  # the process that strace was to trace is gone
             self.disturbed(scenario, self.strace(f"--output={output}", kill))
         return "killed by SIGKILL" in output.read_text(errors="replace")
 
     def judge(self, scenario: Scenario, point: Point, wanted: t.Any) -> str:
         """Kill at a point, run again; returns what is wrong, or nothing."""
-        # Twice: a holder whose time is over before strace has come to it is not killed, on a busy machine.
+        # Twice: on a busy machine a holder may time out before strace traces it, and so is not killed.
         if not self.killed(scenario, point) and not self.killed(scenario, point):
-            return "it was not killed there: the runs are not alike"
+            return "it was not killed there: the runs differ"
         try:
             self.settle(scenario)
             now = self.state()
         except (AssertionError, OSError) as error:
             return f"{error}"
         if now != wanted:
-            return "; ".join(f"{one} is there, and not {two}" for one, two in zip(now, wanted) if one != two)
+            return "; ".join(f"{one} was found instead of {two}" for one, two in zip(now, wanted) if one != two)
         if scenario.counts is not None:
             counted = self.host.counts(name="counter")[0]
             if counted != scenario.counts:
-                return f"{counted} packets are counted, not {scenario.counts}"
+                return f"{counted} packets counted instead of {scenario.counts}"
         return ""
 
     def run(self, scenario: Scenario) -> t.Iterator[t.Tuple[Point, str]]:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Thousands of runs of modules on a host: forked, each, from a Python that has started and imported everything."""
+"""Run modules thousands of times on a host, each forked from a Python that has already imported everything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODULES = "ansible_collections.ebpf.fleet.plugins.modules"
 
 
 class Run(t.NamedTuple):
-    """`result` None: it printed none. status as of waitpid(2); `said` what came on its standard error."""
+    """`result`: None if it printed none. `status`: as from waitpid(2). `said`: its standard error."""
 
     result: t.Optional[t.Dict[str, t.Any]]
     status: int
@@ -73,7 +73,7 @@ def _stopped_first(work: t.Callable[[], None]) -> int:
 
 
 def serve(modules: t.Sequence[str]) -> None:
-    """Answer requests, a line each, until there are no more."""
+    """Answer requests, one a line, until there are no more."""
     import importlib
 
     from ansible.module_utils import basic
@@ -96,7 +96,7 @@ def serve(modules: t.Sequence[str]) -> None:
                     loaded[module].main()
                 except SystemExit as end:
                     sys.stdout.flush()
-                    os._exit(t.cast(int, end.code or 0))  # Python's own way to the end takes longer than all the rest
+                    os._exit(t.cast(int, end.code or 0))  # Python's own exit takes longer than all the rest
                 except BaseException:
                     traceback.print_exc()
                 os._exit(1)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands of this machine, bpftool above all: what the modules say is compared with what these say."""
+"""Commands of this machine, above all bpftool, with whose output the modules' results are compared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typing as t
 
 
 def sh(*command: t.Any, **options: t.Any) -> str:
-    """Run a command and return what it prints; what it says of a failure is in the error."""
+    """Run a command and return its output. If it fails, the error contains what it printed."""
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return str(done.stdout)

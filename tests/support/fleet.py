@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Several hosts with their inventory, and Ansible's commands on them as a user types them."""
+"""Several hosts with an inventory, and Ansible commands on them, as a user types them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BIN = pathlib.Path(sys.executable).parent
 
 
 class Fleet:
-    """Hosts with their inventory, and the commands of Ansible on them."""
+    """Hosts with an inventory, and Ansible commands on them."""
 
     def __init__(self, folder: pathlib.Path, names: t.Sequence[str]) -> None:
         self.folder = folder
@@ -54,7 +54,7 @@ class Fleet:
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_PIPELINING": "true",
             "ANSIBLE_FORCE_COLOR": "0",
-            "PWD": str(self.folder),  # as a shell has it
+            "PWD": str(self.folder),  # as a shell sets it
             **(env or {}),
         }
         words = [str(BIN / command[0]), "-i", str(self.inventory), *map(str, command[1:])]
@@ -74,12 +74,12 @@ class Fleet:
 
 
 def empty_headings(text: str) -> t.List[str]:
-    """The headings of tasks and handlers below which nothing is said."""
+    """The headings of tasks and handlers without any output below them."""
     parts = re.split(r"^(?=(?:TASK|RUNNING HANDLER|PLAY) )", text, flags=re.M)
     return [part.strip() for part in parts if part.startswith(("TASK", "RUNNING")) and len(part.split("\n", 1)[1]) < 2]
 
 
 def recap(text: str) -> t.List[t.Tuple[str, int, int]]:
-    """Host, changed, failed of each line of the recap."""
+    """Host, changed and failed from each line of the recap."""
     found = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=0\s+failed=(\d+)", text, re.M)
     return [(host, int(changed), int(failed)) for host, changed, failed in found]

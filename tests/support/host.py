@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host to test on: a network namespace of this machine, wired to a hub, and silent but for what is sent."""
+"""A host to test on: a network namespace, wired to a hub, with no traffic except what the test sends."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Host:
 
     @contextlib.contextmanager
     def traffic(self, interface: str) -> t.Iterator[None]:
-        """Packets to the interface, thousands a second, while the context lasts and no longer than a minute."""
+        """Send thousands of packets a second to the interface while the context lasts, at most for a minute."""
         words = ["nsenter", f"--net=/run/netns/{self.hub}", "timeout", "60", sys.executable, str(ROOT / "demo/send.py")]
         sending = subprocess.Popen([*words, f"p-{interface}", "10000000", "64"], stdout=subprocess.DEVNULL)
         try:
@@ -61,7 +61,7 @@ class Host:
             sending.wait()
 
     def xdp(self, interface: str) -> t.Optional[t.Dict[str, t.Any]]:
-        """What `ip link` says of XDP: {mode: 1 native | 2 generic | 3 offload | 4 several, prog: {id, …}}."""
+        """What `ip link` reports about XDP: {mode: 1 native | 2 generic | 3 offload | 4 several, prog: {id, …}}."""
         found: t.Dict[str, t.Any] = json.loads(sh("ip", "-json", "-n", self.name, "link", "show", "dev", interface))[0]
         return found.get("xdp")
 
@@ -85,9 +85,9 @@ class Host:
         collections: pathlib.Path = COLLECTIONS,
         **options: t.Any,
     ) -> subprocess.Popen[str]:
-        """Run a module as Ansible does, in a Python of its own; `wrap` is a command that runs another.
+        """Run a module as Ansible does, in a separate Python; `wrap` is a command to run it with.
 
-        `collections`: the folder that has ansible_collections, as of another release.
+        `collections`: the folder that contains ansible_collections, for example of a different release.
         """
         arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}
         process = subprocess.Popen(
@@ -126,12 +126,12 @@ class Host:
         return t.cast(str, result["msg"])
 
     def state(self) -> t.Any:
-        """All that a module could change: pins and records below our root, and what runs on the interfaces."""
+        """Everything that a module could change: our pins and records, and the programs on the interfaces."""
         files = sorted(
             str(path)
             for folder in ("/sys/fs/bpf", "/run/ebpf_fleet")
             for path in pathlib.Path(folder).rglob("*")
-            if self.name in str(path)  # and not what another run of the tests is doing
+            if self.name in str(path)  # not those of a concurrent test run
         )
         links = json.loads(sh("ip", "-json", "-n", self.name, "link", "show"))
         return files, [(link["ifname"], (link.get("xdp") or {}).get("prog", {}).get("id")) for link in links]
@@ -140,7 +140,7 @@ class Host:
         return f"{self.pins}/{name}/{interface.replace('.', '%2E')}/{rest}"
 
     def counts(self, interface: str = "eth0", name: str = "packet_count") -> t.Tuple[int, int]:
-        """Packets and bytes, as bpftool adds them up."""
+        """Packets and bytes: the sums over all CPUs, from bpftool."""
         dump = bpftool("map", "dump", "pinned", self.pin(interface, "maps/counters", name))
         values = [cpu["value"] for cpu in dump[0]["formatted"]["values"]]
         return sum(value["packets"] for value in values), sum(value["bytes"] for value in values)

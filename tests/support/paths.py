@@ -8,4 +8,4 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / "build/collections"
-BPF = ROOT / "tests/integration/bpf"  # programs for tests
+BPF = ROOT / "tests/integration/bpf"  # BPF programs for the tests

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What brings programs back after a reboot: names of units, and the file that they run."""
+"""Restoring programs after a reboot: the names of units, and the file that they run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLUGINS = pathlib.Path(__file__).parents[2] / "plugins"
 
 
 @pytest.mark.parametrize(
-    ("interface", "instance"),  # as systemd-escape(1) has it
+    ("interface", "instance"),  # as from systemd-escape(1)
     [("eth0", "eth0"), ("eth0.10", "eth0.10"), ("br-lan", r"br\x2dlan"), ("ä", r"\xc3\xa4"), (".a", r"\x2ea")],
 )
 def test_units_are_named_as_systemd_escapes_them(interface: str, instance: str) -> None:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rooms of plugins/module_utils: one direction of imports, and no circle. docs/architecture.md shows them."""
+"""The rooms of plugins/module_utils: imports in one direction, without circles. docs/architecture.md shows them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 MODULE_UTILS = pathlib.Path(__file__).parents[2] / "plugins/module_utils"
 
-# From the bottom up. A room may import itself and what lies on a lower storey; rooms of one storey do not know each
-# other. A room is a package, or a file directly in module_utils.
+# From the bottom up. A room may import from itself and from lower storeys, not from other rooms of its storey. A room
+# is a package, or a file directly in module_utils.
 STOREYS = (
     ("errors", "background"),
     ("libbpf", "kernel"),
@@ -29,7 +29,7 @@ Imports = t.Dict[str, t.Set[str]]  # by file, the files that it imports: "deploy
 
 
 def imports_of(sources: t.Mapping[str, str]) -> Imports:
-    """All imports between these files, those inside functions and for types included."""
+    """All imports between these files, including those inside functions and for types."""
     found: Imports = {}
     for name, source in sources.items():
         found[name] = set()
@@ -45,7 +45,7 @@ def imports_of(sources: t.Mapping[str, str]) -> Imports:
 
 
 def wrong(imports: Imports) -> t.List[str]:
-    """Imports that go up or sideways, and circles, a sentence each."""
+    """A sentence for each import that goes up or sideways, and for each circle."""
     found = []
     for name, others in imports.items():
         for other in sorted(others):
@@ -102,6 +102,6 @@ def test_a_wrong_import_is_found(name: str, line: str, words: str) -> None:
 
 
 def test_each_room_has_an_empty_init() -> None:
-    """ansible-core needs the file below module_utils; a target compiles what it has in it, in each task."""
+    """ansible-core needs the file below module_utils, and a target compiles its content in each task."""
     rooms = {path for path in MODULE_UTILS.iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert {(room / "__init__.py").read_text() for room in rooms} == {""}

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is sent to targets runs on Python 3.8. vermin knows modules and syntax; here is what needs to know a type."""
+"""Code sent to targets runs on Python 3.8. vermin checks modules and syntax; this checks what needs types."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUILTINS = {"dict", "frozenset", "list", "set", "tuple", "type"}
 
 
 def too_new(source: str) -> t.Iterator[str]:
-    """Lines and what is in them. Annotations count even where they are not evaluated: other files of ours are."""
+    """Lines, and what is too new in them. Annotations count even if they are not evaluated here."""
     for node in ast.walk(ast.parse(source, feature_version=(3, 8))):
         if isinstance(node, ast.Attribute) and node.attr in NEWER_METHODS:
             yield f"{node.lineno}: .{node.attr}()"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* Two globals that all CPUs share, added to atomically. */
+/* Two globals, shared by all CPUs and incremented atomically. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* What every XDP program costs: all others are measured against it. */
+/* The cost of every XDP program: all others are compared with it. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -9,8 +9,7 @@ int empty(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-/* And what one costs that asks for the length of a packet of several buffers: there is no other way
- * to. */
+/* The same, with the only call that returns the length of a packet of several buffers. */
 SEC("?xdp.frags")
 int length(struct xdp_md *ctx)
 {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* The least that counts packets and bytes in a per-CPU array: what ours does beyond it is its own.
- */
+/* The minimum that counts packets and bytes in a per-CPU array: the baseline for our program. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

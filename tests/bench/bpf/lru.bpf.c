@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* A hash of the least recently used, by IPv4 source address, shared by all CPUs and added to
- * atomically. */
+/* An LRU hash by IPv4 source address, shared by all CPUs and incremented atomically. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>
@@ -36,7 +35,7 @@ int lru(struct xdp_md *ctx)
 	if (!counter) {
 		if (!bpf_map_update_elem(&counters, &source, &first, BPF_NOEXIST))
 			return XDP_PASS;
-		counter = bpf_map_lookup_elem(&counters, &source); /* another CPU was faster */
+		counter = bpf_map_lookup_elem(&counters, &source); /* a different CPU was faster */
 	}
 	if (counter) {
 		__sync_fetch_and_add(&counter->packets, 1);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* A global array that user space maps into its memory, indexed by the number of the CPU, a cache
- * line each. */
+/* A global array that user space maps into its memory: a cache line for each CPU number. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ebpf.fleet.netns, with a note of each command that it runs and of the bytes that go to the host with it."""
+"""ebpf.fleet.netns, but it records each command and how many bytes it sends to the host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.ebpf.fleet.plugins.connection.netns import Connection a
 
 
 class Connection(Netns):
-    """Counts, and does what netns does."""
+    """Counts; otherwise works like netns."""
 
     transport = "counted_netns"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* Objects that something is wrong with: REFUSED by the verifier, NO_XDP, TWO programs. */
+/* Objects with a defect: REFUSED (by the verifier), NO_XDP, TWO (programs). */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -7,7 +7,7 @@
 SEC("xdp")
 int refused(struct xdp_md *ctx)
 {
-	return *(__u8 *)(long)ctx->data; /* beyond data_end, for all that the verifier knows */
+	return *(__u8 *)(long)ctx->data; /* not checked against data_end */
 }
 #endif
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* A counter in versions: VERSION changes the code, 0 drops; WIDE changes the map, MORE adds one. */
+/* A counter in versions: VERSION changes the code, 0 drops packets; WIDE changes the map, MORE adds
+ * one. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -49,7 +50,7 @@ int packet_count(struct xdp_md *ctx)
 		counter->version = VERSION;
 #endif
 	}
-	/* Never so: it makes each version another program. */
+	/* Never true: it makes each version a different program. */
 	if (ctx->rx_queue_index == 100000 + VERSION)
 		return XDP_ABORTED;
 	return VERSION == 0 ? XDP_DROP : XDP_PASS;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* Programs of several types that have, between them, every kind of instruction that clang 14 can
- * write. */
+/* Programs of several types. Together they contain every kind of instruction that clang 14 can
+ * emit. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* Instructions of BPF's ISA v4 (kernel 6.6) and later, as numbers: clang 14 cannot write them. */
+/* Instructions of BPF's ISA v4 (kernel 6.6) and later, as numbers: clang 14 cannot emit them. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

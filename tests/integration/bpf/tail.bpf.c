@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* A program that calls another of its object by a tail call; VERSION is what that one adds for a
- * packet. */
+/* A program that tail-calls a second one in the same object; VERSION is what the second one adds
+ * per packet. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* The program of the walkthrough that this collection grew from. */
+/* The program of the walkthrough from which this collection grew. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

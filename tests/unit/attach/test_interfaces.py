@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of interfaces: which can exist, and what a user's list becomes."""
+"""Interface names: which can exist, and what a user's list becomes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of a kernel that nobody has here any more."""
+"""Messages for a kernel too old to test on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import Pla
 
 
 class OldKernel:
-    """As a kernel before 5.9 answers: it does not know the type of the attachment."""
+    """Answers like a kernel before 5.9, which does not know links for XDP."""
 
     def get(self, path: str) -> t.ContextManager[int]:
         return contextlib.nullcontext(3)

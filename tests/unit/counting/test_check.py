@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What xdp_counter_check finds wrong, from what was counted and what arrived."""
+"""The faults that xdp_counter_check finds by comparing counted and arrived packets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def wrong(
         (5, 5, 5),
         (5, 9, 7),
         (90, 95, 2),  # the stack merges packets
-        (0, 3, 3),  # all of them at the edge of the time
+        (0, 3, 3),  # all of them at an edge of the time window
         (0, 3, 0),
     ],
 )

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counters out of a map, and rates out of two readings."""
+"""Counters from a map, and rates from two readings."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_counter_that_was_reset_counts_from_zero() -> None:
 
 
 class FakeLib:
-    """A map of these values, one for each CPU; or an error when its pin is opened."""
+    """A map with these values, one for each CPU; or an error when its pin is opened."""
 
     def __init__(self, *values: t.Tuple[int, int], error: int = 0) -> None:
         self.values = values
@@ -97,7 +97,7 @@ def test_a_program_without_such_counters(maps: t.Dict[str, MapShape]) -> None:
     assert read(FakeLib((3, 192)), maps) is None
 
 
-def test_a_map_that_goes_away_and_one_that_may_not_be_read() -> None:
+def test_a_map_that_disappears_and_one_that_cannot_be_read() -> None:
     assert read(FakeLib((3, 192), error=errno.ENOENT), {"counters": SHAPE}) is None
     with pytest.raises(BpfError, match="Operation not permitted"):
         read(FakeLib((3, 192), error=errno.EPERM), {"counters": SHAPE})

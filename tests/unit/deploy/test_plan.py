@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan, without a kernel: from what is wanted and what was observed to the steps."""
+"""The plan, without a kernel: steps from the wanted and the observed state."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def wanted(state: str = "attached", **options: t.Any) -> Wanted:
 
 
 def bare(**changes: t.Any) -> Seen:
-    """An interface with nothing on it."""
+    """An interface without a program, pins or records."""
     return Seen(
         place=PLACE,
         ifindex=2,
@@ -65,7 +65,7 @@ def bare(**changes: t.Any) -> Seen:
 
 
 def deployed(**changes: t.Any) -> Seen:
-    """An interface on which the object runs."""
+    """An interface on which the object's program runs."""
     program = ProgramInfo(41, "xdp", "packet_count", "5bb1", 0, (7, 8))
     counters = MapInfo(7, "counters", COUNTERS)
     return bare(
@@ -118,7 +118,7 @@ def test_from_nothing() -> None:
         ),
     ],
 )
-def test_repairs_exactly_that(broken: t.Dict[str, t.Any], repair: t.List[str]) -> None:
+def test_only_what_is_broken_is_repaired(broken: t.Dict[str, t.Any], repair: t.List[str]) -> None:
     assert steps(wanted(), deployed(**broken)) == repair
 
 
@@ -137,7 +137,7 @@ def test_changed_shape() -> None:
     assert planning.plan(wanted(object=wide, reset_maps=True), deployed()).steps
 
 
-def test_sizes_that_libbpf_chooses_are_no_change() -> None:
+def test_sizes_that_libbpf_chooses_are_not_a_change() -> None:
     ring = MapShape("ringbuf", 0, 0, 5000, 0)
     seen = deployed(
         held={7: MapInfo(7, "events", ring._replace(max_entries=8192))},
@@ -160,14 +160,14 @@ def test_maps_are_found_by_pin_first_and_never_guessed() -> None:
 
 
 def test_a_map_that_the_program_does_not_use() -> None:
-    """Another program of the object may: it has to be pinned, and that is all."""
+    """A different program of the object may use it, so it has to be pinned, and nothing more."""
     two = an_object(maps=(ObjectMap("counters", COUNTERS, False), ObjectMap("unused", COUNTERS, False)))
     both = {"counters": MapInfo(7, "counters", COUNTERS), "unused": MapInfo(9, "unused", COUNTERS)}
     assert steps(wanted(object=two), deployed(maps=both)) == []
     assert steps(wanted(object=two), deployed())[0] == "load packet_count, keeping the maps counters"
 
 
-def test_jumbo_takes_the_twin_where_the_kernel_knows_frags() -> None:
+def test_jumbo_mtu_selects_the_frags_twin_if_the_kernel_supports_it() -> None:
     assert steps(wanted(frags=True), bare(mtu=9000))[0] == "load packet_count_frags"
     assert steps(wanted(frags=False), bare(mtu=9000))[0] == "load packet_count"
     assert steps(wanted(frags=True), bare(mtu=1500))[0] == "load packet_count"
@@ -180,7 +180,7 @@ def test_jumbo_takes_the_twin_where_the_kernel_knows_frags() -> None:
 
 def test_modes() -> None:
     assert steps(wanted(mode="generic"), deployed()) == ["detach", "attach by link, mode generic", "write the record"]
-    # What auto has fallen back to is left alone; what was asked for as generic is tried anew.
+    # Generic mode as auto's fallback is left alone; if generic was requested before, auto tries native again.
     assert steps(wanted(), deployed(ours=OURS._replace(mode="generic"))) == []
     asked = Record(Deployed("", "new", "packet_count", "generic"), 41)
     assert steps(wanted(), deployed(ours=OURS._replace(mode="generic"), record=asked))[:2] == [
@@ -193,7 +193,7 @@ FOREIGN = ProgramInfo(77, "xdp", "acl_v2", "5bb1aa", 0, ())
 
 
 @pytest.mark.parametrize(("links", "how"), [((), "by netlink"), ((9,), "by link 9"), ((9, 12), "by link 9 or 12")])
-def test_anothers_program(links: t.Tuple[int, ...], how: str) -> None:
+def test_a_foreign_program(links: t.Tuple[int, ...], how: str) -> None:
     seen = bare(others=(Hook("native", FOREIGN, links),))
     with pytest.raises(FleetError) as refused:
         planning.plan(wanted(), seen)
@@ -239,7 +239,7 @@ def test_detached_keeps_program_and_maps() -> None:
     assert steps(wanted("detached"), deployed(ours=None)) == []
 
 
-def test_object_that_is_still_to_come() -> None:
+def test_object_that_does_not_exist_yet() -> None:
     pending = ObjectFacts("/lib/x.bpf.o", None)
     assert steps(wanted(object=pending), bare()) == [
         "load packet_count",
@@ -308,29 +308,29 @@ FORGET = "have it brought back no more after a reboot"
         ({"persist": "auto"}, KEPT._replace(obstacle="no systemd"), [FORGET]),
     ],
 )
-def test_what_is_brought_back(options: t.Dict[str, t.Any], persistence: Persistence, expected: t.List[str]) -> None:
+def test_what_is_restored_at_boot(options: t.Dict[str, t.Any], persistence: Persistence, expected: t.List[str]) -> None:
     assert steps(wanted(**options), deployed(persistence=persistence)) == expected
 
 
-def test_what_cannot_be_brought_back_is_refused() -> None:
+def test_what_cannot_be_restored_is_refused() -> None:
     with pytest.raises(FleetError, match="on eth0 after a reboot: no systemd; set persist: auto"):
         steps(wanted(persist="true"), deployed(persistence=NOTHING._replace(obstacle="no systemd")))
 
 
-def test_what_is_detached_or_absent_is_brought_back_no_more() -> None:
+def test_what_is_detached_or_absent_is_no_longer_restored() -> None:
     for state in ("detached", "absent"):
         assert steps(wanted(state), deployed(persistence=KEPT))[0] == FORGET
     assert steps(wanted("absent"), bare(persistence=KEPT)) == [FORGET]  # after a reboot without the interface
     assert steps(wanted("loaded"), bare(persistence=KEPT))[-1] == FORGET
 
 
-def test_an_upgrade_renews_what_is_brought_back() -> None:
+def test_an_upgrade_renews_what_is_restored() -> None:
     planned = planning.plan(wanted(object=an_object("newer")), deployed(persistence=KEPT))
     assert planned.steps[-1] == planned_steps.Persist(MANIFEST._replace(deployed=DEPLOYED._replace(checksum="newer")))
     assert planned.before["persistent"] and planned.after["persistent"]
 
 
-def test_at_boot_the_mode_in_force_is_taken_and_the_one_asked_for_noted() -> None:
+def test_at_boot_the_current_mode_is_used_and_the_requested_one_recorded() -> None:
     planned = steps(wanted(generic=True), bare())
     assert "attach by link, mode generic" in planned
     note = planning.plan(wanted(generic=True), bare()).steps[-1]

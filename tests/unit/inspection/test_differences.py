@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where hosts differ, and text that does not differ where they do not."""
+"""Differences between hosts, and text that is the same if the hosts are."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_nothing_differs() -> None:
     assert sentences() == []
 
 
-def test_another_kernels_translation_is_told_apart_from_another_program() -> None:
+def test_a_different_translation_is_told_from_a_different_program() -> None:
     new = a_host("new", "6.12.0", ["   0: (b7) r0 = 2", "   1: (95) exit"])
     assert sentences(a_host("a"), new, a_host("b")) == [
         "translation of packet_count with tag f5531e9d0f447db1: 2 instructions by kernel 6.12.0 on new eth0,"
@@ -53,7 +53,7 @@ def test_another_kernels_translation_is_told_apart_from_another_program() -> Non
     ]
 
 
-def test_native_code_is_compared_where_it_should_be_alike() -> None:
+def test_native_code_is_compared_where_it_should_be_identical() -> None:
     hardened = a_host("c", jited=["   0: lfence", "   4: retq"])
     assert sentences(a_host("a"), a_host("b"), hardened) == [
         "native code of packet_count with tag f5531e9d0f447db1, alike in translation, for x86_64 by llvm-objdump:"
@@ -114,7 +114,7 @@ def test_stable_jited() -> None:
 
 
 def test_stable_jited_of_arm64() -> None:
-    """An address is put together in one register by three or four instructions; a constant by one or two."""
+    """Three or four instructions put an address into a register; one or two put a constant there."""
     lines = [
         "   c: mov x0, #42",
         "  10: mov x10, #-30977",

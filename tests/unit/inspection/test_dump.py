@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said where there is no code to show. Where there is: tests/integration/test_bpf_program_info.py."""
+"""Messages if there is no code to show. Dumps of code: tests/integration/test_bpf_program_info.py."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_disassembler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cannot disassemble" in found["problems"][0] and "unknown architecture" in found["problems"][0]
 
 
-def test_a_machine_that_is_not_known() -> None:
+def test_an_unknown_architecture() -> None:
     with pytest.raises(FleetError, match="native code of a vax is nothing that this collection can name"):
         native.disassemble(run, TOOL, [native.Function(4096, b"\xc3")], "vax")
 
@@ -69,7 +69,7 @@ def test_a_listing_that_cannot_be_read() -> None:
         )
 
 
-def test_an_instruction_that_is_newer_than_this() -> None:
+def test_an_instruction_newer_than_this_collection() -> None:
     code = CODE._replace(xlated=struct.pack("=BBhi", 0xE4, 0x21, 3, 4) + EXIT)
     lines = translated(code, KernelSymbols("/nonexistent"))
     assert lines == ["   0: (e4) unknown instruction e421030004000000", "   1: (95) exit"]
@@ -78,6 +78,6 @@ def test_an_instruction_that_is_newer_than_this() -> None:
 def test_btf_that_cannot_be_read() -> None:
     assert read_btf(b"") is None and read_btf(b"\x9f\xeb") is None and read_btf(bytes(24)) is None
     header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, 12, 12, 1)
-    assert read_btf(header + struct.pack("=III", 0, 31 << 24, 0) + b"\0") is None  # a kind that is newer than this
+    assert read_btf(header + struct.pack("=III", 0, 31 << 24, 0) + b"\0") is None  # a kind newer than this collection
     with pytest.raises(ValueError, match="contains itself"):
         Btf(header + struct.pack("=III", 0, 2 << 24, 1) + b"\0").signature(1)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands in the way, without having such a host."""
+"""The sentences about problems of a host, without such a host."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Times as facts have them."""
+"""The times in facts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.kernel import clock
 
 
 @pytest.mark.parametrize("zone", ["UTC", "XXX-05:30", "XXX+11"])
-def test_iso_is_utc_wherever_the_host_is(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_iso_is_utc_in_every_time_zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         with monkeypatch.context() as patched:
             patched.setenv("TZ", zone)
@@ -25,8 +25,8 @@ def test_iso_is_utc_wherever_the_host_is(zone: str, monkeypatch: pytest.MonkeyPa
         time.tzset()
 
 
-def test_loaded_at_counts_from_the_boot_and_knows_of_suspends(monkeypatch: pytest.MonkeyPatch) -> None:
-    up = {time.CLOCK_BOOTTIME: 400.0, time.CLOCK_MONOTONIC: 100.0}  # 300 s of it asleep
+def test_loaded_at_counts_from_boot_including_suspends(monkeypatch: pytest.MonkeyPatch) -> None:
+    up = {time.CLOCK_BOOTTIME: 400.0, time.CLOCK_MONOTONIC: 100.0}  # 300 s of that suspended
     monkeypatch.setattr(time, "time", lambda: 1000.0)
     monkeypatch.setattr(time, "clock_gettime", up.__getitem__)
     assert clock.loaded_at(0) == "1970-01-01T00:10:00Z"

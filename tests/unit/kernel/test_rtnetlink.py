@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel says of an interface. include/uapi/linux/rtnetlink.h, if_link.h"""
+"""What the kernel reports about an interface. include/uapi/linux/rtnetlink.h, if_link.h"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ XDP_ATTACHED, XDP_PROG_ID, DRV_PROG_ID, SKB_PROG_ID, HW_PROG_ID = 2, 4, 5, 6, 7
 NESTED = 0x8000
 
 
-def test_loopback_as_this_kernel_has_it() -> None:
+def test_loopback_of_this_kernel() -> None:
     index = socket.if_nametoindex("lo")
     found = interface(index)
     assert found and (found.ifindex, found.mtu) == (index, int(pathlib.Path("/sys/class/net/lo/mtu").read_text()))
@@ -34,7 +34,7 @@ def message(kind: int, body: bytes) -> bytes:
 
 
 def attribute(kind: int, value: bytes) -> bytes:
-    """Padded to a multiple of 4 bytes, which its length does not tell."""
+    """An attribute: padded to a multiple of 4 bytes, which its length does not include."""
     return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
@@ -43,7 +43,7 @@ def number(kind: int, value: int) -> bytes:
 
 
 def answered(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> t.Optional[Interface]:
-    """What interface() makes of an answer of the kernel."""
+    """What interface() returns for an answer of the kernel."""
 
     class Kernel:
         def __enter__(self) -> t.Any:
@@ -85,7 +85,7 @@ def test_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answered(link(), monkeypatch) == Interface(7, 0, {})
 
 
-def test_an_attribute_of_no_length_does_not_hold_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attribute_of_length_zero_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = link(struct.pack("=HH", 0, 60), number(MTU, 1500))
     assert answered(answer, monkeypatch) == Interface(7, 1500, {})
 

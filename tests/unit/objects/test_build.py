@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When an object is compiled again, and why."""
+"""When an object is rebuilt, and why."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ RECORD = BuildRecord(("-O2", "-g"), CLANG, "clang 14", {SRC: sha256(TEXT), HEADE
 SEEN = Seen(TEXT, OBJECT, RECORD, {HEADER: "1a"})
 
 
-def test_an_object_that_is_as_it_should_be() -> None:
+def test_an_object_that_is_up_to_date() -> None:
     planned = build.plan(WANTED, SEEN)
     assert planned.reasons == ()
     assert planned.source == (SRC, TEXT)
 
 
-def test_the_source_may_be_on_the_target_already() -> None:
+def test_the_source_may_already_be_on_the_target() -> None:
     wanted = WANTED._replace(content=None)
     assert build.plan(wanted, SEEN).reasons == ()
     changed = build.plan(wanted, SEEN._replace(source=b"int other;"))
@@ -39,7 +39,7 @@ def test_the_source_may_be_on_the_target_already() -> None:
         build.plan(wanted, SEEN._replace(source=None))
 
 
-def test_what_is_given_counts_and_not_what_lies_there() -> None:
+def test_given_content_counts_and_not_the_file_on_the_host() -> None:
     assert build.plan(WANTED, SEEN._replace(source=b"older")).reasons == ()
     assert build.plan(WANTED, SEEN._replace(source=None)).reasons == ()
 
@@ -64,7 +64,7 @@ def test_each_reason(wanted: t.Dict[str, t.Any], seen: t.Dict[str, t.Any], reaso
     assert found.startswith(reason)
 
 
-def test_all_reasons_are_told() -> None:
+def test_all_reasons_are_reported() -> None:
     wanted = WANTED._replace(force=True, content=b"int more;", arguments=())
     assert build.plan(wanted, SEEN).reasons == ("force is set", "the source has changed", "the flags have changed")
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is read from an ELF header, and which files are refused. Layout: elf(5)."""
+"""What the ELF header tells, and which files are refused. Layout: elf(5)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_good_object() -> None:
         (elf(ident=b"\x7fELF\x02\x01\x01\x03"), "relocatable, eBPF, version 1 (OS ABI 3), not stripped"),
     ],
 )
-def test_types_are_worded_as_file_does_it(image: bytes, words: str) -> None:
+def test_types_are_named_as_file_names_them(image: bytes, words: str) -> None:
     assert read_elf(image, "count.bpf.o").file_type == f"ELF 64-bit LSB {words}"
 
 
@@ -97,14 +97,14 @@ def patched(at: int, layout: str, value: int) -> bytes:
         (elf()[: HEADER.size], "its ELF sections reach past its end"),
         (elf()[:-1], "its ELF sections reach past its end"),
         (elf(names=4), "its ELF sections reach past its end"),
-        (patched(40, "<Q", 1 << 63), "its ELF sections reach past its end"),  # where the section headers begin
+        (patched(40, "<Q", 1 << 63), "its ELF sections reach past its end"),  # the offset of the section headers
         (patched(58, "<H", 40), "its ELF sections reach past its end"),  # the size of a section header
         (patched(58, "<H", 0), "its ELF sections reach past its end"),
         (patched(60, "<H", 0), "its ELF sections reach past its end"),  # their number
         (patched(len(elf()) - SECTION.size + 32, "<Q", 1 << 40), "its ELF sections reach past its end"),  # a size
     ],
 )
-def test_what_is_refused(image: bytes, words: str) -> None:
+def test_refused_files(image: bytes, words: str) -> None:
     with pytest.raises(FleetError) as caught:
         read_elf(image, "/opt/count.bpf.o")
     assert str(caught.value).startswith("/opt/count.bpf.o ") and words in str(caught.value)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Manifests as this release and others write them."""
+"""Manifests of this and of other releases."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def test_a_manifest(place: Place) -> None:
     assert fields()["format"] == deployed.FORMAT
 
 
-def test_one_of_the_release_before(place: Place) -> None:
+def test_one_of_the_previous_release(place: Place) -> None:
     old = {key: value for key, value in fields().items() if key != "format"}
     assert set(old) == {"object", "checksum", "program", "mode", "replace", "generic", "content"}
     write(place, json.dumps(old).encode())
     assert read_manifest(place) == (MANIFEST, CONTENT)
 
 
-def test_one_of_a_release_to_come(place: Place) -> None:
+def test_one_of_a_later_release(place: Place) -> None:
     new = {**fields(), "format": 99, "variables": {"limit": 5}}
     del new["generic"]
     write(place, json.dumps(new).encode())
@@ -67,7 +67,7 @@ def test_one_that_cannot_be_read(place: Place, damage: bytes) -> None:
         read_manifest(place)
 
 
-def test_another_object_than_its_checksum_says(place: Place) -> None:
+def test_an_object_that_does_not_match_its_checksum(place: Place) -> None:
     write(place, packed(MANIFEST, b"another object"))
     with pytest.raises(FleetError, match="its object does not match its checksum"):
         read_manifest(place)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files of the target: written whole or not at all, and put back."""
+"""Files on the target: written completely or not at all, and restored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.state.replacing import 
 
 
 class FakeModule:
-    """What of AnsibleModule a file needs. `contexts` are those that were set, by path."""
+    """The part of AnsibleModule that files need. `contexts`: those that were set, by path."""
 
     def __init__(self, selinux: bool = False) -> None:
         self.selinux = selinux
@@ -50,7 +50,7 @@ def mode(path: pathlib.Path) -> int:
 def umask(request: pytest.FixtureRequest) -> t.Iterator[int]:
     before = os.umask(request.param)
     yield request.param
-    assert os.umask(before) == request.param, "the umask was not put back"
+    assert os.umask(before) == request.param, "the umask was not restored"
 
 
 def test_read_file(tmp_path: pathlib.Path) -> None:
@@ -75,7 +75,7 @@ def test_folders_have_their_modes_whatever_the_umask(tmp_path: pathlib.Path, uma
     files.make_folders(str(tmp_path / "a/b"))
 
 
-def test_a_new_file_has_the_mode_that_is_asked_for(tmp_path: pathlib.Path, umask: int) -> None:
+def test_a_new_file_has_the_requested_mode(tmp_path: pathlib.Path, umask: int) -> None:
     path = tmp_path / "folder/file"
     write_file(MODULE, str(path), b"new", 0o644)
     assert (path.read_bytes(), mode(path)) == (b"new", 0o644)
@@ -93,7 +93,7 @@ def test_a_file_keeps_its_mode_and_owner(tmp_path: pathlib.Path) -> None:
     after = path.stat()
     assert path.read_bytes() == b"new"
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
-    assert after.st_ino != before.st_ino, "written in place: who reads it meanwhile would see half of it"
+    assert after.st_ino != before.st_ino, "written in place: a reader could see half a file"
 
 
 def test_what_a_killed_run_left_behind_is_replaced(tmp_path: pathlib.Path) -> None:
@@ -105,7 +105,7 @@ def test_what_a_killed_run_left_behind_is_replaced(tmp_path: pathlib.Path) -> No
     assert (path.read_bytes(), elsewhere.read_bytes()) == (b"new", b"untouched")
 
 
-def test_a_link_that_comes_in_between_is_not_followed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_symlink_created_in_between_is_not_followed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, elsewhere = tmp_path / "file", tmp_path / "elsewhere"
     elsewhere.write_bytes(b"untouched")
 
@@ -141,7 +141,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: pathlib.Path, monkeypatch: 
 
 def test_selinux_contexts(tmp_path: pathlib.Path) -> None:
     path = str(tmp_path / "file")
-    for context in (f"default of {path}", f"that of {path}"):  # a new file, and one that is there
+    for context in (f"default of {path}", f"that of {path}"):  # a new file, and an existing one
         module = FakeModule(selinux=True)
         write_file(t.cast(AnsibleModule, module), path, b"new", 0o644)
         assert module.contexts == {unfinished(path): context}
@@ -154,12 +154,12 @@ def contents(folder: pathlib.Path) -> t.Dict[str, t.Any]:
     }
 
 
-def test_a_file_that_is_as_it_should_be(tmp_path: pathlib.Path) -> None:
+def test_an_unchanged_file(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").write_bytes(b"same")
     assert not ReplacedFile(MODULE, str(tmp_path / "file"), b"same").differs()
 
 
-def test_a_new_file_and_its_folders_are_put_back(tmp_path: pathlib.Path) -> None:
+def test_a_new_file_and_its_folders_are_rolled_back(tmp_path: pathlib.Path) -> None:
     replaced = ReplacedFile(MODULE, str(tmp_path / "a/b/file"), b"new")
     assert replaced.differs()
     replaced.write()
@@ -168,7 +168,7 @@ def test_a_new_file_and_its_folders_are_put_back(tmp_path: pathlib.Path) -> None
     assert contents(tmp_path) == {}
 
 
-def test_a_folder_in_which_there_is_something_else_by_then_stays(tmp_path: pathlib.Path) -> None:
+def test_a_new_folder_stays_if_it_is_no_longer_empty(tmp_path: pathlib.Path) -> None:
     replaced = ReplacedFile(MODULE, str(tmp_path / "a/b/file"), b"new")
     replaced.differs()
     replaced.write()
@@ -177,7 +177,7 @@ def test_a_folder_in_which_there_is_something_else_by_then_stays(tmp_path: pathl
     assert contents(tmp_path) == {"a": False, "a/other": b"other"}
 
 
-def test_a_replaced_file_is_put_back(tmp_path: pathlib.Path) -> None:
+def test_a_replaced_file_is_restored(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     path.chmod(0o600)
@@ -189,7 +189,7 @@ def test_a_replaced_file_is_put_back(tmp_path: pathlib.Path) -> None:
     assert (path.read_bytes(), mode(path)) == (b"old", 0o600)
 
 
-def test_a_link_is_replaced_by_a_file_and_put_back(tmp_path: pathlib.Path) -> None:
+def test_a_symlink_is_replaced_by_a_file_and_restored(tmp_path: pathlib.Path) -> None:
     (tmp_path / "target").write_bytes(b"old")
     (tmp_path / "file").symlink_to("target")
     replaced = ReplacedFile(MODULE, str(tmp_path / "file"), b"new")
@@ -200,7 +200,7 @@ def test_a_link_is_replaced_by_a_file_and_put_back(tmp_path: pathlib.Path) -> No
     assert contents(tmp_path) == {"target": b"old", "file": "target"}
 
 
-def test_put_back_after_a_write_that_failed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_roll_back_after_a_failed_write(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 

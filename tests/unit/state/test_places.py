@@ -5,7 +5,7 @@ from __future__ import annotations
 from ansible_collections.ebpf.fleet.plugins.module_utils.state import places
 
 
-def test_names_as_bpffs_allows_them() -> None:
+def test_names_that_bpffs_allows() -> None:
     assert places.escape("eth0.10") == "eth0%2E10"
     for name in ("eth0.10", "a%2Eb", "x", "100%", "a/b"):
         assert places.unescape(places.escape(name)) == name

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Records and what they hold, as this release and others write them."""
+"""Records of this and of other releases."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_records(place: places.Place, tmp_path: pathlib.Path) -> None:
     assert list(records.records()) == [record]
     assert pathlib.Path(place.record).stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "records").stat().st_mode & 0o777 == 0o700
-    assert places.places_of("/sys/fs/bpf/x", "name") == [place], "a record alone is a trace"
+    assert places.places_of("/sys/fs/bpf/x", "name") == [place], "a record by itself is a trace"
     write_record(place, None)
     assert not (tmp_path / "records").exists()
 
@@ -44,7 +44,7 @@ def test_a_damaged_record_is_none(place: places.Place, damage: str) -> None:
     assert read_record(place) is None
 
 
-def test_a_record_of_the_release_before(place: places.Place) -> None:
+def test_a_record_of_the_previous_release(place: places.Place) -> None:
     write_record(place, Record(DEPLOYED, 7))
     pathlib.Path(place.record).write_text(
         '{"object": "/o", "checksum": "abc", "program": "p", "mode": "auto", "program_id": 7}'
@@ -52,7 +52,7 @@ def test_a_record_of_the_release_before(place: places.Place) -> None:
     assert read_record(place) == Record(DEPLOYED, 7)
 
 
-def test_a_record_of_a_release_to_come(place: places.Place) -> None:
+def test_a_record_of_a_later_release(place: places.Place) -> None:
     write_record(place, Record(DEPLOYED, 7))
     fields = json.loads(pathlib.Path(place.record).read_text())
     assert fields["format"] == deployed.FORMAT

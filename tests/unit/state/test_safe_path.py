@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which files root does not load, because others can write to them.
 
-pytest makes tmp_path in /tmp: sticky, and for who runs the tests only. So what is refused here, is because of the test.
+pytest creates tmp_path in the sticky /tmp, with access only for the user who runs the tests. So a refusal here is
+caused by the test and not by a folder above.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def make_folder(path: pathlib.Path, mode: int = 0o755) -> pathlib.Path:
 
 
 def give_away(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To another user; or, for who may not do that, become another user in the eyes of check_safe()."""
+    """Give a file to a different user. If not root, make check_safe() see a different user instead."""
     if os.geteuid() == 0:
         os.chown(path, 65534, -1, follow_symlinks=False)
     else:
@@ -106,9 +107,7 @@ def test_a_link_that_leads_to_itself_ends(tmp_path: pathlib.Path) -> None:
         check_safe(str(tmp_path / "loop"))
 
 
-def test_a_links_own_mode_means_nothing_but_its_owner_does(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_symlinks_owner_counts_but_its_mode_does_not(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = tmp_path / "link.o"
     link.symlink_to(make(tmp_path / "a.o"))
     assert link.lstat().st_mode & 0o777 == 0o777
@@ -117,15 +116,17 @@ def test_a_links_own_mode_means_nothing_but_its_owner_does(
     refused(link, link)
 
 
-def test_a_file_that_is_not_there_yet(tmp_path: pathlib.Path) -> None:
+def test_a_file_that_does_not_exist_yet(tmp_path: pathlib.Path) -> None:
     check_safe(str(tmp_path / "missing/a.o"))
     opened = make_folder(tmp_path / "open", 0o777)
     refused(opened / "missing/a.o", opened)
     make(tmp_path / "file")
-    check_safe(str(tmp_path / "file/a.o"))  # not a folder: reading it will say so
+    check_safe(str(tmp_path / "file/a.o"))  # not a folder: reading it fails
 
 
-def test_a_relative_path_is_looked_at_from_here(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_starts_at_the_working_directory(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = make_folder(tmp_path / "open", 0o777)
     make(opened / "a.o")
     monkeypatch.chdir(opened)

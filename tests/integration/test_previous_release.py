@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host that the release before has deployed, and that this code now meets: nothing is lost, nothing done needlessly.
+"""Run this code on a host that the previous release deployed: nothing is lost, and nothing is done needlessly.
 
-Only what lies on the host is common to the two: pins, records, manifests. Nothing of module_utils is imported here, so
-that this file does not change with it.
+The two releases share only what is on the host: pins, records, manifests. This file imports nothing from module_utils,
+so that it need not change with it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fleet import Fleet, recap
 from host import Host
 from paths import COLLECTIONS, ROOT
 
-RELEASE = "2512cf6"  # the commit that is the release before
+RELEASE = "2512cf6"  # the commit of the previous release
 PARTS = ("galaxy.yml", "meta", "plugins", "roles", "playbooks", "files")
 BOTH = ["eth0", "eth0.10"]
 
@@ -32,7 +32,7 @@ Run = t.Callable[..., t.Dict[str, t.Any]]
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A collections folder with the release before."""
+    """A collections folder that contains the previous release."""
     collections = tmp_path_factory.mktemp("release")
     home = collections / "ansible_collections/ebpf/fleet"
     home.mkdir(parents=True)
@@ -41,18 +41,19 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
             ["git", "archive", RELEASE, *PARTS], cwd=ROOT, capture_output=True, check=True, env=_git_environment()
         )
     except FileNotFoundError:
-        pytest.fail("git is not on this machine, and the release before comes out of it: type `apt-get install git`")
+        pytest.fail("git, which checks out the previous release, is not installed: type `apt-get install git`")
     except subprocess.CalledProcessError as error:
         pytest.fail(
-            f"the release before, commit {RELEASE}, is not in the history of {ROOT} ({error.stderr.decode().strip()}):"
-            f" type `git -C {ROOT} fetch --unshallow`, or clone the repository anew, with its history"
+            f"the previous release, commit {RELEASE}, is not in the history of {ROOT}"
+            f" ({error.stderr.decode().strip()}): type `git -C {ROOT} fetch --unshallow`,"
+            " or clone the repository again, with its history"
         )
     subprocess.run(["tar", "--extract", "--directory", home], input=archive.stdout, check=True)
     return collections
 
 
 def _git_environment() -> t.Dict[str, str]:
-    """Also where root tests in a checkout of somebody else's."""
+    """Let git work when root runs the tests in a different user's checkout."""
     return {
         **os.environ,
         "GIT_CONFIG_COUNT": "1",
@@ -63,12 +64,12 @@ def _git_environment() -> t.Dict[str, str]:
 
 @pytest.fixture
 def before(host: Host, release: pathlib.Path) -> Run:
-    """As host.ok(), with the code of the release before."""
+    """host.ok(), but with the code of the previous release."""
     return functools.partial(host.ok, collections=release)
 
 
 def python(collections: pathlib.Path, program: str, *arguments: str, wrap: t.Sequence[str] = ()) -> bytes:
-    """What a program prints that imports from these collections."""
+    """Run a Python program that imports from these collections; returns its output."""
     words = [*wrap, sys.executable, "-W", "ignore", "-c", program, *arguments]
     done = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(collections)}, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
@@ -76,7 +77,7 @@ def python(collections: pathlib.Path, program: str, *arguments: str, wrap: t.Seq
 
 
 def running(host: Host, interface: str) -> t.Tuple[int, int]:
-    """Ids of the pinned link and of the program in it, which is the one that `ip` shows as well."""
+    """Ids of the pinned link and of its program, which must be the one that `ip` shows."""
     link = bpftool("link", "show", "pinned", host.pin(interface, "link"))
     assert (host.xdp(interface) or {})["prog"]["id"] == link["prog_id"]
     assert bpftool("prog", "show", "pinned", host.pin(interface, "program"))["id"] == link["prog_id"]
@@ -84,13 +85,13 @@ def running(host: Host, interface: str) -> t.Tuple[int, int]:
 
 
 def unchanged(host: Host, options: t.Dict[str, t.Any]) -> None:
-    """This code has nothing to do here, in check mode and for real."""
+    """Check that this code has nothing to do here, in check mode and in a real run."""
     for check in (True, False):
         done = host.ok("xdp_program", check=check, **options)
         assert (done["changed"], done["steps"]) == (False, [])
 
 
-def test_what_is_attached_goes_on(host: Host, before: Run, compiled: Compile) -> None:
+def test_an_attached_program_keeps_running(host: Host, before: Run, compiled: Compile) -> None:
     path = compiled("packet_count")
     tasks: t.List[t.Dict[str, t.Any]] = [
         {"object": path, "interfaces": [interface], "mode": mode}
@@ -118,7 +119,7 @@ def test_what_is_attached_goes_on(host: Host, before: Run, compiled: Compile) ->
         assert (info["object"]["path"], info["object"]["checksum"]) == (path, sh("sha256sum", path).split()[0])
 
 
-def test_an_upgrade_keeps_link_and_counts_and_so_does_the_way_back(host: Host, before: Run, compiled: Compile) -> None:
+def test_upgrade_and_downgrade_keep_link_and_counts(host: Host, before: Run, compiled: Compile) -> None:
     first, second = ({"object": compiled("counter", VERSION=number), "interfaces": BOTH} for number in (1, 2))
     before("xdp_program", **first)
     links = [running(host, each)[0] for each in BOTH]
@@ -126,9 +127,9 @@ def test_an_upgrade_keeps_link_and_counts_and_so_does_the_way_back(host: Host, b
     for run, options in ((host.ok, second), (before, second), (before, first), (host.ok, first), (host.ok, second)):
         host.send("eth0", 10)
         sent += 10
-        foretold = run("xdp_program", check=True, **options)
+        predicted = run("xdp_program", check=True, **options)
         done = run("xdp_program", **options)
-        assert done["steps"] == foretold["steps"]
+        assert done["steps"] == predicted["steps"]
         assert [running(host, each)[0] for each in BOTH] == links
         assert [host.counts(each)[0] for each in BOTH] == [sent, 0]
         tag = bpftool("prog", "show", "pinned", host.pin("eth0", "program"))["tag"]
@@ -138,7 +139,7 @@ def test_an_upgrade_keeps_link_and_counts_and_so_does_the_way_back(host: Host, b
     unchanged(host, second)
 
 
-def test_detached_counts_are_attached_again(host: Host, before: Run, compiled: Compile) -> None:
+def test_a_detached_program_is_reattached_with_its_counts(host: Host, before: Run, compiled: Compile) -> None:
     options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
     before("xdp_program", **options)
     host.send("eth0", 50)
@@ -150,7 +151,7 @@ def test_detached_counts_are_attached_again(host: Host, before: Run, compiled: C
     unchanged(host, options)
 
 
-def test_what_is_loaded_is_attached(host: Host, before: Run, compiled: Compile) -> None:
+def test_a_loaded_program_is_attached(host: Host, before: Run, compiled: Compile) -> None:
     options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
     before("xdp_program", state="loaded", **options)
     program = bpftool("prog", "show", "pinned", host.pin("eth0", "program"))["id"]
@@ -164,7 +165,7 @@ def test_what_is_loaded_is_attached(host: Host, before: Run, compiled: Compile) 
 
 
 @pytest.mark.parametrize("state", ["attached", "detached", "loaded"])
-def test_all_of_it_is_taken_away(host: Host, before: Run, compiled: Compile, state: str) -> None:
+def test_everything_is_removed(host: Host, before: Run, compiled: Compile, state: str) -> None:
     nothing = host.state()
     options = {"object": compiled("packet_count"), "interfaces": BOTH}
     before("xdp_program", **{**options, "state": "loaded" if state == "loaded" else "attached"})
@@ -175,10 +176,10 @@ def test_all_of_it_is_taken_away(host: Host, before: Run, compiled: Compile, sta
     assert host.state() == nothing
 
 
-# What is brought back after a reboot
+# What is restored after a reboot
 
 
-# With the release's own functions, and for ever the same, as the release is.
+# Uses the release's own functions. It never changes, because the release does not.
 _KEEP = """
 import pathlib, sys
 from ansible_collections.ebpf.fleet.plugins.module_utils import boot
@@ -194,7 +195,7 @@ boot.write_manifest(place, boot.packed(manifest, content))
 
 
 def new_runner() -> bytes:
-    """What this code brings programs back with. Adapt it to where runner() is."""
+    """The runner of this code, which restores programs at boot. Adapt the import if runner() moves."""
     program = """
 import sys
 from ansible_collections.ebpf.fleet.plugins.module_utils import boot
@@ -204,7 +205,7 @@ sys.stdout.buffer.write(boot.runner())
 
 
 class Kept:
-    """Folders in the place of /var/lib and of systemd's, for this host alone; this machine's own stay as they are."""
+    """Folders mounted over /var/lib and /etc/systemd/system for this host only; this machine's own do not change."""
 
     def __init__(self, host: Host, folder: pathlib.Path) -> None:
         self.host = host
@@ -219,15 +220,15 @@ class Kept:
         root, escaped = self.host.pins.replace("/", "%2F"), interface.replace(".", "%2E")
         return self.lib / f"ebpf_fleet/{root}/packet_count/{escaped}.json"
 
-    def comes_back(self, interface: str) -> str:
-        """As the unit does it; -S, since nothing but Python itself may be needed."""
+    def restores(self, interface: str) -> str:
+        """Run what the unit runs. -S: it may need nothing but Python itself."""
         words = [sys.executable, "-I", "-S", "-B", "/var/lib/ebpf_fleet/boot.pyz", interface]
         return self.host.enter(*self.wrap, *words, env={"PATH": os.environ["PATH"]})
 
 
 @pytest.fixture
 def kept(host: Host, release: pathlib.Path, compiled: Compile, tmp_path: pathlib.Path) -> t.Iterator[Kept]:
-    """What the release before leaves on a host that brings programs back: native on eth0, generic on eth0.10."""
+    """What the previous release leaves on a host with `persist`: native on eth0, generic on eth0.10."""
     systemd = pathlib.Path("/etc/systemd/system")
     missing = [path for path in (systemd.parent, systemd) if not path.exists()]
     for path in missing:
@@ -242,20 +243,20 @@ def kept(host: Host, release: pathlib.Path, compiled: Compile, tmp_path: pathlib
             path.rmdir()
 
 
-def test_a_manifest_is_brought_back_and_left_alone(host: Host, compiled: Compile, kept: Kept) -> None:
+def test_a_manifest_is_restored_from_and_left_unchanged(host: Host, compiled: Compile, kept: Kept) -> None:
     path = compiled("packet_count")
     texts = {interface: kept.manifest(interface).read_bytes() for interface in BOTH}
     assert json.loads(texts["eth0"])["object"] == path
     old, new = kept.runner.read_bytes(), new_runner()
     kept.runner.write_bytes(new)
     for interface in BOTH:
-        assert f"{interface}: attach by link" in kept.comes_back(interface)
+        assert f"{interface}: attach by link" in kept.restores(interface)
         host.send(interface, 7)
         assert host.counts(interface) == (7, 448)
     assert [(host.xdp(each) or {})["mode"] for each in BOTH] == [1, 2]
     ids = [running(host, each) for each in BOTH]
 
-    kept.runner.write_bytes(old)  # as it is when this code first comes to the host, and puts its own there
+    kept.runner.write_bytes(old)  # as when this code first runs on the host, and installs its own runner
     for again in (False, True):
         for interface in BOTH:
             done = host.ok("xdp_program", object=path, interfaces=[interface], wrap=kept.wrap)
@@ -273,8 +274,8 @@ def test_a_manifest_is_brought_back_and_left_alone(host: Host, compiled: Compile
 # The role
 
 
-def test_a_fleet_is_deployed_on(release: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """Where the sources differ, each host is upgraded, once."""
+def test_deploying_to_its_fleet(release: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """If the sources differ, each host is upgraded once."""
     source = "files/bpf/packet_count.bpf.c"
     now, then = ((folder / source).read_bytes() for folder in (ROOT, release / "ansible_collections/ebpf/fleet"))
     upgraded = int(now != then)
