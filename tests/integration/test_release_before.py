@@ -260,7 +260,7 @@ def test_a_manifest_is_brought_back_and_left_alone(host: Host, compiled: Compile
         for interface in BOTH:
             done = host.ok("xdp_program", object=path, interfaces=[interface], wrap=kept.wrap)
             assert done["attachments"][0]["persistent"] is True
-            renewed = [] if again else [f"{interface}: have it brought back after a reboot"]
+            renewed = [] if again else [f"{interface}: restore it after a reboot"]
             assert done["steps"] in ([], renewed)
             assert kept.manifest(interface).read_bytes() == texts[interface]
     assert kept.runner.read_bytes() == new

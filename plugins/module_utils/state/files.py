@@ -80,7 +80,7 @@ def unfinished(path: str) -> str:
 
 
 class ReplacedFile:
-    """A file that is to have new content, and can be put back as it was when look() was called last."""
+    """A file that gets new content, and can be restored to what the last look() found."""
 
     def __init__(self, module: AnsibleModule, path: str, content: bytes) -> None:
         self.path = path
@@ -91,13 +91,13 @@ class ReplacedFile:
         self._folders: t.List[str] = []
 
     def look(self) -> bool:
-        """Whether it is to be written."""
+        """Whether it must be written."""
         self._before = read_file(self.path)
         self._link = os.readlink(self.path) if os.path.islink(self.path) else None
         return self._before != self.content
 
     def write(self) -> None:
-        """Raises FleetError; then, too, put_back() leaves nothing of it."""
+        """Raises FleetError; restore() undoes a failed write too."""
         above = os.path.dirname(self.path)
         while not os.path.exists(above):
             self._folders.append(above)
@@ -112,7 +112,7 @@ class ReplacedFile:
         with lock(folder):  # a task of bpf_object may be at work there
             write_file(self._module, self.path, content, 0o644)
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         if self._link is None and self._before is not None:
             self._write(self._before)
             return
@@ -121,5 +121,5 @@ class ReplacedFile:
         if self._link is not None:
             os.symlink(self._link, self.path)
         for folder in self._folders:
-            with contextlib.suppress(OSError):  # another has put something in it meanwhile
+            with contextlib.suppress(OSError):  # something else was put there meanwhile
                 os.rmdir(folder)

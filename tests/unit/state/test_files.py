@@ -163,7 +163,7 @@ def test_a_new_file_and_its_folders_are_put_back(tmp_path: pathlib.Path) -> None
     assert replaced.look()
     replaced.write()
     assert (tmp_path / "a/b/file").read_bytes() == b"new"
-    replaced.put_back()
+    replaced.restore()
     assert contents(tmp_path) == {}
 
 
@@ -172,7 +172,7 @@ def test_a_folder_in_which_there_is_something_else_by_then_stays(tmp_path: pathl
     replaced.look()
     replaced.write()
     (tmp_path / "a/other").write_bytes(b"other")
-    replaced.put_back()
+    replaced.restore()
     assert contents(tmp_path) == {"a": False, "a/other": b"other"}
 
 
@@ -184,7 +184,7 @@ def test_a_replaced_file_is_put_back(tmp_path: pathlib.Path) -> None:
     assert replaced.look()
     replaced.write()
     assert path.read_bytes() == b"new"
-    replaced.put_back()
+    replaced.restore()
     assert (path.read_bytes(), mode(path)) == (b"old", 0o600)
 
 
@@ -195,7 +195,7 @@ def test_a_link_is_replaced_by_a_file_and_put_back(tmp_path: pathlib.Path) -> No
     assert replaced.look()
     replaced.write()
     assert contents(tmp_path) == {"target": b"old", "file": b"new"}
-    replaced.put_back()
+    replaced.restore()
     assert contents(tmp_path) == {"target": b"old", "file": "target"}
 
 
@@ -208,5 +208,5 @@ def test_put_back_after_a_write_that_failed(tmp_path: pathlib.Path, monkeypatch:
     replaced.look()
     with pytest.raises(FleetError):
         replaced.write()
-    replaced.put_back()
+    replaced.restore()
     assert contents(tmp_path) == {}
