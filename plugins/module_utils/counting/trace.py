@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What programs print with bpf_printk, read from a tracefs instance of our own.
 
-Thus no other reader of trace_pipe loses a line. packet_count prints only while its switch is on (struct trace in
+No other reader of trace_pipe loses a line. packet_count prints only while its switch is on (struct trace in
 files/bpf/packet_count.bpf.c), and starts each line with the tag in the switch; the instance filters by this tag. The
 lines of other programs cannot be distinguished, so all lines that the host prints are read.
 """
