@@ -198,7 +198,7 @@ def test_options(host: Host, attach: t.Callable[..., str]) -> None:
     assert "name, program" in host.refused("xdp_program", state="absent")
     assert "check_seconds is -1.0: give 0 or more" in attach(check_seconds=-1)
     for options in ({"interval": -1}, {"trace_seconds": -1}, {"trace_lines": 0}, {"trace_every": 0}):
-        assert "give a number from" in host.refused("xdp_counter_facts", **options)
+        assert " or more" in host.refused("xdp_counter_facts", **options)
 
 
 def test_pin_roots(attach: t.Callable[..., str]) -> None:

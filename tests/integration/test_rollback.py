@@ -199,7 +199,7 @@ def test_the_kernel_takes_a_new_program_off_when_its_holder_ends(
     assert host.xdp("eth0") is None
     if number == signal.SIGTERM:
         assert host.state() == before
-    words = {signal.SIGTERM: "no provisional change", signal.SIGKILL: "the process that held the change was killed"}
+    words = {signal.SIGTERM: "is no longer pending", signal.SIGKILL: "the process that held the change was killed"}
     assert words[number] in host.refused("xdp_confirm", token=done["provisional"]["token"])
     kept = host.ok("xdp_program", **options)
     assert kept["attachments"][0]["state"] == "attached"
