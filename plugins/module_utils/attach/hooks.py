@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The XDP programs on the interfaces of this network namespace, whoever attached them."""
+"""The XDP programs on the interfaces of this network namespace, our own and foreign ones."""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import errno

@@ -59,7 +59,7 @@ def check_options(options: t.Mapping[str, t.Any]) -> None:
         raise FleetError(f"state {options['state']} needs object and interfaces, but one of them is null")
     if options["interfaces"] is not None and not options["interfaces"]:
         raise FleetError(
-            "interfaces is an empty list; name at least one, or omit it to use all interfaces that have this name"
+            "interfaces is an empty list; name at least one, or omit it to use all interfaces with this program"
         )
     for name in options["interfaces"] or ():
         check_interface_name(name)

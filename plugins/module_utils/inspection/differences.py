@@ -79,7 +79,7 @@ def instances(hosts: t.Iterable[Host]) -> t.List[Instance]:
 
 
 def differences(hosts: t.Sequence[Host]) -> t.List[Difference]:
-    """Differences between instances that should be equal. Code is compared only if its source is the same."""
+    """Differences between instances that should be equal. Code is compared only if its input is the same."""
     all_of_them = instances(hosts)
     found = [_compare("object", "", all_of_them, lambda each: _checksum(each.program))]
     found += _within(all_of_them, _by_program, "tag", lambda each: each.program.get("tag", "unknown"))

@@ -75,7 +75,7 @@ def interfaces(lib: t.Optional[Libbpf], root: str) -> t.Dict[str, t.Any]:
         try:
             ours = pinned_links(lib, [place for name in pinned_names(root) for place in places_of(root, name)])
             links.every()
-        except BpfError:  # without the permission to read them, no programs are reported
+        except BpfError:  # no permission to read them: report no programs
             links = None
     found = {}
     for name, ifindex in all_interfaces().items():

@@ -10,7 +10,7 @@ import typing as t
 
 
 def stable_xlated(lines: t.Iterable[str]) -> t.List[str]:
-    """Maps are numbered in the order in which they appear; calls have only a name."""
+    """Maps are numbered in the order in which they appear; calls keep only their name."""
     maps: t.Dict[str, int] = {}
     stable = []
     for line in lines:
