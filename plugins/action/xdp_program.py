@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""xdp_program on the controller: runs the module, confirms a provisional change, and sees that packets arrive."""
+"""xdp_program on the controller: runs the module, confirms a provisional change, and checks that packets arrive."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ..module_utils.attach.words import alike, sentence
 
 Result = t.Dict[str, t.Any]
 
-# Beyond rollback_after: for a run that waits for its turn, and for a host to be within reach again.
+# Beyond rollback_after: for a run that waits for its turn, and for a host to become reachable again.
 GRACE_SECONDS = 180
 RETRY_SECONDS = 1
-# What ssh says of a connection that it had and lost. Any other failure is that of a host which was not reached at all.
+# What ssh prints if an established connection broke. All other failures mean that the host was not reached at all.
 BROKEN = r"[Cc]onnection to \S+ closed|[Cc]onnection reset|[Bb]roken pipe|not responding|Read from remote host"
 NOT_MADE = r"_exchange_identification|banner exchange|connect to host"
 
@@ -40,16 +40,16 @@ class ActionModule(ActionBase):
         if build is not None and not isinstance(build, (Mapping, str)):  # else ansible-core ends in a TypeError
             raise AnsibleActionFail(f"build is {build!r}: give its options, src and the others, as a dictionary")
         if seconds and wrap_async:
-            raise AnsibleActionFail("rollback_after needs somebody who confirms: leave out async, or rollback_after")
+            raise AnsibleActionFail("with async, nothing can confirm the change: leave out async, or rollback_after")
         look = self._check_seconds()
         if look and wrap_async:
-            raise AnsibleActionFail("check_seconds needs somebody who looks: leave out async, or check_seconds")
+            raise AnsibleActionFail("with async, nothing can check the packets: leave out async, or check_seconds")
         try:
             result.update(self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
         except AnsibleConnectionFailure as error:
             if not seconds or re.search(NOT_MADE, str(error)) or not re.search(BROKEN, str(error)):
                 raise
-            return {**result, **self._lost(seconds, error, task_vars)}
+            return {**result, **self._connection_broke(seconds, error, task_vars)}
         provisional = result.pop("provisional", None)
         if provisional:
             self._settle(result, provisional, seconds, task_vars)
@@ -58,7 +58,7 @@ class ActionModule(ActionBase):
         return result
 
     def _check_seconds(self) -> float:
-        """0 where there is nothing to look at."""
+        """0 if there is nothing to check."""
         args = self._task.args
         try:
             seconds = t.cast(float, check_type_float(args.get("check_seconds", 0)))
@@ -67,7 +67,7 @@ class ActionModule(ActionBase):
         return 0 if self._task.check_mode or args.get("state", "attached") != "attached" else seconds
 
     def _check(self, result: Result, seconds: float, task_vars: t.Optional[Result]) -> None:
-        """Here and not as a task of its own, which all hosts would pay for on which nothing has changed."""
+        """Here and not in a separate task, which would cost time on all unchanged hosts too."""
         pins = [attachment["pin_path"] for attachment in result["attachments"]]
         options = {
             "name": os.path.basename(os.path.dirname(pins[0])),
@@ -78,9 +78,9 @@ class ActionModule(ActionBase):
             options["pin_root"] = self._task.args["pin_root"]
         try:
             answer = self._execute_module("ebpf.fleet.xdp_counter_check", options, task_vars=task_vars)
-        except AnsibleConnectionFailure as error:  # to be unreachable would not stop a rollout
+        except AnsibleConnectionFailure as error:  # the status "unreachable" would not stop a rollout
             self._cleanup_remote_tmp = False
-            answer = {"failed": True, "msg": f"the host is out of reach since the change: {error}"}
+            answer = {"failed": True, "msg": f"the host has been unreachable since the change: {error}"}
         result["check"] = {key: answer[key] for key in ("interfaces", "idle") if key in answer}
         if answer.get("failed"):
             result.update(failed=True, msg=answer["msg"])
@@ -92,54 +92,54 @@ class ActionModule(ActionBase):
             return 0
 
     def _settle(self, result: Result, provisional: Result, seconds: int, task_vars: t.Optional[Result]) -> None:
-        """Confirm the change. The host may have taken it back before its result came here."""
+        """Confirm the change. The host may have rolled it back before its result arrived here."""
         before = provisional["before"]
         answer = self._confirm(provisional["token"], list(before), seconds, task_vars)
         now = answer["xdp"]
-        # With nobody left to take it back: the answer to an earlier confirmation did not come here.
-        lasts = alike(now, provisional["after"]) and not alike(now, before)
-        result["confirmed"] = "attachments" in answer or lasts
+        # Then no holder is left to roll it back: the answer to an earlier confirmation did not arrive.
+        final = alike(now, provisional["after"]) and not alike(now, before)
+        result["confirmed"] = "attachments" in answer or final
         if result["confirmed"]:
             result["attachments"] = answer.get("attachments", result["attachments"])
             return
-        for taken_back in ("diff", "build"):
-            result.pop(taken_back, None)
-        carries = (
-            f"what it did before: {_list(now)}" if alike(now, before) else f"{_list(now)} (before: {_list(before)})"
+        for key in ("diff", "build"):  # rolled back
+            result.pop(key, None)
+        running = (
+            f"what it ran before: {_list(now)}" if alike(now, before) else f"{_list(now)} (before: {_list(before)})"
         )
         msg = (
             f"the change of {', '.join(before)} was not confirmed over a new connection within {seconds} s"
-            f" (rollback_after): {answer['msg']}. The host is within reach again, and carries {carries}"
+            f" (rollback_after): {answer['msg']}. The host is reachable again, and runs {running}"
         )
         if result.get("failed"):
             msg = f"{result['msg']} {msg}"
         result.update(failed=True, changed=False, msg=msg, attachments=[], steps=[], xdp=now)
 
-    def _lost(self, seconds: int, error: AnsibleConnectionFailure, task_vars: t.Optional[Result]) -> Result:
-        """The connection broke before the module's result came: tell what the host is left with."""
+    def _connection_broke(self, seconds: int, error: AnsibleConnectionFailure, task_vars: t.Optional[Result]) -> Result:
+        """The connection broke before the module's result arrived: report what the host now runs."""
         names = self._task.args.get("interfaces") or []
         interfaces = [name.strip() for name in (names if isinstance(names, list) else str(names).split(","))]
-        answer = self._confirm("0", interfaces, seconds, task_vars)  # no change has this token: it only looks
+        answer = self._confirm("0", interfaces, seconds, task_vars)  # no change has this token: this only reads
         return {
             "failed": True,
             "confirmed": False,
             "xdp": answer["xdp"],
             "msg": (
-                f"the connection broke while the change was made ({error}), so it was not confirmed, and the host takes"
-                f" it back after {seconds} s (rollback_after). The host is within reach again, and carries"
+                f"the connection broke while the change was made ({error}), so it was not confirmed, and the host rolls"
+                f" it back after {seconds} s (rollback_after). The host is reachable again, and runs"
                 f" {_list(answer['xdp'])}"
             ),
         }
 
     def _confirm(self, token: str, interfaces: t.List[str], seconds: int, task_vars: t.Optional[Result]) -> Result:
-        """The answer of xdp_confirm, over a connection that was made for it.
+        """The answer of xdp_confirm, over a new connection.
 
-        Raises AnsibleActionFail where the host stays out of reach even when it must have taken the change back: to be
-        unreachable would not stop a rollout.
+        Raises AnsibleActionFail if the host stays unreachable even after it must have rolled the change back: the
+        status "unreachable" would not stop a rollout.
         """
         deadline = time.monotonic() + seconds + GRACE_SECONDS
         while True:
-            what = "the host is out of reach"
+            what = "the host has been unreachable"
             try:
                 self._reset_connection()
                 answer: Result = self._execute_module(
@@ -147,19 +147,19 @@ class ActionModule(ActionBase):
                 )
                 if "xdp" in answer:
                     return answer
-                what, said = "the host is within reach, but does not confirm", str(answer.get("msg"))
+                what, said = "the host is reachable, but xdp_confirm has failed", str(answer.get("msg"))
             except AnsibleError as error:
                 said = str(error)
             if time.monotonic() > deadline:
-                self._cleanup_remote_tmp = False  # over a connection that is not there
+                self._cleanup_remote_tmp = False  # there is no connection for it
                 raise AnsibleActionFail(
-                    f"{what} since a change of its XDP programs, which it takes back by itself after {seconds} s"
+                    f"{what} since a change of its XDP programs, which it rolls back by itself after {seconds} s"
                     f" (rollback_after): {said}"
                 )
             time.sleep(RETRY_SECONDS)
 
     def _reset_connection(self) -> None:
-        if type(self._connection).reset is ConnectionBase.reset:  # it has none of its own, and would only warn
+        if type(self._connection).reset is ConnectionBase.reset:  # it has no reset() of its own, and would only warn
             self._connection.close()
         else:
             self._connection.reset()

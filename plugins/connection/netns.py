@@ -41,7 +41,7 @@ class Connection(LocalConnection):
         path = os.path.join("/run/netns", name)
         if "/" in name or name in ("", ".", "..") or not os.path.exists(path):
             raise AnsibleConnectionFailure(
-                f"there is no network namespace {name!r}; `ip netns list` lists those there are"
+                f"there is no network namespace {name!r}; `ip netns list` lists the existing ones"
             )
         if os.geteuid() != 0:
             raise AnsibleConnectionFailure(f"entering the network namespace {name} needs root; run ansible with sudo")

@@ -63,7 +63,7 @@ from ansible.errors import AnsibleFilterError
 
 
 def counter_rows(hostvars: t.Mapping[str, t.Any], query: t.Optional[str] = None) -> t.Any:
-    """Raises AnsibleFilterError where the input is no mapping of hosts, or the query is not valid."""
+    """Raises AnsibleFilterError if the input is not a mapping of hosts, or the query is not valid."""
     try:
         rows = [
             row

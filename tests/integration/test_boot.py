@@ -100,7 +100,7 @@ def test_restored_as_it_was(host: Host, booting: Booting, compiled: Compile) -> 
         link = bpftool("link", "show", "pinned", host.pin(interface, "link"))
         assert link["prog_id"] == (host.xdp(interface) or {})["prog"]["id"]
     again = host.ok("xdp_program", **options, persist="false", check=True)
-    assert again["steps"] == [f"{name}: have it brought back no more after a reboot" for name in both]
+    assert again["steps"] == [f"{name}: stop restoring it after a reboot" for name in both]
     assert running(host) == before
     assert booting.restores("eth0") == ""  # a second run does no harm
 
@@ -168,7 +168,7 @@ def test_a_foreign_program_stays(host: Host, booting: Booting, compiled: Compile
     host.enter("ip", "link", "set", "dev", "eth0", "xdp", "obj", compiled("counter"), "sec", "xdp")
     booting.persist(compiled("packet_count"))
     done = booting.device_appears("eth0")
-    assert done.returncode == 1 and "which is not ours" in done.stderr, done.stderr
+    assert done.returncode == 1 and "which this collection did not attach" in done.stderr, done.stderr
 
 
 def test_a_manifest_that_others_can_write_is_refused(host: Host, booting: Booting, compiled: Compile) -> None:
@@ -188,7 +188,7 @@ def test_only_root_can_access_manifests_and_runner(booting: Booting, compiled: C
 def test_a_host_that_cannot_restore_says_so(host: Host, compiled: Compile) -> None:
     options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
     words = host.refused("xdp_program", **options, persist="true")
-    assert re.search("cannot be brought back on eth0 after a reboot: .*; set persist: auto", words), words
+    assert re.search("cannot be restored on eth0 after a reboot: .*; set persist: auto", words), words
     (attachment,) = host.ok("xdp_program", **options, persist="auto")["attachments"]
     assert attachment["persistent"] is False
     assert not host.ok("xdp_program", **options, persist="auto")["changed"]

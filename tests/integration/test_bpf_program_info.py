@@ -308,7 +308,7 @@ def test_addresses_withheld(host: Host, loaded: str) -> None:
     assert "jited" not in program and "jited_raw" not in program
     remedy = "kernel.kptr_restrict is 2; `sysctl kernel.kptr_restrict=1` lets root see it"
     assert program["problems"] == [
-        f"the kernel withholds what program {number} calls (bpf_unspec): {remedy}",
+        f"the kernel withholds the functions that program {number} calls (bpf_unspec): {remedy}",
         f"the kernel withholds the native code of program {number}: {remedy}",
     ]
     assert len(programs) >= 6 and all(each["xlated"] for each in programs.values())

@@ -101,5 +101,5 @@ def test_object_info(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> 
 def test_report_of_data_that_was_not_collected(host: Host, tmp_path: pathlib.Path) -> None:
     nothing: t.Dict[str, t.Any] = {"bpf": {}, "counters": {}, "programs": {}, "objects": {}}
     message = host.refused("inspection_report", dest=str(tmp_path), **{**nothing, "bpf": {"web1": {"kernel": "6.1"}}})
-    assert "what was collected of web1 is incomplete" in message
+    assert "the data collected from web1 is incomplete" in message
     assert "not an absolute path" in host.refused("inspection_report", dest="here", **nothing)

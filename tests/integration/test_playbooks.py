@@ -129,7 +129,7 @@ def test_a_counter_that_drops_packets_stops_the_rollout(fleet: Fleet, compiled: 
     build = ["-e", "xdp_counter_build=prebuilt", "-e", f"xdp_counter_object={compiled('counter', VERSION=0)}"]
     with one.traffic("eth0"):
         text = fleet.play("deploy", "-e", "xdp_counter_serial=1", *build, fails=True)
-    assert "not one of them arrived behind it" in text
+    assert "none of them reached the network stack" in text
     assert one.xdp("eth0") and two.xdp("eth0") is None
     assert re.search(r"[0-9a-f]{16} .failed. +one eth0, one eth0.10\"", text) and re.search(r"not yet +two\"", text)
     assert empty_headings(text) == []
@@ -142,7 +142,7 @@ def test_a_counter_that_drops_packets_fails_in_a_users_own_play(fleet: Fleet, co
     one, two = fleet.hosts
     with one.traffic("eth0"):
         text = fleet.run("ansible-playbook", play, *build, "-e", "xdp_counter_check_seconds=0.5", fails=True)
-        assert "not one of them arrived behind it" in text and two.xdp("eth0") is None
+        assert "none of them reached the network stack" in text and two.xdp("eth0") is None
         fleet.play("remove")
         fleet.run("ansible-playbook", play, *build, "-e", "xdp_counter_check_seconds=0")
     assert one.xdp("eth0") and two.xdp("eth0")

@@ -261,7 +261,7 @@ def test_a_manifest_is_restored_from_and_left_unchanged(host: Host, compiled: Co
         for interface in BOTH:
             done = host.ok("xdp_program", object=path, interfaces=[interface], wrap=kept.wrap)
             assert done["attachments"][0]["persistent"] is True
-            renewed = [] if again else [f"{interface}: have it brought back after a reboot"]
+            renewed = [] if again else [f"{interface}: restore it after a reboot"]
             assert done["steps"] in ([], renewed)
             now = json.loads(kept.manifest(interface).read_bytes())
             assert now.pop("format", 1) == 1 and now == json.loads(texts[interface])

@@ -252,7 +252,7 @@ def test_auto_falls_back_to_generic_with_a_warning(host: Host, compiled: Compile
     plain = {"object": compiled("counter"), "interfaces": ["jumbo0"]}  # has no twin for packets of several buffers
     result = host.ok("xdp_program", **plain)
     assert result["attachments"][0]["mode"] == "generic"
-    assert "jumbo0 does not take packet_count in native mode" in str(result["warnings"])
+    assert "jumbo0 rejected packet_count in native mode" in str(result["warnings"])
     assert not host.ok("xdp_program", **plain)["changed"]
     message = host.refused("xdp_program", mode="native", **plain)
     assert "cannot attach by link, mode native for packet_count on jumbo0" in message
@@ -307,14 +307,14 @@ def test_a_foreign_program_is_named_and_left_alone(host: Host, compiled: Compile
         for check in (True, False):
             message = host.refused("xdp_program", check=check, **options)
             assert f"XDP program {number} 'packet_count' (tag {tag}), attached by {how}" in message
-            assert "which is not ours" in message and "on_conflict: replace" in message
+            assert "which this collection did not attach" in message and "on_conflict: replace" in message
         assert host.xdp("eth0.10") is None
 
         problems = host.ok("bpf_facts")["ansible_facts"]["bpf"]["problems"]
-        assert any(f"eth0 carries XDP program {number}" in problem for problem in problems)
+        assert any(f"eth0 runs XDP program {number}" in problem for problem in problems)
 
         steps = repaired(host, {**options, "on_conflict": "replace"})
-        assert any(step.startswith(f"eth0: take off XDP program {number}") for step in steps)
+        assert any(step.startswith(f"eth0: detach foreign XDP program {number}") for step in steps)
         host.send("eth0", 4)
         assert host.counts() == (4, 256)
     finally:
@@ -654,7 +654,7 @@ def test_an_object_that_cannot_be_written(host: Host, building: t.Dict[str, t.An
     """Its name is short enough, but not that of the temporary file beside it. The change is rolled back."""
     path = tmp_path / "a" / "b" / ("x" * 250 + ".o")
     message = host.refused("xdp_program", **{**building, "object": str(path)})
-    assert "File name too long" in message and "put back" not in message
+    assert "File name too long" in message and "rollback" not in message
     assert not (tmp_path / "a").exists() and not host.xdp("eth0")
 
 

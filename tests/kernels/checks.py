@@ -310,9 +310,9 @@ def jumbo() -> str:
             return f"native, {program}; {wire.counts()[0]} of {wire.sent}"
         # Before 5.18: generic mode with a warning, native mode refused, and bpf_facts has predicted it.
         expect((mine["mode"], program), ("generic", "packet_count"), "mode and program")
-        expect("does not take packet_count in native mode" in warnings, True, f"a warning in {warnings!r}")
+        expect("rejected packet_count in native mode" in warnings, True, f"a warning in {warnings!r}")
         problems = " ".join(ok("bpf_facts")["ansible_facts"]["bpf"]["problems"])
-        expect("the kernel knows no packets of several buffers" in problems, True, f"a problem in {problems!r}")
+        expect("the kernel does not support packets of several buffers" in problems, True, f"a problem in {problems!r}")
         said = refused("xdp_program", object=str(OBJECTS / "packet_count.bpf.o"), interfaces=["eth0"], mode="native")
         expect("cannot attach by link, mode native for packet_count on eth0" in said, True, f"the action in {said!r}")
         expect(wire.xdp(), ("generic", mine["program_id"]), "mode and program after the refusal")

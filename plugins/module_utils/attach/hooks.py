@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The XDP programs on the interfaces of this network namespace, whoever attached them."""
+"""The XDP programs on the interfaces of this network namespace, our own and foreign ones."""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import errno
@@ -15,10 +15,10 @@ from ..state.places import Place
 
 
 class Hook(t.NamedTuple):
-    """An XDP program in place on an interface. Without link_ids it was attached by netlink.
+    """An XDP program attached to an interface. Without link_ids it was attached by netlink.
 
-    Several: the same program is on an interface of the same index in another network namespace, and
-    the kernel does not say which link belongs here. pinned_as: it is ours, under another interface's name.
+    Several link_ids: the same program is on an interface with the same index in a different network namespace, and
+    the kernel does not say which link belongs here. pinned_as: the interface for which we pinned it, if not this one.
     """
 
     mode: str
@@ -32,11 +32,11 @@ class Hook(t.NamedTuple):
 
     @property
     def by(self) -> str:
-        """The way in which it was attached, as the table in ways.py has it."""
+        """How it was attached: a name from the table in ways.py, or netlink."""
         return "link" if self.link_ids else "netlink"
 
     def pinned_by(self, links: t.Mapping[int, Place]) -> t.Optional[Place]:
-        """Which of the places in pinned_links() holds it."""
+        """The place whose link holds it; `links` are those of pinned_links()."""
         return next((links[number] for number in self.link_ids if number in links), None)
 
     def data(self) -> t.Dict[str, t.Any]:
@@ -58,8 +58,8 @@ class Hook(t.NamedTuple):
 class Attachment(t.NamedTuple):
     """Our own attachment, as it is pinned. `by` is its way (ways.py), `id` the kernel's id of the link.
 
-    ifindex 0: it is dead, as its interface is gone. `mode` is the mode in force; None where program_id does not run on
-    the interface.
+    ifindex 0: it is dead, because its interface is gone. `mode` is the current mode; None if program_id does not run
+    on the interface.
     """
 
     by: str
@@ -74,7 +74,7 @@ class Attachment(t.NamedTuple):
 
 
 class Links:
-    """All links of the kernel. Listed once, when first asked for: there may be one for each of thousands of VLANs."""
+    """All links of the kernel. Listed once, when first needed: there may be one for each of thousands of VLANs."""
 
     def __init__(self, lib: Libbpf) -> None:
         self._lib = lib
@@ -97,7 +97,7 @@ class Links:
 
 
 def hooks(lib: Libbpf, interface: t.Optional[rtnetlink.Interface], links: Links) -> t.Tuple[Hook, ...]:
-    """All programs in place on an interface of this network namespace."""
+    """All programs attached to an interface of this network namespace."""
     found: t.List[Hook] = []
     if not interface:
         return ()

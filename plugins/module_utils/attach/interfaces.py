@@ -14,7 +14,7 @@ from ..state.places import shortened
 
 
 def resolve(names: t.Iterable[str]) -> t.List[str]:
-    """The kernel's own names of interfaces that a user named, each once, in the user's order.
+    """The kernel's names of the interfaces that a user named, each once, in the user's order.
 
     Raises FleetError for a name that no interface can have. One that does not exist keeps its name.
     """

@@ -25,19 +25,19 @@ BUSY_SECONDS = 2.0
 BUSY_ERRORS = (errno.EBUSY, errno.EEXIST)
 
 
-def lost(program_id: int, here: t.Iterable[Hook]) -> t.Optional[Hook]:
-    """Our program, held by a link whose pin somebody removed but whose file descriptor somebody keeps."""
+def unpinned(program_id: int, here: t.Iterable[Hook]) -> t.Optional[Hook]:
+    """Our program, held by a link whose pin was removed while a process still holds its file descriptor."""
     return next((hook for hook in here if hook.link_id is not None and hook.program.id == program_id), None)
 
 
 def adopt(work: Work, place: Place, hook: Hook) -> None:
-    """Pin a lost link again."""
+    """Pin the link again."""
     with work.lib.link_by_id(t.cast(int, hook.link_id)) as link:
         work.pin(link, place.link)
 
 
 def attach(work: Work, place: Place, ifindex: int, program: int, mode: str) -> None:
-    """Mode 'auto' is native, or with a warning generic where the driver refuses that."""
+    """Mode 'auto' is native, or generic with a warning if the driver rejects native mode."""
     if mode != "auto":
         _attach(work, place, ifindex, program, mode)
         return
@@ -48,9 +48,9 @@ def attach(work: Work, place: Place, ifindex: int, program: int, mode: str) -> N
             raise
         _attach(work, place, ifindex, program, "generic")
         work.warn(
-            f"{place.interface} does not take {place.name} in native mode ({error.strerror}),"
+            f"{place.interface} rejected {place.name} in native mode ({error.strerror}),"
             f" so it is attached in generic mode, which is slower;"
-            f" set mode: generic to say that this is wanted"
+            f" if that is what you want, set mode: generic"
         )
 
 
@@ -62,7 +62,7 @@ def _attach(work: Work, place: Place, ifindex: int, program: int, mode: str) -> 
 
 
 def swap(work: Work, place: Place, program: int) -> None:
-    """Put another program in the place of the one that runs: no packet passes neither."""
+    """Replace the running program atomically: each packet meets the old program or the new one."""
     link = work.hold(work.lib.get(place.link))
     old = work.hold(work.lib.program_by_id(info.link_info(work.lib, link).program_id))
     links.update(work.lib, link, program, old)
@@ -70,7 +70,7 @@ def swap(work: Work, place: Place, program: int) -> None:
 
 
 def detach(work: Work, place: Place, ifindex: int, ours: Attachment) -> None:
-    """Detach first: after an unpin alone the kernel frees the hook in its own time."""
+    """Detach first: after only an unpin, the kernel frees the hook some time later."""
     if not ours.alive:
         remove(place.link)
         return
@@ -78,11 +78,11 @@ def detach(work: Work, place: Place, ifindex: int, ours: Attachment) -> None:
     with work.lib.get(place.link) as link:
         links.detach(work.lib, link)
     if ours.mode:
-        work.undo(_put_back, work, place, ifindex, old, ours.mode)
+        work.undo(_restore, work, place, ifindex, old, ours.mode)
     os.unlink(place.link)
 
 
-def _put_back(work: Work, place: Place, ifindex: int, program: int, mode: str) -> None:
+def _restore(work: Work, place: Place, ifindex: int, program: int, mode: str) -> None:
     work.replace_pin(work.hold(_create(work, place, ifindex, program, mode)), place.link)
 
 
@@ -94,10 +94,10 @@ def _create(work: Work, place: Place, ifindex: int, program: int, mode: str) -> 
         except BpfError as error:
             if error.errno == errno.EINVAL and not kernel_has("bpf_xdp_link_attach"):
                 raise FleetError(
-                    f"cannot attach {place.name} to {place.interface}: the kernel {os.uname().release} has no"
-                    f" BPF link for XDP, which came with 5.9; take a newer kernel"
+                    f"cannot attach {place.name} to {place.interface}: kernel {os.uname().release} does not"
+                    f" support BPF links for XDP, which need 5.9; use a newer kernel"
                 ) from error
-            # A link that was just unpinned leaves the hook a moment later.
+            # A link that was just unpinned frees the hook a moment later.
             if error.errno not in BUSY_ERRORS or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)

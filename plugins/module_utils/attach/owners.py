@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which programs on the interfaces are held by links that this collection pinned."""
+"""Finds the programs that are held by links which this collection pinned."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pinned_links(lib: Libbpf, where: t.Iterable[Place]) -> t.Dict[int, Place]:
 
 
 def with_owners(lib: Libbpf, place: Place, others: t.Tuple[Hook, ...]) -> t.Tuple[Hook, ...]:
-    """Say which of them are held by a link of ours, pinned for another interface."""
+    """Set pinned_as where our link for a different interface holds the program."""
     ours = pinned_links(lib, [each for each in places_of(place.root, place.name) if each != place])
     owners = [hook.pinned_by(ours) for hook in others]
     return tuple(hook._replace(pinned_as=owner and owner.interface) for hook, owner in zip(others, owners))

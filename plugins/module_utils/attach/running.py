@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runs on interfaces, as the answer to whoever made a change."""
+"""What runs on interfaces, as data for the controller that made a change."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .interfaces import find_interface
 
 
 def what_runs(lib: Libbpf, interfaces: t.Iterable[str]) -> t.Dict[str, t.List[t.Dict[str, t.Any]]]:
-    """The programs on interfaces by name, as data; none on one that does not exist."""
+    """The programs on each interface, by its name; an empty list if it does not exist."""
     found: t.Dict[str, t.List[t.Dict[str, t.Any]]] = {}
     links = Links(lib)
     for name in interfaces:
         index = find_interface(name)[1]
         found[name] = []
         if index:
-            with contextlib.suppress(BpfError):  # it has gone away meanwhile
+            with contextlib.suppress(BpfError):  # it disappeared meanwhile
                 found[name] = [hook.data() for hook in hooks(lib, rtnetlink.interface(index), links)]
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 Data = t.Mapping[str, t.Any]
-COMPARED = ("mode", "program_id", "tag", "by")  # a link that was restored has another id, and is as good
+COMPARED = ("mode", "program_id", "tag", "by")  # not link_ids: a restored link has a new id
 
 
 def sentence(program: Data) -> str:
@@ -24,7 +24,7 @@ def sentence(program: Data) -> str:
 
 
 def alike(one: t.Mapping[str, t.Sequence[Data]], two: t.Mapping[str, t.Sequence[Data]]) -> bool:
-    """Whether the same programs run in the same way, by interface."""
+    """Whether the same programs run in the same way on each interface."""
     return _compared(one) == _compared(two)
 
 

@@ -19,10 +19,10 @@ T = t.TypeVar("T")
 
 
 class Work:
-    """Holds what it replaces until it ends, and an undo for each thing done; a context manager.
+    """Holds what it replaces until it ends, and an undo for each change; a context manager.
 
-    `notes` are what a user must know of an undo that does not restore everything. With `provisional`, what is pinned by
-    pin_at_last() gets its pin only in keep(): until then only this process holds it.
+    `notes` tell users where an undo does not restore everything. With `provisional`, pin_at_last() pins only in
+    keep(): until then only this process holds the link.
     """
 
     def __init__(self, lib: Libbpf, warn: t.Callable[[str], None]) -> None:
@@ -46,14 +46,14 @@ class Work:
         return self._held.enter_context(opened)
 
     def undo(self, callback: t.Callable[..., t.Any], *arguments: t.Any) -> None:
-        """What reverses the thing just done, or about to be done."""
+        """Register what reverses the change just made, or about to be made."""
         self._undo.callback(callback, *arguments)
 
     @contextlib.contextmanager
     def part(self, words: t.Callable[[BaseException], str]) -> t.Iterator[None]:
-        """What fails within this is undone at once; what succeeds is undone with the rest.
+        """Changes within this are undone at once if one of them fails, and otherwise together with the rest.
 
-        Raises FleetError with `words` of the error.
+        Raises FleetError with what `words` returns for the error.
         """
         before, self._undo = self._undo, contextlib.ExitStack()
         try:
@@ -61,19 +61,19 @@ class Work:
         except BaseException as error:
             part, self._undo = self._undo, before
             said = words(error)
-            _close(part, said)
+            _close(part, f"{said}, and the rollback failed")
             if isinstance(error, (OSError, FleetError)):
                 raise FleetError(said) from error
             raise
         part, self._undo = self._undo, before
         self._undo.push(part)
 
-    def take_back(self, why: str) -> None:
-        """Undo everything, the last first. Raises FleetError where that fails."""
-        _close(self._undo, why)
+    def roll_back(self) -> None:
+        """Undo everything, the last change first. Raises FleetError where that fails."""
+        _close(self._undo, "the rollback failed")
 
     def pin(self, fd: int, path: str) -> None:
-        """Pin, in the place of what is there."""
+        """Pin, and replace what is pinned there."""
         try:
             old = self.hold(self.lib.get(path))
         except BpfError as error:
@@ -90,7 +90,7 @@ class Work:
         remove(path)
 
     def replace_pin(self, fd: int, path: str) -> None:
-        """Pin under another name first, then rename: at no time is there no pin."""
+        """Pin under a temporary name, then rename: there is a pin at all times."""
         make_folder(os.path.dirname(path))
         remove(path + NEW)
         self.lib.pin(fd, path + NEW)
@@ -105,14 +105,14 @@ class Work:
             self.replace_pin(fd, path)
 
     def do_at_last(self, do: t.Callable[[], None]) -> None:
-        """Do now, or in keep() if the change is provisional."""
+        """Call it now, or in keep() if the change is provisional."""
         if self.provisional:
             self._to_do.append(do)
         else:
             do()
 
     def keep(self) -> None:
-        """Pin and do what had to wait. Raises OSError or FleetError, with no link lost; then all is to be undone."""
+        """Pin and do what had to wait. Raises OSError or FleetError; no link is lost, and the caller must roll back."""
         for fd, path in self._to_pin:
             self.replace_pin(fd, path)
         for do in self._to_do:
@@ -123,4 +123,4 @@ def _close(undo: contextlib.ExitStack, words: str) -> None:
     try:
         undo.close()
     except (OSError, FleetError) as error:
-        raise FleetError(f"{words}; and it could not be put back as it was: {error}; run again to mend that") from error
+        raise FleetError(f"{words}: {error}. Run the task again to repair the host") from error

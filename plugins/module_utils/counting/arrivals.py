@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What comes in on an interface and reaches the network stack, past XDP. packet(7)."""
+"""Counts the packets that reach the network stack of an interface, behind XDP. packet(7)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKET_IGNORE_OUTGOING = 23  # kernel 4.20
 
 
 class Arrivals:
-    """Counts the packets that arrive on an interface from now on, until it is closed; a context manager.
+    """Counts the packets that arrive on an interface until this is closed; a context manager.
 
     The stack may have merged several frames into one packet (GRO) before they are counted here.
     """
@@ -25,7 +25,7 @@ class Arrivals:
     def __init__(self, interface: str) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # only their number is of interest
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # only their number matters
             self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
             self._socket.bind((interface, ETH_P_ALL))
         except OSError:
@@ -39,6 +39,6 @@ class Arrivals:
         self._socket.close()
 
     def packets(self) -> int:
-        """Since the last call; those that nobody has read, which is all of them, included."""
+        """The number since the last call. Nothing reads the packets, but unread ones count too."""
         packets, _dropped = struct.unpack("II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
         return t.cast(int, packets)

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Are packets counted, and do they still arrive? The counter of an interface beside what reaches the network stack."""
+"""Are packets counted, and do they still arrive? Compares the counter with what reaches the network stack."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .arrivals import Arrivals
 if t.TYPE_CHECKING:
     from ..libbpf.library import Libbpf
 
-SETTLE_SECONDS = 0.05  # between counter and stack lies a queue
+SETTLE_SECONDS = 0.05  # there is a queue between counter and stack
 
 
 def check(lib: Libbpf, options: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
-    """The result of xdp_counter_check, and what is `wrong`. Raises FleetError."""
+    """The result of xdp_counter_check, and the problems as `wrong`. Raises FleetError."""
     if not 0 <= options["seconds"] < 2**31:
-        raise FleetError(f"seconds is {options['seconds']}; give a number from 0 up")
+        raise FleetError(f"seconds is {options['seconds']}; give 0 or more")
     name = options["name"]
     seen = observe_settled(lib, counters.places_asked(options))
     with contextlib.ExitStack() as held:
@@ -37,7 +37,7 @@ def check(lib: Libbpf, options: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
         arrived = {interface: stack.packets() for interface, stack in stacks.items()}
         outer.append(readings(lib, seen))
     found: t.Dict[str, t.Dict[str, t.Optional[int]]] = {}
-    wrong = [] if seen else [f"{name} is on no interface of this host: deploy it with ebpf.fleet.xdp_program"]
+    wrong = [] if seen else [f"{name} is not on any interface of this host: deploy it with ebpf.fleet.xdp_program"]
     for each in seen:
         counted = growth(*(reading[each.interface] for reading in inner))
         around = growth(*(reading[each.interface] for reading in outer))
@@ -58,10 +58,9 @@ def growth(before: t.Optional[counters.Reading], after: t.Optional[counters.Read
 def verdict(
     name: str, seen: Seen, counted: t.Optional[int], around: t.Optional[int], arrived: t.Optional[int]
 ) -> t.Iterator[str]:
-    """What is wrong on an interface, a sentence each. Pure.
+    """What is wrong on an interface, one sentence for each problem. Pure.
 
-    What arrives is counted for a little longer than `counted` is, and `around` for longer still: a packet at the edge
-    of the time is missed by none that it would be held against.
+    The windows nest (`counted` inside `arrived` inside `around`), so a packet at an edge cannot raise a false alarm.
     """
     if arrived is None:
         yield f"there is no interface {seen.interface} on this host"
@@ -70,6 +69,6 @@ def verdict(
     elif counted is None:
         yield f"{name} has no counters on {seen.interface}"
     elif arrived and not around:
-        yield f"{arrived} packets arrived on {seen.interface}, and {name} has counted none"
+        yield f"{arrived} packets arrived on {seen.interface}, but {name} counted none"
     elif counted and not arrived:
-        yield f"{name} has counted {counted} packets on {seen.interface}, and not one of them arrived behind it"
+        yield f"{name} counted {counted} packets on {seen.interface}, but none of them reached the network stack"

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counters out of pinned maps: a per-CPU array `counters` of {u64 packets, u64 bytes}, as packet_count has it."""
+"""Reads counters from pinned maps: a per-CPU array `counters` of {u64 packets, u64 bytes}, as in packet_count."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..state.places import Place, check_name, places_of, root_of_namespace
 
 PIN = "counters"
 
-# The options that the modules of this room share: where the counter is.
+# The options that the counter modules share: where the counter is.
 OPTIONS = {
     "name": {"type": "str", "default": "packet_count"},
     "interfaces": {"type": "list", "elements": "str"},
@@ -34,7 +34,7 @@ class Count(t.NamedTuple):
 
 
 class Reading(t.NamedTuple):
-    """The CPUs that have counted, at a time in seconds of the monotonic clock."""
+    """The counts of the CPUs that counted packets. `at` is in seconds of the monotonic clock."""
 
     at: float
     cpus: t.Tuple[Count, ...]
@@ -49,7 +49,7 @@ class Reading(t.NamedTuple):
 
 
 def read(lib: Libbpf, seen: Seen) -> t.Optional[Reading]:
-    """None where the program has no such counters, or not any more. Raises BpfError if they cannot be read."""
+    """None if the program has no such counters (any more). Raises BpfError if they cannot be read."""
     info = seen.maps.get(PIN)
     if not info or info.shape.type != "percpu_array" or info.shape.value_size != _VALUE.size:
         return None
@@ -75,9 +75,9 @@ def per_second(before: Reading, after: Reading) -> t.Dict[str, float]:
 
 
 def places_asked(options: t.Mapping[str, t.Any]) -> t.List[Place]:
-    """Those of the interfaces that the user named, deployed or not, else of all that the counter is on.
+    """The places on the interfaces that the user named, deployed or not, else on all with this counter.
 
-    Raises FleetError where an option cannot be used.
+    Raises FleetError if an option cannot be used.
     """
     name = check_name(options["name"])
     root = root_of_namespace(options["pin_root"])
@@ -87,5 +87,5 @@ def places_asked(options: t.Mapping[str, t.Any]) -> t.List[Place]:
     if not places:
         from ..state.bpffs import check_root  # here: a target compiles what it imports
 
-        check_root(root)  # or it says why nothing can be pinned there
+        check_root(root)  # raises if nothing can be pinned there
     return places

@@ -25,7 +25,7 @@ def facts(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
     options = module.params
     for name, least in (("interval", 0), ("trace_seconds", 0), ("trace_lines", 1), ("trace_every", 1)):
         if not least <= options[name] < 2**31:
-            raise FleetError(f"{name} is {options[name]}; give a number from {least} up")
+            raise FleetError(f"{name} is {options[name]}; give {least} or more")
     places = counters.places_asked(options)
     deployed = places_of(places[0].root, places[0].name) if places else []
     for each in sorted(set(places) - set(deployed)):
@@ -36,7 +36,7 @@ def facts(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
     tracing = options["trace_seconds"] > 0 and not module.check_mode
     traced = None
     if tracing:
-        from .trace import trace  # here: a target compiles what it imports, and seldom needs this
+        from .trace import trace  # here: a target compiles what it imports, and rarely needs this
 
         traced = trace(lib, seen, options["trace_seconds"], options["trace_lines"], options["trace_every"])
     time.sleep(max(0.0, start + options["interval"] - time.monotonic()))

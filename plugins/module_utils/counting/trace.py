@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What programs print with bpf_printk, read from a tracefs instance of our own.
 
-No other reader of trace_pipe loses a line by it. packet_count prints only while its switch is on, see
-struct trace in files/bpf/packet_count.bpf.c; it is put in front of each line with a tag, by which the
-instance filters. Any other program's lines cannot be told apart, so all that the host prints is read.
+No other reader of trace_pipe loses a line. packet_count prints only while its switch is on (struct trace in
+files/bpf/packet_count.bpf.c), and starts each line with the tag in the switch; the instance filters by this tag. The
+lines of other programs cannot be distinguished, so all lines that the host prints are read.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _LOST = re.compile(r"CPU:\d+ \[LOST (\d+) EVENTS\]")
 
 
 class Traced(t.NamedTuple):
-    """`lines` as parsed; `lost` those that the ring buffer could not hold; `seconds` how long it looked."""
+    """`lines` as parsed; `lost`: how many the ring buffer could not hold; `seconds`: how long it read."""
 
     lines: t.List[t.Dict[str, t.Any]]
     lost: int
@@ -49,7 +49,7 @@ class Traced(t.NamedTuple):
 
 
 def parse(text: str, tag: str = "") -> t.Tuple[t.List[t.Dict[str, t.Any]], int]:
-    """Lines of trace_pipe, and how many it says are lost. timestamp is in seconds since boot."""
+    """Lines of trace_pipe, and how many it reports as lost. timestamp is in seconds since boot."""
     lines: t.List[t.Dict[str, t.Any]] = []
     lost = 0
     for line in text.splitlines():
@@ -75,16 +75,16 @@ def parse(text: str, tag: str = "") -> t.Tuple[t.List[t.Dict[str, t.Any]], int]:
 
 
 def trace(lib: Libbpf, seen: t.Sequence[Seen], seconds: float, limit: int, every: int) -> Traced:
-    """Look for `seconds`, or until `limit` lines have come. Raises FleetError where this cannot be done.
+    """Read for `seconds`, or until there are `limit` lines. Raises FleetError if this is not possible.
 
-    Whatever becomes of this process, a guard that outlives it switches off and tidies up.
+    Even if this process is killed, a guard process turns the switches off and cleans up.
     """
     attached = [each for each in seen if each.attached]
     if not attached:
         return Traced([], 0, 0.0)
     with contextlib.ExitStack() as held:
         _require_event()
-        held.enter_context(lock(os.path.dirname(attached[0].place.folder)))  # there is one switch
+        held.enter_context(lock(os.path.dirname(attached[0].place.folder)))  # there is only one switch
         switches = [
             held.enter_context(lib.get(each.place.map(SWITCH_PIN)))
             for each in attached
@@ -102,13 +102,13 @@ def trace(lib: Libbpf, seen: t.Sequence[Seen], seconds: float, limit: int, every
             for switch in switches:
                 maps.update(lib, switch, b"\0" * 4, _SWITCH.pack(until, every, int(tag, 16)))
             text = _read(f"{instance}/trace_pipe", start + seconds, limit)
-            looked = time.monotonic() - start
+            duration = time.monotonic() - start
             lines, lost = parse(text, tag)
-            return Traced(lines[:limit], lost + _overrun(instance), round(looked, 3))
+            return Traced(lines[:limit], lost + _overrun(instance), round(duration, 3))
 
 
 def _read(path: str, deadline: float, limit: int) -> str:
-    """Text of trace_pipe until the deadline or, at the first moment without a line, `limit` lines."""
+    """Text of trace_pipe until the deadline, or until there are at least `limit` lines."""
     text = b""
     with Fd(os.open(path, os.O_RDONLY | os.O_NONBLOCK)) as pipe:
         while time.monotonic() < deadline and text.count(b"\n") < limit:
@@ -138,7 +138,7 @@ def _overrun(instance: str) -> int:
 
 
 class _Guard:
-    """A tracefs instance, and a child that removes it and clears the switches once the parent is done or dead."""
+    """A tracefs instance, and a child that removes it and clears the switches when the parent is done or dead."""
 
     def __init__(self, lib: Libbpf, instance: str, switches: t.Sequence[int]) -> None:
         self.lib = lib
@@ -158,8 +158,8 @@ class _Guard:
         except OSError as error:
             self.__exit__()
             raise FleetError(
-                f"cannot make the tracefs instance {self.instance}: {error.strerror};"
-                f" the kernel needs CONFIG_TRACING, and a container access to {TRACEFS}"
+                f"cannot create the tracefs instance {self.instance}: {error.strerror};"
+                f" the kernel needs CONFIG_TRACING, and a container needs access to {TRACEFS}"
             ) from error
 
     def __exit__(self, *exception: t.Any) -> None:
@@ -167,7 +167,7 @@ class _Guard:
         os.close(self._alive)
         status = os.waitpid(self._child, 0)[1]
         if status:
-            raise FleetError(f"the tracefs instance {self.instance} could not be removed: is somebody else reading it?")
+            raise FleetError(f"cannot remove the tracefs instance {self.instance}: is a different process reading it?")
 
     def _guard(self, done: int) -> None:
         os.close(self._alive)
@@ -179,7 +179,7 @@ class _Guard:
 
 
 def _remove(instance: str, seconds: float = 2.0) -> bool:
-    """Remove an instance, as soon as nobody reads it any more."""
+    """Remove an instance as soon as no process reads it any more."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -193,7 +193,7 @@ def _remove(instance: str, seconds: float = 2.0) -> bool:
 
 
 def _sweep() -> None:
-    """Remove what is left of runs that were killed together with their guard: nobody holds its lock."""
+    """Remove instances of runs that were killed together with their guard: no process holds their lock."""
     for name in os.listdir(f"{TRACEFS}/instances"):
         if name.startswith(INSTANCE):
             path = f"{TRACEFS}/instances/{name}"
@@ -208,7 +208,7 @@ def _require_event() -> None:
         mount("tracefs", TRACEFS)
     if not os.path.isdir(f"{TRACEFS}/events/bpf_trace"):
         raise FleetError(
-            "this kernel has no event bpf_trace/bpf_trace_printk (it came with 5.9);"
+            "this kernel has no event bpf_trace/bpf_trace_printk (added in 5.9);"
             " trace_seconds cannot be used on this host"
         )
 

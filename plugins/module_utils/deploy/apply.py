@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The third step: do what the plan says. Each step has an undo."""
+"""The third step: apply the plan. Each step has an undo."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if t.TYPE_CHECKING:
 
 
 class Applier:
-    """Applies plans, all of them loaded before the first one changes anything; a context manager.
+    """Applies plans; all programs are loaded before anything changes. A context manager.
 
-    It holds the old programs and links until it ends, so that they can be put back. With `provisional`, new links are
-    pinned, and what is restored after a reboot is changed, only by keep().
+    It holds the old programs and links until it ends, so that they can be restored. In a provisional change, only
+    keep() pins new links and changes what is restored after a reboot.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Applier:
         self._image = image
         self._runner = runner
         self._objects: t.Dict[str, Object] = {}
-        self._rewritten: t.List[str] = []  # interfaces whose units systemd is to hear of
+        self._rewritten: t.List[str] = []  # interfaces whose units systemd must reload
 
     def __enter__(self) -> Applier:
         return self
@@ -56,23 +56,23 @@ class Applier:
         self.work.__exit__(*exception)
 
     def prepare(self, plan: Plan) -> None:
-        """Load the program, which the verifier may refuse; this pins and attaches nothing."""
+        """Load the program, which the verifier may reject; this pins and attaches nothing."""
         for step in plan.steps:
             if isinstance(step, steps.Load):
                 self._objects[plan.seen.interface] = self._load(plan, step)
             elif isinstance(step, steps.Persist):
-                self._runner_now()  # a holder writes it when the file that the module came in is gone
+                self._runner_now()  # read now: the module's own file is gone when a holder writes the runner
 
     def _runner_now(self) -> bytes:
-        return t.cast(t.Callable[[], bytes], self._runner)()  # without a runner nothing is planned about a reboot
+        return t.cast(t.Callable[[], bytes], self._runner)()  # without a runner, no plan concerns reboots
 
     def replace(self, file: ReplacedFile) -> None:
-        """Write a file; undone with all the rest."""
+        """Write a file; undone with the rest."""
         self.work.undo(file.restore)
         file.write()
 
     def commit(self, plan: Plan) -> None:
-        """Do the steps. Where one fails, those of this interface are undone, and FleetError raised."""
+        """Carry out the steps. If one fails, undoes those of this interface and raises FleetError."""
         step: t.Any = None
         with self.work.part(lambda error: self._words(error, step, plan)):
             self.work.undo(remove_folders, plan.seen.place)
@@ -85,19 +85,19 @@ class Applier:
             words = f"cannot {step} for {self._name} on {plan.seen.interface}: {error.strerror}"
         return "; ".join([words, *self.work.notes])
 
-    def take_back(self, why: str = "an interface failed, and all were to be put back") -> None:
-        """Undo all that was committed, the last first. Raises FleetError if that cannot be done."""
-        self.work.take_back(why)
+    def roll_back(self) -> None:
+        """Undo all that was committed, the last change first. Raises FleetError if that fails."""
+        self.work.roll_back()
 
     def finish(self) -> None:
-        """What is done once, when all is committed. Raises FleetError where that fails, and all is to be undone."""
+        """Done once, when all is committed. Raises FleetError if it fails; then the caller must roll back."""
         if self._rewritten:
             from ..persist.systemd import reload_units
 
             reload_units(self._rewritten)
 
     def keep(self) -> None:
-        """Confirm what is provisional. Raises OSError or FleetError, with no link lost; then all is to be undone."""
+        """Make the change final. Raises OSError or FleetError; no link is lost, and the caller must roll back."""
         self.work.keep()
         self.finish()
 
@@ -114,7 +114,7 @@ class Applier:
             loaded.load(facts.loaded_with(step.program), reuse, seen.ifindex if step.offload else 0)
         except BpfError as error:
             raise FleetError(
-                f"cannot load {step.program} of {facts.path} for {seen.interface}: {_refusal(error)}"
+                f"cannot load {step.program} of {facts.path} for {seen.interface}: {_rejection(error)}"
             ) from error
         return loaded
 
@@ -178,7 +178,7 @@ class Applier:
     def _do_Forget(self, seen: Seen, step: steps.Forget) -> None:
         self.work.do_at_last(lambda: self._write_manifest(seen, None))
 
-    # What these import is imported already, by what was observed: a holder outlives the file that the module came in.
+    # Observing has imported these modules already: a holder outlives the file that contains them.
 
     def _write_manifest(self, seen: Seen, content: t.Optional[bytes]) -> None:
         from ..persist.persistence import write_manifest
@@ -192,8 +192,8 @@ class Applier:
         write_manifest(seen.place, content, self._runner_now)
 
 
-def _refusal(error: BpfError, lines: int = 12) -> str:
-    """The kernel's words, with the end of the verifier's log, where it says why."""
+def _rejection(error: BpfError, lines: int = 12) -> str:
+    """The kernel's words, with the end of the verifier's log, which says why."""
     log = "\n".join(error.log.splitlines()[-lines:])
     remedy = ""
     if error.errno == errno.EPERM:

@@ -17,14 +17,14 @@ from ..state.places import BPFFS, MANIFESTS, NEW, PROVISIONAL, Place, places_of
 from .observe import PLAIN_MTU, Seen, observe
 from .plan import FRAGS_TWIN, Plan, plan
 from .request import Request, Wanted
-from .results import Outcome, attachments, look, sound
+from .results import Outcome, attachments, look, without_errors
 
 if t.TYPE_CHECKING:
     from ..libbpf.library import Libbpf
     from ..objects.image import Image
     from ..state.replacing import ReplacedFile
 
-# A target compiles what it imports, in each task: what is seldom needed is imported where it is.
+# A target compiles what it imports, in each task: rarely needed modules are imported where they are used.
 
 
 def change(
@@ -34,7 +34,7 @@ def change(
     warn: t.Callable[[str], None],
     files: t.Sequence[ReplacedFile] = (),
 ) -> Outcome:
-    """Raises FleetError, with nothing changed, where the request cannot be met. `files`: to be written."""
+    """Carry out a request. `files` are written too. Raises FleetError, with nothing changed, if it cannot be met."""
     wanted = request.wanted
     check_root(request.root)
     mounts = not is_mounted(request.root) and wanted.state in ("attached", "loaded")
@@ -44,17 +44,17 @@ def change(
             _mount_bpffs(request.root)
     provisional = None
     after: t.Dict[str, Seen] = {}
-    # Another run's change may be provisional for as long as ours would be.
-    patience = LOCK_SECONDS + request.rollback_after
-    with contextlib.nullcontext() if request.check else lock(seconds=patience):
+    # The provisional change of a different run may last as long as ours would.
+    timeout = LOCK_SECONDS + request.rollback_after
+    with contextlib.nullcontext() if request.check else lock(seconds=timeout):
         plans, errors = _plans(lib, request)
-        differing = tuple(file for file in files if file.differs()) if sound(plans, errors) else ()
+        changed_files = tuple(file for file in files if file.differs()) if without_errors(plans, errors) else ()
         if not request.check:
             _clean_up(plans)
-            if differing or any(each.steps for each in plans):
+            if changed_files or any(each.steps for each in plans):
                 from .transaction import Transaction
 
-                provisional = Transaction(lib, request, plans, errors, differing).run(image, warn)
+                provisional = Transaction(lib, request, plans, errors, changed_files).run(image, warn)
             if wanted.state == "absent":
                 from ..state.private_files import remove_empty_folders
 
@@ -63,13 +63,13 @@ def change(
     for each in plans:
         for warning in each.warnings:
             warn(warning)
-    done = sound(plans, errors)
-    told = attachments(wanted, plans, after, errors)
-    return Outcome(done, told, errors, mounts, differing if done else (), provisional)
+    applied = without_errors(plans, errors)
+    found = attachments(wanted, plans, after, errors)
+    return Outcome(applied, found, errors, mounts, changed_files if applied else (), provisional)
 
 
 def _raise_file_limit() -> None:
-    """An upgrade holds some ten file descriptors for each interface until it is done."""
+    """An upgrade holds about ten file descriptors for each interface until it is done."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -78,12 +78,12 @@ def _mount_bpffs(root: str) -> None:
     from ..kernel.mounts import mount
 
     with lock():
-        if not is_mounted(root):  # another run has done it meanwhile
+        if not is_mounted(root):  # a different run did it meanwhile
             mount("bpf", BPFFS)
 
 
 def _clean_up(plans: t.Iterable[Plan]) -> None:
-    """Remove what killed runs left behind in /run."""
+    """Remove what killed runs left in /run."""
     if os.path.isdir(PROVISIONAL):
         from .provisional import sweep
 
@@ -131,7 +131,7 @@ def _concerns_boot(wanted: Wanted) -> bool:
 
 
 def _needs_frags(wanted: Wanted, seen: t.Iterable[Seen]) -> bool:
-    """Whether an interface may take a program for packets of several buffers, and the kernel knows them."""
+    """Whether an interface may get a program for packets of several buffers, and the kernel supports them."""
     twins = any(p.name.endswith(FRAGS_TWIN) for p in wanted.object.programs)
     if not twins or all(each.mtu <= PLAIN_MTU for each in seen):
         return False

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The first step: what the kernel has on an interface, and what is pinned for it. Changes nothing."""
+"""The first step: read what runs on an interface and what is pinned for it. Changes nothing."""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import contextlib
@@ -27,12 +27,12 @@ PLAIN_MTU = 1500  # what a single buffer holds with every driver
 
 
 class Seen(t.NamedTuple):
-    """What there is on one interface. ifindex 0: there is no such interface.
+    """The state of one interface. ifindex 0: it does not exist.
 
     `ours` is our attachment as it is pinned, alive or dead; `running` the program in a live one, else the pinned one;
     `held` the maps of that program by id; `maps` the pinned ones by pin; `leftovers` paths of ours that hold nothing
-    (any more); `hooks` all programs in place, `others` those that are not our attachment; `traces` whether a record or
-    an empty folder is left; `persistence` None: nobody has asked about it.
+    (any more); `hooks` all attached programs, `others` those that are not our attachment; `traces` whether a record or
+    an empty folder is left; `persistence` None: it was not read.
     """
 
     place: Place
@@ -56,7 +56,7 @@ class Seen(t.NamedTuple):
 
     @property
     def mode(self) -> t.Optional[str]:
-        """The mode in force, None if our program does not run on the interface."""
+        """The mode in which our program runs; None if it does not run on the interface."""
         return self.ours.mode if self.ours else None
 
     @property
@@ -65,24 +65,24 @@ class Seen(t.NamedTuple):
 
     @property
     def exists(self) -> bool:
-        """Whether there is anything of ours, or a trace of it."""
+        """Whether this collection left anything for the interface: an attachment, a pin or a trace."""
         return bool(self.ours or self.pinned or self.maps or self.leftovers or self.traces)
 
     @property
     def persistent(self) -> bool:
-        """Whether it is to be brought back after a reboot."""
+        """Whether it is restored after a reboot."""
         return bool(self.persistence and self.persistence.manifest)
 
     @property
     def known(self) -> "t.Optional[Record]":
-        """The record, if it is about the program that runs."""
+        """The record, if it describes the running program."""
         if self.record and self.running and self.record.program_id == self.running.id:
             return self.record
         return None
 
 
 def observe_settled(lib: Libbpf, where: t.Iterable[Place]) -> t.List[Seen]:
-    """As observe(), without records, for readers that do not hold the lock: none is half-way through an upgrade."""
+    """Like observe(), without records, for callers without the lock: waits while an upgrade is half done."""
     links = Links(lib)
     return [_observe_settled(lib, place, links) for place in where]
 
@@ -104,8 +104,8 @@ def _observe_settled(lib: Libbpf, place: Place, links: Links, tries: int = 50) -
 
 
 def observe(lib: Libbpf, where: t.Iterable[Place]) -> t.List[Seen]:
-    """Ask the kernel about some interfaces, for a change. Raises BpfError or OSError where it will not say."""
-    from ..state.records import read_record  # here: who only looks compiles none of it
+    """Read the state of interfaces from the kernel. Raises BpfError or OSError if it cannot be read."""
+    from ..state.records import read_record  # here: a target compiles what it imports, and readers need no records
 
     links = Links(lib)
     return [_observe(lib, place, links)._replace(record=read_record(place)) for place in where]
@@ -157,6 +157,6 @@ def _observe(lib: Libbpf, place: Place, links: Links) -> Seen:
 
 
 def _with_owners(lib: Libbpf, place: Place, others: t.Tuple[Hook, ...]) -> t.Tuple[Hook, ...]:
-    from ..attach.owners import with_owners  # here: a target compiles what it imports, and others are rare
+    from ..attach.owners import with_owners  # here: a target compiles what it imports, and foreign programs are rare
 
     return with_owners(lib, place, others)

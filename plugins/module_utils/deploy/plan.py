@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The second step: from what is wanted and what was observed to a list of steps. Pure: asks and changes nothing."""
+"""The second step: make a list of steps from the wanted and the observed state. Pure: reads and changes nothing."""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import typing as t
@@ -37,9 +37,9 @@ Shapes = t.Mapping[str, MapShape]  # by pin
 
 
 class Plan(t.NamedTuple):
-    """The steps for one interface, and the state before and after them in words that need no kernel.
+    """The steps for one interface, and a description of the state before and after them.
 
-    `warnings` are for the user, in check mode as well.
+    `warnings` are for the user, also in check mode.
     """
 
     seen: Seen
@@ -50,7 +50,7 @@ class Plan(t.NamedTuple):
 
 
 def describe(seen: Seen) -> t.Dict[str, t.Any]:
-    """The state of one interface for a diff: nothing in it that only a real run could know."""
+    """The state of one interface for a diff: only what check mode can predict."""
     words: t.Dict[str, t.Any] = {"state": "absent"}
     if seen.exists:
         record = seen.known.deployed if seen.known else None
@@ -84,7 +84,7 @@ def _pins(seen: Seen) -> t.List[str]:
 
 
 def plan(wanted: Wanted, seen: Seen) -> Plan:
-    """Raises FleetError where what is wanted cannot or must not be done on this interface."""
+    """Plan one interface. Raises FleetError if the wanted state is impossible or not allowed there."""
     if wanted.state == "absent":
         return _plan_absent(seen)
     if wanted.state == "detached":
@@ -94,7 +94,7 @@ def plan(wanted: Wanted, seen: Seen) -> Plan:
 
 def _plan_absent(seen: Seen) -> Plan:
     before = describe(seen)
-    steps = _forget(seen)  # first: half removed, it must not come back
+    steps = _forget(seen)  # first: a half-removed program must not be restored
     if seen.exists:
         if seen.ours:
             steps.append(Detach(seen.ours))
@@ -120,13 +120,13 @@ def _plan_detached(seen: Seen) -> Plan:
 
 def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     if not seen.ifindex:
-        raise FleetError(f"there is no interface {seen.interface} on this host; `ip link` lists those there are")
+        raise FleetError(f"there is no interface {seen.interface} on this host; `ip link` lists the existing ones")
     attach = wanted.state == "attached"
-    lost = ways.lost(seen.pinned.id, seen.others) if attach and not seen.ours and seen.pinned else None
-    others = tuple(hook for hook in seen.others if not (lost and hook is lost[1]))
+    unpinned = ways.unpinned(seen.pinned.id, seen.others) if attach and not seen.ours and seen.pinned else None
+    others = tuple(hook for hook in seen.others if not (unpinned and hook is unpinned[1]))
     if attach and others and not wanted.replace:
         raise FleetError(
-            f"cannot attach {wanted.name} to {seen.interface}: it carries {_and(others)}, {_whose(others[0])}"
+            f"cannot attach {wanted.name} to {seen.interface}: it already runs {_and(others)}, {_remedy(others[0])}"
         )
     source = wanted.object
     shapes = {pin: m.shape for pin, m in source.shared_maps.items()}
@@ -135,14 +135,14 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     current = _is_current(wanted, seen, target, shapes, held)
     live = attach or seen.attached
     if live and not attach and seen.known:
-        target = target._replace(mode=seen.known.deployed.mode)  # loaded only: it stays attached as it is
+        target = target._replace(mode=seen.known.deployed.mode)  # state loaded: it stays attached as it is
 
-    # A pin half made by a killed run goes last: it may be all that holds a link until that is adopted.
+    # Half-made pins of a killed run are removed last: one may be all that holds a link until the link is pinned again.
     halves, leftovers = _split(seen.leftovers)
     steps: t.List[Step] = [Unpin(path) for path in leftovers]
     steps += _repair(seen, shapes, held) if current else [_load(wanted, seen, target.program, shapes, held)]
     if live:
-        steps += _attach(wanted, seen, others, lost, current)
+        steps += _attach(wanted, seen, others, unpinned, current)
     elif seen.ours:
         steps.append(Detach(seen.ours))
     if source.programs:
@@ -160,7 +160,7 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
         "state": "attached" if live else "detached",
         "mode": target.mode,
         "program": target.program,
-        "checksum": target.checksum or "of the object that is still to come",
+        "checksum": target.checksum or "unknown until the object exists",
         "maps": {unescape(pin): str(shape) for pin, shape in sorted(shapes.items())},
         "pins": sorted({"program", *(f"maps/{unescape(pin)}" for pin in shapes), *(["link"] if live else [])}),
     }
@@ -173,18 +173,18 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
 
 
 def _is_current(wanted: Wanted, seen: Seen, target: Deployed, shapes: Shapes, held: t.Mapping[str, MapInfo]) -> bool:
-    """Whether the program that is to run is loaded already, and all its maps can be pinned."""
+    """Whether the wanted program is already loaded, and all its maps can be pinned."""
     known = seen.known and seen.known.deployed
     if not known or known.checksum != (wanted.object.checksum or None):
         return False
     if not wanted.object.programs:
         return True
-    # A lost map may be one that only another program uses, which this one calls: load again.
+    # A missing map may be used only by a different program, which this one calls: load again.
     return known.program == target.program and all(pin in held or pin in seen.maps for pin in shapes)
 
 
 def _split(leftovers: t.Iterable[str]) -> t.Tuple[t.List[str], t.List[str]]:
-    """Pins that a killed run half made, and the others."""
+    """Pins half made by a killed run, and the other leftovers."""
     halves: t.List[str] = []
     others: t.List[str] = []
     for path in leftovers:
@@ -199,7 +199,7 @@ def _load(wanted: Wanted, seen: Seen, program: str, shapes: Shapes, held: t.Mapp
 
 
 def _repair(seen: Seen, shapes: Shapes, held: t.Mapping[str, MapInfo]) -> t.Iterator[Step]:
-    """Pins that the running program and its maps have lost."""
+    """Restore missing pins of the running program and its maps."""
     if seen.known and (seen.pinned is None or seen.pinned.id != seen.known.program_id):
         yield PinProgram(seen.known.program_id)
     for pin in sorted(shapes):
@@ -211,16 +211,16 @@ def _attach(
     wanted: Wanted,
     seen: Seen,
     others: t.Iterable[Hook],
-    lost: t.Optional[t.Tuple[str, Hook]],
+    unpinned: t.Optional[t.Tuple[str, Hook]],
     current: bool,
 ) -> t.Iterator[Step]:
-    """From what is on the interface to our program in the wanted mode."""
+    """The steps after which our program runs on the interface in the wanted mode."""
     attach = wanted.state == "attached"
     attaching = Attach("generic" if wanted.generic else wanted.mode)
     if attach:
         yield from (Evict(hook) for hook in others)
-    if lost:
-        by, hook = lost
+    if unpinned:
+        by, hook = unpinned
         yield Adopt(by, hook)
         if not _mode_fits(wanted, seen, hook.mode):
             yield Detach(Attachment(by, t.cast(int, hook.link_id), hook.program.id, seen.ifindex, hook.mode))
@@ -244,16 +244,16 @@ def _note(seen: Seen, target: Deployed, current: bool) -> t.Iterator[Step]:
 
 
 def _persistence(wanted: Wanted, seen: Seen, target: Deployed, live: bool) -> t.Tuple[bool, t.List[Step]]:
-    """Whether it is restored after a reboot, and the steps to that."""
+    """Whether it is restored after a reboot, and the steps for that."""
     there = seen.persistence
     if not there:
         return False, []
     if live and not wanted.persist and there.damage:
-        return False, []  # nobody has said what to do about it: kept, with a warning
+        return False, []  # the user did not say what to do about it: kept, with a warning
     if wanted.persist == "true" and live and there.obstacle:
         raise FleetError(
-            f"{wanted.name} cannot be brought back on {seen.interface} after a reboot: {there.obstacle};"
-            f" set persist: auto to have it where that can be done, or false"
+            f"{wanted.name} cannot be restored on {seen.interface} after a reboot: {there.obstacle};"
+            f" set persist: auto (only where the host supports it) or persist: false"
         )
     asked = {"true": True, "false": False, "auto": not there.obstacle}.get(wanted.persist or "", seen.persistent)
     if not live or not asked:
@@ -273,27 +273,28 @@ def _forget(seen: Seen) -> t.List[Step]:
 
 
 def _warnings(wanted: Wanted, seen: Seen, shapes: t.Container[str]) -> t.Iterator[str]:
-    lost = [unescape(pin) for pin in sorted(seen.maps) if pin not in shapes]
-    if lost and wanted.object.programs and not wanted.reset_maps:
-        yield f"{wanted.object.path} has no map {', '.join(lost)}: what was counted there on {seen.interface} is gone"
+    removed = [unescape(pin) for pin in sorted(seen.maps) if pin not in shapes]
+    if removed and wanted.object.programs and not wanted.reset_maps:
+        names = ", ".join(removed)
+        yield f"{wanted.object.path} has no map {names}: what was counted there on {seen.interface} is gone"
     if seen.persistence and seen.persistence.damage and not wanted.persist:
         yield (
-            f"{seen.persistence.damage}. It is kept, as persist is not set; until then {wanted.name} is not restored on"
-            f" {seen.interface} after a reboot"
+            f"{seen.persistence.damage}. It is kept because persist is not set; until you set it, {wanted.name} is not"
+            f" restored on {seen.interface} after a reboot"
         )
 
 
-def _whose(hook: Hook) -> str:
+def _remedy(hook: Hook) -> str:
     if hook.pinned_as:
         return (
-            f"which is ours, but pinned for {hook.pinned_as} (was the interface renamed?);"
-            f" take it off there first with state: absent and interfaces: [{hook.pinned_as}]"
+            f"which this collection pinned for {hook.pinned_as} (was the interface renamed?);"
+            f" remove it there first with state: absent and interfaces: [{hook.pinned_as}]"
         )
-    return "which is not ours; set on_conflict: replace to take its place"
+    return "which this collection did not attach; set on_conflict: replace to take its place"
 
 
 def _program_for(wanted: Wanted, seen: Seen) -> str:
-    """The program, or on a jumbo MTU its twin for packets of several buffers, if the object has one."""
+    """The program, or with a jumbo MTU its twin for packets of several buffers, if the object has one."""
     if not wanted.object.programs:
         return wanted.program or wanted.name
     name = wanted.object.xdp_program(wanted.program)
@@ -303,7 +304,7 @@ def _program_for(wanted: Wanted, seen: Seen) -> str:
 
 
 def _held_maps(seen: Seen, pins: t.Iterable[str]) -> t.Dict[str, MapInfo]:
-    """The maps of the running program by pin: as pinned, else by name, of which the kernel knows 15 characters."""
+    """The maps of the running program by pin: as pinned, else by name, of which the kernel keeps 15 characters."""
     found = {pin: seen.maps[pin] for pin in pins if pin in seen.maps and seen.maps[pin].id in seen.held}
     rest = [info for info in seen.held.values() if info not in found.values()]
     for pin in pins:
@@ -321,11 +322,11 @@ def _reusable(
     for pin, shape in shapes.items():
         info = held.get(pin) or seen.maps.get(pin)
         if info is None or (shape.type == "prog_array" and len(wanted.object.loaded_with("")) > 2):
-            continue  # an array of the object's own programs: kept, it would go on calling the old ones
+            continue  # an array of the object's own programs: if kept, it would still call the old ones
         if info.shape != _as_created(shape, info.shape):
             raise FleetError(
                 f"cannot upgrade {wanted.name} on {seen.interface}: the map {unescape(pin)} has changed its shape"
-                f" (it is {info.shape}; the new object wants {shape}); nothing was changed."
+                f" (it is {info.shape}; the new object needs {shape}); nothing was changed."
                 f" Set maps: reset to start with new, empty maps"
             )
         reuse[pin] = info.id
@@ -333,13 +334,11 @@ def _reusable(
 
 
 def _as_created(shape: MapShape, like: t.Optional[MapShape] = None) -> MapShape:
-    """The shape that libbpf gives a map which leaves its size to it: one entry a CPU, whole pages."""
+    """The shape of a map whose size libbpf chooses: one entry for each CPU, or whole pages."""
     if not like or like.type != shape.type:
         return shape
-    left_to_it = shape.type in ("ringbuf", "user_ringbuf") or (
-        shape.type == "perf_event_array" and shape.max_entries == 0
-    )
-    return shape._replace(max_entries=like.max_entries) if left_to_it else shape
+    chosen = shape.type in ("ringbuf", "user_ringbuf") or (shape.type == "perf_event_array" and shape.max_entries == 0)
+    return shape._replace(max_entries=like.max_entries) if chosen else shape
 
 
 def _mode_fits(wanted: Wanted, seen: Seen, mode: t.Optional[str]) -> bool:

@@ -1,11 +1,11 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A change that the host takes back by itself, unless it is confirmed in time.
+"""A change that the host rolls back by itself, unless it is confirmed in time.
 
-The holder makes it: a child of the module, which neither the module's end nor that of its connection reaches. Nothing
-else holds a link that is new, so if the holder ends in whatever way, the kernel takes that program off. It also keeps
-the lock on bpffs, so that nobody builds on what may not last.
+The holder makes it: a child process that outlives the module and its connection. Only the holder has a new link open,
+so whatever ends the holder, the kernel then detaches that program. The holder also keeps the lock on bpffs, so that no
+other run builds on a change that may be rolled back.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from ..state.places import PROVISIONAL, RECORDS
 from ..state.private_files import make_folder, remove_empty
 
 CONFIRM = b"confirm\n"
-PEER_SECONDS = 10.0  # for a peer to say why it has come
+PEER_SECONDS = 10.0  # how long a peer may take to say what it wants
 
 Answer = t.Dict[str, t.Any]
 
 
 class Change(t.NamedTuple):
-    """make() and keep() return what is to be told, and raise FleetError; make() has then changed nothing.
+    """make() and keep() return the answer for their caller. If make() raises FleetError, it has changed nothing.
 
-    take_back() raises FleetError where it cannot be done.
+    keep() may raise FleetError too, and roll_back() where it fails.
     """
 
     make: t.Callable[[], Answer]
     keep: t.Callable[[], Answer]
-    take_back: t.Callable[[], None]
+    roll_back: t.Callable[[], None]
 
 
 def hold(seconds: float, change: Change) -> t.Tuple[str, Answer]:
-    """Have a holder make the change; returns the token with which confirm() reaches it, and what make() has returned.
+    """Have a holder make the change; returns the token for confirm(), and what make() returned.
 
-    Raises FleetError, as make() has, or where the holder has ended before the change was made.
+    Raises FleetError if make() did, or if the holder was killed before the change was made.
     """
     make_folder(PROVISIONAL)
     token = os.urandom(8).hex()
@@ -62,7 +62,7 @@ def hold(seconds: float, change: Change) -> t.Tuple[str, Answer]:
         with open(reading, "rb") as report:
             text = report.read()
     if not text:
-        raise FleetError("the process that was to make the change was killed; run again")
+        raise FleetError("the process that makes the change was killed; run the task again")
     answer: Answer = json.loads(text)
     if "error" in answer:
         raise FleetError(answer["error"])
@@ -70,17 +70,17 @@ def hold(seconds: float, change: Change) -> t.Tuple[str, Answer]:
 
 
 def confirm(token: str) -> Answer:
-    """Make a change last; returns what its keep() has returned. Raises FleetError where it is not there to be kept."""
+    """Make a change final; returns what its keep() returned. Raises FleetError if there is no such change any more."""
     with socket.socket(socket.AF_UNIX) as peer:
         try:
             peer.connect(f"{PROVISIONAL}/{token}")
         except ConnectionRefusedError as error:
             raise FleetError(
-                "the process that held the change was killed: the kernel has taken a new program off by itself, and"
-                " what has replaced another stays; run again"
+                "the process that held the change was killed: the kernel has detached a newly attached program; a"
+                " replaced program stays replaced; run the task again"
             ) from error
         except OSError as error:
-            raise FleetError(f"no provisional change {token} waits on this host any more") from error
+            raise FleetError(f"provisional change {token} is no longer pending on this host") from error
         peer.sendall(CONFIRM)
         text = b""
         with contextlib.suppress(ConnectionResetError):
@@ -90,7 +90,7 @@ def confirm(token: str) -> Answer:
                     break
                 text += more
     if not text:
-        raise FleetError(f"the provisional change {token} was settled while it was to be confirmed")
+        raise FleetError(f"provisional change {token} ended while it was being confirmed")
     answer: Answer = json.loads(text)
     if "error" in answer:
         raise FleetError(answer["error"])
@@ -105,7 +105,7 @@ class _Holder:
         self._change = change
 
     def run(self, report: int) -> None:
-        """`report`: a pipe to the module, which waits for what make() returns."""
+        """`report`: a pipe to the module, which waits for the result of make()."""
         syslog.openlog("ebpf.fleet", 0, syslog.LOG_DAEMON)
         try:
             made = self._change.make()
@@ -120,23 +120,24 @@ class _Holder:
             try:
                 answer = self._change.keep()
             except (OSError, FleetError) as error:
-                why = f"it could not be made to last: {error}"
+                why = f"it could not be confirmed: {error}"
         if not answer:
-            why = self._take_back(why)
+            why = self._roll_back(why)
             answer = {"error": why}
         self._end()
         if peer:
-            with contextlib.suppress(OSError):  # it has not waited for the answer
+            with contextlib.suppress(OSError):  # it did not wait for the answer
                 peer.sendall(json.dumps(answer).encode())
 
-    def _take_back(self, why: str) -> str:
+    def _roll_back(self, why: str) -> str:
         try:
-            self._change.take_back()
+            self._change.roll_back()
         except FleetError as error:
-            syslog.syslog(syslog.LOG_ERR, f"a change of XDP programs was to be taken back ({why}): {error}")
-            return f"{why}; {error}"
-        syslog.syslog(syslog.LOG_WARNING, f"a change of XDP programs was taken back: {why}")
-        return f"{why}; the change was taken back"
+            words = f"{why}, and {error}"
+            syslog.syslog(syslog.LOG_ERR, f"a change of XDP programs: {words}")
+            return words
+        syslog.syslog(syslog.LOG_WARNING, f"a change of XDP programs was rolled back: {why}")
+        return f"{why}; the change was rolled back"
 
     @staticmethod
     def _tell(report: int, what: Answer) -> None:
@@ -149,9 +150,9 @@ class _Holder:
         remove_empty(PROVISIONAL, RECORDS)
 
     def _wait(self) -> t.Tuple[t.Optional[socket.socket], str]:
-        """Who confirms; or, if nobody does in time, None and why.
+        """The peer that confirms; or, if none does in time, None and why.
 
-        One that comes and says nothing only asks if we live. SIGTERM is the end of the waiting.
+        A peer that connects and sends nothing only checks that the holder lives. SIGTERM ends the wait.
         """
         asleep, awake = os.pipe()
         os.set_blocking(awake, False)
@@ -164,7 +165,7 @@ class _Holder:
             if not ready:
                 return None, f"it was not confirmed within {self._seconds:g} s"
             if asleep in ready:
-                return None, "its holder was ended by SIGTERM"
+                return None, "its holder received SIGTERM"
             peer = self._listening.accept()[0]
             peer.settimeout(PEER_SECONDS)
             with contextlib.suppress(OSError):
@@ -181,6 +182,6 @@ def sweep() -> None:
                 asking.connect(f"{PROVISIONAL}/{name}")
             except ConnectionRefusedError:
                 os.unlink(f"{PROVISIONAL}/{name}")
-            except OSError:  # it has ended meanwhile
+            except OSError:  # it ended meanwhile
                 pass
     remove_empty(PROVISIONAL, RECORDS)

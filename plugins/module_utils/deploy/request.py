@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is asked for: the options of xdp_program as values, or what a manifest has in their place."""
+"""What was requested: the options of xdp_program, or the contents of a manifest, as values."""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import typing as t
@@ -18,10 +18,10 @@ PRESENT = ("attached", "loaded")
 
 
 class Wanted(t.NamedTuple):
-    """The state that a program is to have, the same on all interfaces.
+    """The wanted state of a program, the same on all interfaces.
 
-    `frags`: the kernel knows packets of several buffers. persist: "true", "false", "auto" (where it is possible), None
-    (as it is). generic: attach in this mode, though another was asked for.
+    `frags`: the kernel supports packets of several buffers. persist: "true", "false", "auto" (where the host supports
+    it), None (keep the current setting). generic: attach in this mode, although `mode` says otherwise.
     """
 
     state: str
@@ -39,8 +39,8 @@ class Wanted(t.NamedTuple):
 class Request(t.NamedTuple):
     """What to do. `interfaces` None: all interfaces that the name is on.
 
-    rollback_after: seconds in which a change of what runs on an interface must be confirmed, 0: it need not be.
-    runner: the program that a host restores its programs with; None: what is restored after a reboot is left as it is.
+    rollback_after: seconds within which a change of what runs on an interface must be confirmed; 0: no confirmation.
+    runner: returns the program with which a host restores its programs; None: do not change what is restored.
     """
 
     wanted: Wanted
@@ -53,12 +53,14 @@ class Request(t.NamedTuple):
 
 
 def check_options(options: t.Mapping[str, t.Any]) -> None:
-    """Those of xdp_program that the argument spec cannot check. Raises FleetError."""
+    """Check what the argument spec of xdp_program cannot. Raises FleetError."""
     present = options["state"] in PRESENT
     if present and (options["interfaces"] is None or options["object"] is None):
-        raise FleetError(f"state {options['state']} needs object and interfaces, and one of them is null")
+        raise FleetError(f"state {options['state']} needs object and interfaces, but one of them is null")
     if options["interfaces"] is not None and not options["interfaces"]:
-        raise FleetError("interfaces is an empty list; name at least one, or leave it out to mean all that name is on")
+        raise FleetError(
+            "interfaces is an empty list; name at least one, or omit it to use all interfaces with this program"
+        )
     for name in options["interfaces"] or ():
         check_interface_name(name)
     if not 0 <= options["rollback_after"] <= LONGEST_ROLLBACK:
@@ -66,7 +68,7 @@ def check_options(options: t.Mapping[str, t.Any]) -> None:
             f"rollback_after is {options['rollback_after']}: give a number of seconds from 0 to {LONGEST_ROLLBACK}"
         )
     if not 0 <= options["check_seconds"] < 2**31:
-        raise FleetError(f"check_seconds is {options['check_seconds']}: give a number from 0 up")
+        raise FleetError(f"check_seconds is {options['check_seconds']}: give 0 or more")
     check_root(options["pin_root"])
     if not options["allow_unsafe_paths"]:
         check_safe(options["pin_root"], "to pin in")
@@ -79,7 +81,7 @@ def request_of(options: t.Mapping[str, t.Any], image: Image, check: bool, runner
     if not name and image.content:
         name = facts.xdp_program(None)
     if not name:
-        raise FleetError("in check mode an object that is not there yet does not tell its program: set name or program")
+        raise FleetError("the object does not exist yet, so check mode cannot know its program: set name or program")
     if image.content:
         facts.xdp_program(options["program"])
     wanted = Wanted(

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is told of a change: its outcome, and the results of xdp_program that are made of it."""
+"""The outcome of a change, and the results that xdp_program returns for it."""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import typing as t
@@ -18,9 +18,9 @@ Facts = t.Dict[str, t.Any]
 
 
 class Provisional(t.NamedTuple):
-    """A change that is still to be confirmed: its token, and what ran on each interface before and runs after it.
+    """A change that is not confirmed yet: its token, and what ran on each interface before it and runs after it.
 
-    before and after have Hook.data() of each program, by interface.
+    before and after contain Hook.data() of each program, by interface.
     """
 
     token: str
@@ -29,9 +29,9 @@ class Provisional(t.NamedTuple):
 
 
 class Outcome(t.NamedTuple):
-    """What was done, or in check mode would be. `errors` by interface, when the others were done all the same.
+    """What was done, or in check mode would be done. `errors` by interface, if the others were done nevertheless.
 
-    `files` are those that were written; `mounts`: bpffs was mounted.
+    `files` were written; `mounts`: bpffs was mounted.
     """
 
     plans: t.Tuple[Plan, ...]
@@ -43,19 +43,19 @@ class Outcome(t.NamedTuple):
 
 
 def look(lib: "Libbpf", plans: t.Iterable[Plan]) -> t.Dict[str, Seen]:
-    """What there is after the plans were applied, by interface."""
+    """The state after the plans were applied, by interface."""
     return {seen.interface: seen for seen in observe(lib, [each.seen.place for each in plans])}
 
 
-def sound(plans: t.Iterable[Plan], errors: t.Container[str]) -> t.Tuple[Plan, ...]:
-    """The plans of interfaces that have not failed."""
+def without_errors(plans: t.Iterable[Plan], errors: t.Container[str]) -> t.Tuple[Plan, ...]:
+    """The plans of interfaces that did not fail."""
     return tuple(plan for plan in plans if plan.seen.interface not in errors)
 
 
 def attachments(
     wanted: Wanted, plans: t.Sequence[Plan], after: t.Mapping[str, Seen], errors: t.Mapping[str, str]
 ) -> t.List[Facts]:
-    """One for each interface; `after` has those that were looked at again, in check mode none."""
+    """One for each interface; `after` contains those that were read again, in check mode none."""
     found = [_attachment(wanted, plan, after.get(plan.seen.interface)) for plan in plans]
     planned = {plan.seen.interface for plan in plans}
     found += [
@@ -68,7 +68,7 @@ def attachments(
 
 
 def _attachment(wanted: Wanted, planned: Plan, after: t.Optional[Seen]) -> Facts:
-    """In check mode (after is None) what only a real run can know is null."""
+    """In check mode (after is None), what only a real run can know is null."""
     seen = after or planned.seen
     state = (describe(after) if after else planned.after)["state"]
     same = bool(after) or not planned.steps
@@ -88,7 +88,7 @@ def _attachment(wanted: Wanted, planned: Plan, after: t.Optional[Seen]) -> Facts
 
 
 def result_of(outcome: Outcome, first: t.Sequence[str] = ()) -> Facts:
-    """The result of xdp_program. `first`: what else was done, before what the plans say."""
+    """The result of xdp_program. `first`: what was done before the plans."""
     steps = [*first, *(["mount bpffs on /sys/fs/bpf"] if outcome.mounts else [])]
     steps += [f"{plan.seen.interface}: {step}" for plan in outcome.plans for step in plan.steps]
     changed = [plan for plan in outcome.plans if plan.steps]

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of a plan. Each one's str() is the sentence that users read; apply.py does them."""
+"""The steps of a plan. Their str() is the sentence that users read; apply.py carries them out."""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import typing as t
@@ -15,7 +15,7 @@ if t.TYPE_CHECKING:
 
 
 class Load(t.NamedTuple):
-    """Load a program; `reuse` are map ids by pin, `fresh` the pins of maps that it brings."""
+    """Load a program; `reuse` are map ids by pin, `fresh` the pins of new maps."""
 
     program: str
     reuse: t.Dict[str, int]
@@ -43,7 +43,7 @@ class PinMap(t.NamedTuple):
 
 
 class Adopt(t.NamedTuple):
-    """Pin what holds our program, which has lost its pin. `by`: the way, as in attach/ways.py."""
+    """Pin what holds our program, because its pin is gone. `by`: the way, as in attach/ways.py."""
 
     by: str
     hook: Hook
@@ -58,7 +58,7 @@ class Evict(t.NamedTuple):
     hook: Hook
 
     def __str__(self) -> str:
-        return f"take off {self.hook}"
+        return f"detach foreign {self.hook}"
 
 
 class Attach(t.NamedTuple):
@@ -91,7 +91,7 @@ class Unpin(t.NamedTuple):
 
 
 class Note(t.NamedTuple):
-    """Write down what the kernel cannot say; None: forget it. program_id 0: of the program just loaded."""
+    """Record what the kernel does not store; None: remove the record. program_id 0: the program just loaded."""
 
     deployed: t.Optional[Deployed]
     program_id: int = 0
@@ -101,24 +101,24 @@ class Note(t.NamedTuple):
 
 
 class Persist(t.NamedTuple):
-    """The manifest as far as it is known: `generic` depends on the mode in which the program will be attached."""
+    """The manifest as far as it is known: `generic` depends on the mode in which the program gets attached."""
 
     manifest: "Manifest"
 
     def __str__(self) -> str:
-        return "have it brought back after a reboot"
+        return "restore it after a reboot"
 
 
 class Forget(t.NamedTuple):
     def __str__(self) -> str:
-        return "have it brought back no more after a reboot"
+        return "stop restoring it after a reboot"
 
 
 Step = t.Union[Load, PinProgram, PinMap, Adopt, Evict, Attach, Swap, Detach, Unpin, Note, Persist, Forget]
 
 
 def changes_what_runs(step: Step) -> bool:
-    """Whether another program, or none, runs on the interface afterwards."""
+    """Whether a different program, or none, runs on the interface afterwards."""
     if isinstance(step, Detach):
         return step.attachment.alive
     return isinstance(step, (Evict, Attach, Swap))

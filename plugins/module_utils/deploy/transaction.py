@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plans of all interfaces as one: done together, taken back together, or held until they are confirmed."""
+"""The plans of all interfaces as one: applied together, rolled back together, or held until they are confirmed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import FleetError
 from .apply import Applier
 from .plan import Plan
 from .request import Request
-from .results import Provisional, attachments, look, sound
+from .results import Provisional, attachments, look, without_errors
 from .steps import changes_what_runs
 
 if t.TYPE_CHECKING:
@@ -24,7 +24,7 @@ Warn = t.Callable[[str], None]
 
 
 class Transaction:
-    """`errors` by interface are added to, where the others are done all the same. `files` are written on the way."""
+    """Adds to `errors`, by interface, if the other interfaces are done nevertheless. Writes `files` too."""
 
     def __init__(
         self,
@@ -41,39 +41,41 @@ class Transaction:
         self._files = files
 
     def run(self, image: Image, warn: Warn) -> t.Optional[Provisional]:
-        """Do what is planned. Returns a change that is still to be confirmed.
+        """Apply the plans. Returns the change if it is still to be confirmed.
 
-        Raises FleetError where an interface fails and not the others alone are wanted; all is as it was then.
+        Raises FleetError if an interface fails and on_error is not `continue`; then everything was rolled back.
         """
         request = self._request
         with Applier(self._lib, request.wanted.name, image, warn, request.runner) as applier:
             for each in self._plans:
                 self._try(applier.prepare, each)
-            if request.rollback_after and any(changes_what_runs(step) for plan in self._sound() for step in plan.steps):
+            if request.rollback_after and any(
+                changes_what_runs(step) for plan in self._without_errors() for step in plan.steps
+            ):
                 return self._hold(applier)
             self._commit(applier)
             return None
 
-    def _sound(self) -> t.Tuple[Plan, ...]:
-        return sound(self._plans, self._errors)
+    def _without_errors(self) -> t.Tuple[Plan, ...]:
+        return without_errors(self._plans, self._errors)
 
     def _commit(self, applier: Applier) -> None:
         try:
-            for file in self._files if self._sound() else ():
+            for file in self._files if self._without_errors() else ():
                 applier.replace(file)
-            for each in self._sound():
+            for each in self._without_errors():
                 self._try(applier.commit, each)
             applier.finish()
         except BaseException as error:
             try:
-                applier.take_back()
+                applier.roll_back()
             except FleetError as second:
                 raise FleetError(f"{error}; {second}") from error
             raise
 
     def _hold(self, applier: Applier) -> Provisional:
-        """Have the change made by a holder. Errors and warnings come back from there."""
-        # Imported now: the holder outlives the file that the module came in.
+        """Have a holder make the change. It returns errors and warnings."""
+        # Imported now: the holder outlives the file that contains the module.
         from ..attach import words  # noqa: F401 (by Hook)
         from .provisional import Change, hold
 
@@ -91,7 +93,7 @@ class Transaction:
             seen = look(self._lib, self._plans)
             return {"attachments": attachments(self._request.wanted, self._plans, seen, self._errors)}
 
-        change = Change(make, keep, lambda: applier.take_back("and it was to be put back as it was"))
+        change = Change(make, keep, applier.roll_back)
         token, made = hold(self._request.rollback_after, change)
         self._errors.update(made["errors"])
         for warning in made["warnings"]:

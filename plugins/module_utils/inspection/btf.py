@@ -28,11 +28,11 @@ class _Type(t.NamedTuple):
     flag: bool
     target: int  # or, for types that have one, the size
     members: int
-    rest: int  # where in the data what follows struct btf_type begins
+    rest: int  # offset of the data that follows struct btf_type
 
 
 def read_btf(data: bytes) -> t.Optional[Btf]:
-    """None where there is none, or one of a kind that is newer than this file."""
+    """None if there is no BTF, or it has kinds of types that are newer than this file."""
     try:
         return Btf(data) if data else None
     except ValueError:
@@ -40,7 +40,7 @@ def read_btf(data: bytes) -> t.Optional[Btf]:
 
 
 class Btf:
-    """Raises ValueError where the data is no BTF that this can read."""
+    """Raises ValueError if the data is not BTF, or has kinds of types that are newer than this file."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -49,9 +49,9 @@ class Btf:
                 data
             )
         except struct.error as error:
-            raise ValueError(f"this is no BTF: {error}") from error
+            raise ValueError(f"this is not BTF: {error}") from error
         if magic != 0xEB9F:
-            raise ValueError(f"this is no BTF: it begins with 0x{magic:04x}")
+            raise ValueError(f"this is not BTF: it begins with 0x{magic:04x}")
         self._strings = data[header + string_offset : header + string_offset + string_size]
         self._types = [_Type("", "void", False, 0, 0, 0)]
         at, end = header + type_offset, header + type_offset + type_size
@@ -59,7 +59,7 @@ class Btf:
             name, info, target = _TYPE.unpack_from(data, at)
             number, members = info >> 24 & 0x1F, info & 0xFFFF
             if number >= len(_KINDS):
-                raise ValueError(f"BTF has a kind of type, {number}, that is newer than this")
+                raise ValueError(f"BTF kind {number} is not supported")
             kind = _KINDS[number]
             rest = at + _TYPE.size
             self._types.append(_Type(self.string(name), kind, bool(info >> 31), target, members, rest))
@@ -74,12 +74,12 @@ class Btf:
         return self._types[number].name
 
     def signature(self, number: int) -> str:
-        """A function as bpftool writes it above its code: `int packet_count(struct xdp_md * ctx)`."""
+        """A function as bpftool prints it above its code: `int packet_count(struct xdp_md * ctx)`."""
         return self._written(number).rstrip()
 
     def _written(self, number: int, depth: int = 0) -> str:
         each = self._types[number]
-        if depth > 32:  # no type of a program's function is nested that deep: this data goes in a circle
+        if depth > 32:  # no type of a program's function is nested so deeply: this data contains a cycle
             raise ValueError("BTF has a type that contains itself")
         if each.kind in ("struct", "union", "enum", "enum64"):
             return f"{each.kind.replace('64', '')} {each.name} "

@@ -3,9 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """BPF instructions as text, in the kernel's own notation.
 
-Instructions: RFC 9669. The notation is that of the verifier's log and of `bpftool prog dump xlated`, so that
-what people know from there is what they find here. An instruction that is newer than this file is given as
-its bytes.
+Instructions: RFC 9669. The notation is that of the verifier's log and of `bpftool prog dump xlated`, which users
+know. An instruction that is newer than this file is shown as its bytes.
 """
 
 from __future__ import annotations
@@ -54,10 +53,10 @@ _CONDITION = {
 _ATOMIC_WORDS = {0x00: "add", 0x40: "or", 0x50: "and", 0xA0: "xor"}
 _FETCH, _EXCHANGE, _COMPARE_AND_EXCHANGE, _LOAD_ACQUIRE, _STORE_RELEASE = 0x01, 0xE1, 0xF1, 0x100, 0x110
 
-# src_reg of a 64-bit immediate and of a call: what the number stands for
+# src_reg of a 64-bit immediate and of a call: what the immediate means
 _MAP, _MAP_VALUE, _FUNCTION = 1, 2, 4
 _BPF_CALL = 1
-# Helpers that the kernel gives by number and not by address: 0 is what it puts where it withholds the address.
+# Helpers that the kernel shows by number, not by address. It shows 0 where it withholds the address.
 _HELPERS = {0: "bpf_unspec", 12: "bpf_tail_call"}
 _PER_CPU, _ADDRESS_SPACE = -1, 1
 
@@ -74,7 +73,7 @@ class Instruction(t.NamedTuple):
 
 
 def decode(code: bytes) -> t.Iterator[t.Tuple[int, Instruction]]:
-    """Number and instruction; the second half of a 64-bit load has a number, but no instruction of its own."""
+    """Numbers and instructions. The second half of a 64-bit load takes a number, but is not yielded."""
     count = len(code) // _SIZE
     number = 0
     while number < count:
@@ -95,7 +94,7 @@ def _read(code: bytes, number: int) -> Instruction:
 
 
 def translated(code: ProgramCode, symbols: KernelSymbols) -> t.List[str]:
-    """The translated program, with signatures and source lines where it carries them."""
+    """The translated program, with signatures and source lines if its BTF has them."""
     btf = read_btf(code.btf)
     signatures = {each.instruction: each.type_id for each in code.functions} if btf else {}
     sources = {each.instruction: each.text for each in code.lines} if btf else {}
@@ -123,7 +122,7 @@ def translated(code: ProgramCode, symbols: KernelSymbols) -> t.List[str]:
 
 
 def text(each: Instruction, callee: t.Callable[[Instruction], str]) -> str:
-    """One instruction. `callee` names what a call calls."""
+    """One instruction. `callee` returns the name of a call's target."""
     words = _words(each, callee)
     if words is None:
         data = struct.pack("=BBhi", each.code, each.src << 4 | each.dst, each.offset, each.immediate).hex()

@@ -1,9 +1,9 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What hosts run, as text that is the same where they run the same, and where they differ. Pure.
+"""What hosts run, as text that is equal if they run the same, and where they differ. Pure.
 
-Ids and addresses are another on every host, and after each boot; the text has none of them.
+The text contains no ids and addresses, because these differ between hosts and after each boot.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Facts = t.Mapping[str, t.Any]
 
 
 class Host(t.NamedTuple):
-    """What was collected of one host: ansible_facts.bpf and .xdp_counter, and the results of the info modules."""
+    """Data collected from one host: ansible_facts.bpf and .xdp_counter, and the results of the info modules."""
 
     name: str
     bpf: Facts
@@ -28,7 +28,7 @@ class Host(t.NamedTuple):
 
 
 class Instance(t.NamedTuple):
-    """The program on one interface. `xlated` and `jited` are stable text, empty where there was none to be had."""
+    """The program on one interface. `xlated` and `jited` are stable text, empty if there is none."""
 
     host: Host
     interface: str
@@ -42,7 +42,7 @@ class Instance(t.NamedTuple):
 
 
 class Difference(t.NamedTuple):
-    """`groups` has the instances by value, the most common first; `about` is what they agree in."""
+    """`groups` are the instances by value, the most common first; `about` is what they have in common."""
 
     what: str
     about: str
@@ -79,7 +79,7 @@ def instances(hosts: t.Iterable[Host]) -> t.List[Instance]:
 
 
 def differences(hosts: t.Sequence[Host]) -> t.List[Difference]:
-    """Where instances differ that should be alike. Code is compared only where what it was made from is the same."""
+    """Differences between instances that should be equal. Code is compared only if its input is the same."""
     all_of_them = instances(hosts)
     found = [_compare("object", "", all_of_them, lambda each: _checksum(each.program))]
     found += _within(all_of_them, _by_program, "tag", lambda each: each.program.get("tag", "unknown"))
@@ -93,7 +93,7 @@ def differences(hosts: t.Sequence[Host]) -> t.List[Difference]:
     found += _within(
         [each for each in all_of_them if each.jited],
         lambda each: (
-            f"{_by_program(each)} with tag {each.program['tag']}, alike in translation,"
+            f"{_by_program(each)} with tag {each.program['tag']} and the same translation,"
             f" for {each.host.bpf['architecture']} by {str(each.host.disassembler).rpartition('/')[2]}"
         ),
         "native code",
@@ -118,7 +118,7 @@ def _within(
     shown: t.Optional[t.Callable[[Instance], str]] = None,
     also: t.Callable[[Instance], t.Any] = lambda each: None,
 ) -> t.List[t.Optional[Difference]]:
-    """Compare those that are about the same, and alike in `also`."""
+    """Compare those for which `about` and `also` return the same."""
     sets: t.Dict[t.Any, t.List[Instance]] = {}
     for each in among:
         sets.setdefault((about(each), also(each)), []).append(each)
@@ -194,7 +194,7 @@ def _listing(each: Instance) -> str:
 
 def _object(found: Facts) -> str:
     if not found["exists"]:
-        return f"{found['path']}: is not there (any more)\n"
+        return f"{found['path']}: does not exist (any more)\n"
     lines = [
         f"{found['path']}: {found['file_type']}",
         f"  sha256 {found['checksum']}",

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The code of loaded programs as lines, or a sentence that says why not."""
+"""The code of loaded programs as lines, or sentences that say why there is none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Dump(t.NamedTuple):
 def dump(
     run: Run, programs: t.Sequence[Dump], wanted: t.Container[str]
 ) -> t.Tuple[t.Optional[str], t.List[t.Dict[str, t.Any]]]:
-    """The disassembler's path (None: none was needed, or there is none), and for each program what to return."""
+    """The disassembler's path (None: not needed, or not installed), and the results for each program."""
     symbols = KernelSymbols()
     results: t.List[t.Dict[str, t.Any]] = [{"problems": []} for _each in programs]
     if "xlated" in wanted:
@@ -42,22 +42,22 @@ def dump(
 def _translated(result: t.Dict[str, t.Any], each: Dump, symbols: KernelSymbols) -> None:
     if not each.code.xlated:
         result["problems"].append(
-            f"the kernel withholds the translated code of program {each.info.id}, whose constants"
-            f" net.core.bpf_jit_harden has blinded: {_why_withheld()}"
+            f"the kernel withholds the translated code of program {each.info.id}, because net.core.bpf_jit_harden"
+            f" blinded its constants: {_why_withheld()}"
         )
         return
     result["xlated"] = bytecode.translated(each.code, symbols)
     if any(one.code == 0x85 and one.src == 0 and one.immediate == 0 for _n, one in bytecode.decode(each.code.xlated)):
         result["problems"].append(
-            f"the kernel withholds what program {each.info.id} calls (bpf_unspec): {_why_withheld()}"
+            f"the kernel withholds the functions that program {each.info.id} calls (bpf_unspec): {_why_withheld()}"
         )
 
 
 def _has_native(result: t.Dict[str, t.Any], each: Dump) -> bool:
     if not each.info.bytes_jited:
         result["problems"].append(
-            f"program {each.info.id} has no native code, as the kernel interprets it;"
-            " with `sysctl net.core.bpf_jit_enable=1` those that are loaded from then on have"
+            f"program {each.info.id} has no native code because the kernel interprets it;"
+            " after `sysctl net.core.bpf_jit_enable=1`, newly loaded programs have native code"
         )
     elif not each.code.jited:
         result["problems"].append(f"the kernel withholds the native code of program {each.info.id}: {_why_withheld()}")
@@ -70,7 +70,7 @@ def _why_withheld() -> str:
         restrict = int(file.read())
     if restrict == 2:
         return "kernel.kptr_restrict is 2; `sysctl kernel.kptr_restrict=1` lets root see it"
-    return f"kernel.kptr_restrict is {restrict}, and this process lacks CAP_SYSLOG; run with it"
+    return f"kernel.kptr_restrict is {restrict}, and this process lacks CAP_SYSLOG; run it with that capability"
 
 
 def _native(
@@ -79,7 +79,7 @@ def _native(
     programs: t.Sequence[t.Tuple[t.Dict[str, t.Any], Dump]],
     symbols: KernelSymbols,
 ) -> None:
-    """All in one run of the tool. What cannot be disassembled comes back as it is."""
+    """Disassemble all in one run of the tool. What cannot be disassembled is returned as bytes."""
     problem = None if tool else f"nothing on this host can disassemble native code; {native.REMEDY}"
     here = [(result, each) for result, each in programs if not each.info.ifindex and each.code.jited_addresses]
     functions = [native.functions_of(each.code) for _result, each in here]
@@ -98,10 +98,10 @@ def _native(
     for result, each in programs:
         if "jited" not in result:
             offloaded = (
-                f"it runs on the network card of interface index {each.info.ifindex}, whose code this cannot read"
+                f"it runs on the network card of interface index {each.info.ifindex}, whose code cannot be disassembled"
             )
             result["jited_raw"] = each.code.jited.hex()
             result["problems"].append(
-                f"the native code of program {each.info.id} is given as bytes:"
-                f" {offloaded if each.info.ifindex else problem or 'the kernel does not tell where it lies'}"
+                f"the native code of program {each.info.id} is returned as bytes:"
+                f" {offloaded if each.info.ifindex else problem or 'the kernel does not report its address'}"
             )

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What bpf_facts returns: can this host run XDP programs, and what stands in the way?"""
+"""What bpf_facts returns: can this host run XDP programs, and what prevents it?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .problems import problems
 
 
 def facts(run: Run, root: str, check: bool) -> t.Dict[str, t.Any]:
-    """ansible_facts.bpf. In check mode no program is loaded, not even to ask the kernel."""
+    """ansible_facts.bpf. In check mode no program is loaded, not even to probe the kernel."""
     lib, libbpf_error = None, None
     try:
         lib = require_libbpf()

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel can do, found by asking it and not by its version."""
+"""What the kernel supports, found by probing it, not by its version."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOOPBACK = 1
 
 
 def _return(action: int) -> bytes:
-    """An XDP program that does nothing but return this action: r0 = action; exit."""
+    """An XDP program that only returns this action: r0 = action; exit."""
     return struct.pack("=BBhi", 0xB7, 0, 0, action) + struct.pack("=BBhi", 0x95, 0, 0, 0)
 
 
@@ -28,7 +28,7 @@ XDP_DROP, XDP_PASS = _return(1), _return(2)
 
 
 def features(lib: t.Optional[Libbpf]) -> t.Dict[str, t.Optional[bool]]:
-    """What the kernel agrees to when it is asked; null where it is not (lib is None) or will not load the question."""
+    """What the kernel accepts; null if it was not probed (lib is None) or does not load the probe."""
     events = f"{host.mounted('tracefs')}/events"
     found: t.Dict[str, t.Optional[bool]] = {
         "xdp_link": None,

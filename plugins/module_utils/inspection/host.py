@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What there is on this host: kernel settings, capabilities, tools, and interfaces with what runs on them."""
+"""What this host has: kernel settings, capabilities, tools, and interfaces with the programs on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..libbpf.library import BpfError, Libbpf
 from ..objects.toolchain import Run, which
 from ..state.places import BPFFS, Place, pinned_names, places_of
 
-# linux/capability.h, those that loading, attaching, pinning and tracing may ask for
+# linux/capability.h, those that loading, attaching, pinning and tracing may need
 CAPABILITIES = {"cap_net_admin": 12, "cap_sys_admin": 21, "cap_sys_resource": 24, "cap_perfmon": 38, "cap_bpf": 39}
 
 
@@ -30,7 +30,7 @@ def read_text(path: str) -> t.Optional[str]:
 def jit() -> t.Dict[str, t.Optional[int]]:
     """bpf_jit_enable (0 off, 1 on, 2 debug) and bpf_jit_harden (0 off, 1 unprivileged, 2 all).
 
-    null in a network namespace, where these are out of sight.
+    null in a network namespace, where these are not visible.
     """
     values = {name: read_text(f"/proc/sys/net/core/bpf_jit_{name}") for name in ("enable", "harden")}
     return {name: int(value) if value else None for name, value in values.items()}
@@ -43,7 +43,7 @@ def lockdown() -> t.Optional[str]:
 
 
 def capabilities() -> t.List[str]:
-    """Those in effect, of the ones that matter here."""
+    """The effective ones of CAPABILITIES."""
     found = re.search(r"CapEff:\s*([0-9a-f]+)", read_text("/proc/self/status") or "")
     bits = int(found.group(1), 16) if found else 0
     return [name for name, bit in sorted(CAPABILITIES.items()) if bits >> bit & 1]
@@ -57,7 +57,7 @@ def mounted(kind: str) -> t.Optional[str]:
 
 
 def tool_version(run: Run, name: str, argument: str) -> t.Optional[str]:
-    """What a tool says its version is, None where it is not installed."""
+    """The version that a tool reports; None if it is not installed."""
     path = which(name) or which(f"/usr/sbin/{name}")
     if not path:
         return None
@@ -67,7 +67,7 @@ def tool_version(run: Run, name: str, argument: str) -> t.Optional[str]:
 
 
 def interfaces(lib: t.Optional[Libbpf], root: str) -> t.Dict[str, t.Any]:
-    """All interfaces of this network namespace, with the XDP programs in place and whose they are."""
+    """All interfaces of this network namespace, with their XDP programs and the owners of those."""
     links: t.Optional[Links] = None
     ours: t.Dict[int, Place] = {}
     if lib:
@@ -75,12 +75,12 @@ def interfaces(lib: t.Optional[Libbpf], root: str) -> t.Dict[str, t.Any]:
         try:
             ours = pinned_links(lib, [place for name in pinned_names(root) for place in places_of(root, name)])
             links.every()
-        except BpfError:  # who may not look is told of no programs
+        except BpfError:  # no permission to read them: report no programs
             links = None
     found = {}
     for name, ifindex in all_interfaces().items():
         interface = rtnetlink.interface(ifindex)
-        if not interface:  # it went away meanwhile
+        if not interface:  # it disappeared meanwhile
             continue
         programs = None
         if lib and links:

@@ -1,10 +1,10 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Native code as text, by the disassemblers that LLVM and GNU binutils keep.
+"""Native code as text, by the disassemblers of LLVM and GNU binutils.
 
-Both read ELF files alone, so the code goes into one: a section for each function, at the address where the kernel
-has it, so that calls name true addresses.
+Both read only ELF files, so the code goes into one: a section for each function, at its address in the kernel, so that
+calls show true addresses.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REMEDY = "install the package llvm or binutils there"
 
 
 class Machine(t.NamedTuple):
-    """e_machine and e_flags of elf.h, and what LLVM needs to be told to know all instructions."""
+    """e_machine and e_flags of elf.h, and the options with which LLVM and GNU objdump know all instructions."""
 
     number: int
     flags: int = 0
@@ -55,7 +55,7 @@ Listing = t.List[t.Tuple[int, str]]  # address and text of each instruction
 
 
 def functions_of(code: ProgramCode) -> t.List[Function]:
-    """Empty where the kernel withholds addresses."""
+    """Empty if the kernel withholds addresses."""
     found, at = [], 0
     for address, length in zip(code.jited_addresses, code.jited_lengths):
         found.append(Function(address, code.jited[at : at + length]))
@@ -80,10 +80,10 @@ def find_disassembler() -> t.Optional[Disassembler]:
 def disassemble(
     run: Run, tool: Disassembler, functions: t.Sequence[Function], machine: str, big_endian: bool = False
 ) -> t.List[Listing]:
-    """The instructions of each function, in one run of the tool. Raises FleetError in the tool's own words."""
+    """The instructions of each function, in one run of the tool. Raises FleetError with the tool's own words."""
     known = MACHINES.get(machine)
     if known is None:
-        raise FleetError(f"native code of a {machine} is nothing that this collection can name to {tool.path}")
+        raise FleetError(f"cannot disassemble {machine} code: this architecture is not supported")
     words = [tool.path, "--disassemble", "--disassemble-zeroes", "--no-show-raw-insn"]
     words += known.llvm if tool.llvm else known.gnu
     with tempfile.TemporaryDirectory(prefix="ebpf_fleet") as folder:
@@ -101,14 +101,14 @@ def disassemble(
         if found and listings:
             listings[-1].append((int(found.group(1), 16), re.sub(r"\s+", " ", found.group(2)).strip()))
     if [listing[0][0] for listing in listings if listing] != [each.address for each in functions]:
-        raise FleetError(f"{tool.path} gave no listing that could be read: {err.strip()}; {REMEDY}, in another version")
+        raise FleetError(f"cannot read the listing of {tool.path}: {err.strip()}; {REMEDY}, in a different version")
     return listings
 
 
 def written(code: ProgramCode, listings: t.Sequence[Listing], symbols: KernelSymbols) -> t.List[str]:
-    """The native code of a program as bpftool lays it out: signatures, symbols and source lines where there are any.
+    """The native code of a program as bpftool prints it: with signatures, symbols and source lines if there are any.
 
-    Instructions by their offset in the function, in hexadecimal. `listings` has one for each function of the code.
+    Instructions start with their hexadecimal offset in the function. `listings` has one entry for each function.
     """
     btf = read_btf(code.btf)
     sources: t.Dict[int, t.List[str]] = {}
@@ -129,7 +129,7 @@ def written(code: ProgramCode, listings: t.Sequence[Listing], symbols: KernelSym
 
 
 def _with_names(instruction: str, function: Function, symbols: KernelSymbols) -> str:
-    """Give a jump within the function its offset, and what lies elsewhere in the kernel its name."""
+    """Show offsets for jumps within the function, and symbol names for other kernel addresses."""
     instruction = re.sub(r" <\.text[^>]*>", "", instruction)  # the names of our own sections
 
     def name(found: t.Match[str]) -> str:
@@ -146,7 +146,7 @@ _HEADER, _SECTION = 64, 64
 
 
 def _elf(functions: t.Sequence[Function], machine: Machine, big_endian: bool) -> bytes:
-    """An executable without segments, one section a function. elf(5)."""
+    """An executable without segments, with one section for each function. elf(5)."""
     order = ">" if big_endian else "<"
     names = b"\0" + b"".join(b".text.%d\0" % number for number in range(len(functions))) + b".shstrtab\0"
     at = _HEADER

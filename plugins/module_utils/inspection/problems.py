@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands in the way of XDP programs on a host, as sentences with their remedies."""
+"""What prevents XDP programs on a host, as sentences with their remedies."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ PLAIN_MTU = 1500
 
 
 def problems(facts: t.Mapping[str, t.Any], libbpf_error: t.Optional[str]) -> t.List[str]:
-    """What stands in the way, each with its remedy, the gravest first. Pure."""
+    """The problems, each with its remedy, the worst first. Pure."""
     can = facts["features"]
     found = []
     missing = [name for name in ("cap_bpf", "cap_net_admin", "cap_sys_admin") if name not in facts["capabilities"]]
     if missing:
         found.append(
             f"This ran without {', '.join(missing)}: no program can be loaded or attached."
-            f" Run as root (become: true), in a container with --privileged."
+            f" Run as root (become: true; in a container, --privileged)."
         )
     if libbpf_error:
         found.append(libbpf_error)
     if can["xdp_link"] is False:
         found.append(
-            "The kernel has no BPF link for XDP (it came with 5.9): xdp_program cannot attach. Take a newer kernel."
+            "The kernel does not support BPF links for XDP (added in 5.9): xdp_program cannot attach."
+            " Use a newer kernel."
         )
     if facts["lockdown"] == "confidentiality":
         found.append(
-            "The kernel is locked down for confidentiality: it may refuse bpf_printk, and trace lines do not come."
-            " Boot with lockdown=integrity to have them."
+            "The kernel is locked down for confidentiality: it may reject bpf_printk, and then there are no"
+            " trace lines. Boot with lockdown=integrity to get them."
         )
     if facts["jit"]["enable"] == 0:
         found.append("BPF programs are interpreted, which is slow. Set the sysctl net.core.bpf_jit_enable to 1.")
@@ -43,12 +44,13 @@ def problems(facts: t.Mapping[str, t.Any], libbpf_error: t.Optional[str]) -> t.L
         for program in interface["xdp"] or ():
             if program["owner"] != "ebpf.fleet":
                 found.append(
-                    f"{name} carries XDP program {program['program_id']} '{program['name']}' (tag {program['tag']}),"
-                    f" which is not ours. Leave {name} out, or set on_conflict: replace to take its place."
+                    f"{name} runs XDP program {program['program_id']} '{program['name']}' (tag {program['tag']}),"
+                    f" which this collection did not attach. Leave {name} out, or set on_conflict: replace to take"
+                    f" its place."
                 )
         if interface["driver"] and interface["mtu"] > PLAIN_MTU and can["frags"] is False:
             found.append(
-                f"{name} has an MTU of {interface['mtu']}, and the kernel knows no packets of several buffers"
-                f" (they came with 5.18): native mode may be refused. Lower the MTU, or set mode: generic."
+                f"{name} has an MTU of {interface['mtu']}, but the kernel does not support packets of several buffers"
+                f" (added in 5.18): it may reject native mode. Lower the MTU, or set mode: generic."
             )
     return found

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every program in the kernel: what it is, where it is attached, and under which paths it is pinned."""
+"""All programs in the kernel: what they are, where they are attached, and where they are pinned."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Pins = t.Dict[t.Tuple[str, int], t.List[str]]  # paths by kind ('prog', 'link') 
 
 
 class Found(t.NamedTuple):
-    """A program that was asked for; `code` if it is to be dumped."""
+    """A program that was requested; `code` if it is to be dumped."""
 
     info: ProgramInfo
     name: str
@@ -53,7 +53,7 @@ class Attachment(t.NamedTuple):
 
 
 class Surroundings(t.NamedTuple):
-    """What programs are attached to, by the program's id, and what is pinned."""
+    """Attachments by the id of their program, and all pins."""
 
     attachments: t.Dict[int, t.List[Attachment]]
     pins: Pins
@@ -83,7 +83,7 @@ def programs(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
 
 
 def _find(module: AnsibleModule, lib: Libbpf) -> t.Iterator[Found]:
-    """The programs that were asked for. Each is read through one fd, so that it cannot vanish in between."""
+    """The requested programs. Each is read through one fd, so that it cannot disappear in between."""
     options = module.params
     if options["dump"]:
         from ..libbpf.code import program_code
@@ -105,15 +105,15 @@ def _find(module: AnsibleModule, lib: Libbpf) -> t.Iterator[Found]:
 
 
 def _pinned_programs(module: AnsibleModule, lib: Libbpf, path: str) -> t.List[int]:
-    """The id of the program at a pin, or of that in the link at it; none where nothing is pinned."""
+    """The id of the program that is pinned at a path, or that is in the link pinned there; empty if nothing is."""
     if not os.path.isabs(path):
-        raise FleetError(f"pinned: {path} is not an absolute path; pins lie below {BPFFS}")
+        raise FleetError(f"pinned: {path} is not an absolute path; pins are below {BPFFS}")
     if not os.path.lexists(path):
         module.warn(f"nothing is pinned at {path}")
         return []
     pin = what_is_pinned(lib, path)
     if pin is None:
-        raise FleetError(f"{path} is no pin of a BPF program or link; see `ls -R {BPFFS}`")
+        raise FleetError(f"{path} is not a pin of a BPF program or link; see `ls -R {BPFFS}`")
     kind, number = pin
     if kind == "prog":
         return [number]
@@ -145,14 +145,14 @@ def _listed(found: Found, around: Surroundings) -> t.Dict[str, t.Any]:
 def surroundings(lib: Libbpf) -> Surroundings:
     """Links of all kinds, and XDP by netlink on the interfaces of this network namespace.
 
-    Not what the kernel does not tell by program: filters of tc by netlink, and cgroups without a link.
+    Without attachments that the kernel does not list by program: tc filters by netlink, and cgroups without a link.
     """
     pinned = pins_of_kernel(lib)
     links = Links(lib)
     found: t.Dict[int, t.List[Attachment]] = {}
     seen = set()
     for name, index in all_interfaces().items():
-        with contextlib.suppress(BpfError):  # it went away meanwhile
+        with contextlib.suppress(BpfError):  # it disappeared meanwhile
             for hook in hooks(lib, rtnetlink.interface(index), links):
                 attachment = Attachment("netlink", None, None, name, index, hook.mode, [])
                 for link in hook.link_ids:
@@ -170,13 +170,13 @@ def surroundings(lib: Libbpf) -> Surroundings:
 
 
 def _elsewhere(link: LinkInfo, pinned: Pins) -> Attachment:
-    """A link that is not XDP's, or that of an interface which is gone or in another network namespace."""
+    """A link of a different type, or whose interface is gone or in a different network namespace."""
     index = link.ifindex if link.type == "xdp" else None
     return Attachment("link", link.id, link.type, None, index, None, pinned.get(("link", link.id), []))
 
 
 def pins_of_kernel(lib: Libbpf) -> Pins:
-    """All pins of programs and links, in every bpffs that this mount namespace has."""
+    """All pins of programs and links, in every bpffs of this mount namespace."""
     found: Pins = {}
     for mount in sorted({point for point, kind in mounts.mounts() if kind == "bpf"}):
         for folder, _folders, files in os.walk(mount):
@@ -188,7 +188,7 @@ def pins_of_kernel(lib: Libbpf) -> Pins:
 
 
 def what_is_pinned(lib: Libbpf, path: str) -> t.Optional[t.Tuple[str, int]]:
-    """Kind ('prog' or 'link') and id; None if it is neither, or nothing that may be opened."""
+    """Kind ('prog' or 'link') and id; None if it is neither, or cannot be opened."""
     try:
         with lib.get(path) as fd:
             kind = lib.kind(fd)
@@ -202,19 +202,19 @@ def what_is_pinned(lib: Libbpf, path: str) -> t.Optional[t.Tuple[str, int]]:
 
 
 def full_name(lib: Libbpf, fd: int, program: ProgramInfo) -> str:
-    """The kernel keeps 15 characters of a name; the program's own type information has the whole."""
+    """The kernel keeps 15 characters of a name; the program's own type information has the full name."""
     if len(program.name) < 15 or not program.btf_id:
         return program.name
     from ..libbpf.code import program_code
-    from .btf import read_btf  # here: a target compiles what it imports, and few names are that long
+    from .btf import read_btf  # here: a target compiles what it imports, and few names are so long
 
     code = program_code(lib, fd)
     btf = read_btf(code.btf)
-    whole = btf.function(code.functions[0].type_id) if btf and code.functions else ""
-    return whole if whole.startswith(program.name) else program.name
+    complete = btf.function(code.functions[0].type_id) if btf and code.functions else ""
+    return complete if complete.startswith(program.name) else program.name
 
 
 def _locked_memory(fd: int) -> int:
-    """Bytes of kernel memory that a program or map is charged with; 0 where fdinfo does not tell."""
+    """Bytes of kernel memory that a program or map uses; 0 if fdinfo does not say."""
     with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as lines:
         return next((int(line.split()[1]) for line in lines if line.startswith("memlock:")), 0)

@@ -59,7 +59,7 @@ def write(module: AnsibleModule) -> t.Dict[str, t.Any]:
 
 
 def collected_hosts(options: t.Mapping[str, t.Any]) -> t.List[Host]:
-    """Raises FleetError where what was collected is not that of the modules."""
+    """Raises FleetError if the collected data is not what the modules return."""
     hosts = []
     for name in sorted(options["bpf"]):
         try:
@@ -75,15 +75,15 @@ def collected_hosts(options: t.Mapping[str, t.Any]) -> t.List[Host]:
             texts(host)
         except (KeyError, TypeError, AttributeError) as error:
             raise FleetError(
-                f"what was collected of {name} is incomplete ({error}): give the facts and results of the modules that"
-                " the documentation of bpf, counters, programs and objects names"
+                f"the data collected from {name} is incomplete ({error}): pass the facts and results of the modules"
+                " that the documentation of bpf, counters, programs and objects names"
             ) from error
         hosts.append(host)
     return hosts
 
 
 def folder(host: Host) -> str:
-    """A host's name as a folder's."""
+    """A host's name as the name of a folder."""
     name = host.name.replace("/", "%2F")
     return name if name.strip(".") else name.replace(".", "%2E")
 

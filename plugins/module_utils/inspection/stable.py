@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Translated and native code as text without ids and addresses: the same on all hosts that run the same. Pure."""
+"""Translated and native code as text without ids and addresses: equal on all hosts that run the same. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typing as t
 
 
 def stable_xlated(lines: t.Iterable[str]) -> t.List[str]:
-    """Maps by the order in which they appear, calls by name alone."""
+    """Maps are numbered in the order in which they appear; calls keep only their name."""
     maps: t.Dict[str, int] = {}
     stable = []
     for line in lines:
@@ -35,7 +35,7 @@ def stable_jited(lines: t.Iterable[str]) -> t.List[str]:
 
 
 def _without_addresses(line: str) -> str:
-    """Numbers in the kernel's half of 64 bits, which disassemblers also write as negative decimals; not small ones."""
+    """Hide addresses in the kernel's half of 64 bits, also as negative decimals, but not small numbers."""
 
     def hide(found: t.Match[str]) -> str:
         number = int(found.group(), 0) & 0xFFFFFFFFFFFFFFFF
@@ -48,7 +48,7 @@ _ARM64_PIECE = re.compile(r"( *[0-9a-f]+: mov[kzn]? (x\d+), )#-?(?:0x)?[0-9a-f]+
 
 
 def _without_arm64_addresses(lines: t.List[str]) -> t.List[str]:
-    """arm64 puts an address together from pieces of 16 bits, three or four to a register."""
+    """arm64 code builds an address from pieces of 16 bits, three or four for each register."""
     stable = list(lines)
     start = 0
     for at in range(len(lines) + 1):

@@ -47,8 +47,8 @@ def test_nothing_wrong(counted: int, around: int, arrived: int) -> None:
         (None, None, 5, None, "packet_count is not attached to eth0"),
         (None, None, 5, "native", "packet_count has no counters on eth0"),
         (None, None, 0, "generic", "packet_count has no counters on eth0"),
-        (0, 0, 5, "native", "5 packets arrived on eth0, and packet_count has counted none"),
-        (5, 5, 0, "native", "packet_count has counted 5 packets on eth0, and not one of them arrived behind it"),
+        (0, 0, 5, "native", "5 packets arrived on eth0, but packet_count counted none"),
+        (5, 5, 0, "native", "packet_count counted 5 packets on eth0, but none of them reached the network stack"),
     ],
 )
 def test_each_fault_has_its_sentence(

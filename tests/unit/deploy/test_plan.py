@@ -198,22 +198,22 @@ def test_a_foreign_program(links: t.Tuple[int, ...], how: str) -> None:
     with pytest.raises(FleetError) as refused:
         planning.plan(wanted(), seen)
     assert str(refused.value) == (
-        f"cannot attach packet_count to eth0: it carries XDP program 77 'acl_v2' (tag 5bb1aa), attached {how}, native,"
-        " which is not ours; set on_conflict: replace to take its place"
+        f"cannot attach packet_count to eth0: it already runs XDP program 77 'acl_v2' (tag 5bb1aa), attached {how},"
+        " native, which this collection did not attach; set on_conflict: replace to take its place"
     )
     assert steps(wanted(replace=True), seen) == [
         "load packet_count",
-        f"take off XDP program 77 'acl_v2' (tag 5bb1aa), attached {how}, native",
+        f"detach foreign XDP program 77 'acl_v2' (tag 5bb1aa), attached {how}, native",
         "attach by link, mode auto",
         "write the record",
     ]
     for state in ("loaded", "detached", "absent"):
-        assert not any("take off" in step for step in steps(wanted(state), seen))
+        assert not any("detach foreign" in step for step in steps(wanted(state), seen))
 
 
 def test_a_dispatcher_is_called_by_its_name() -> None:
     seen = bare(others=(Hook("native", FOREIGN._replace(name="xdp_dispatcher"), (9,)),))
-    with pytest.raises(FleetError, match="a libxdp dispatcher, which is not ours"):
+    with pytest.raises(FleetError, match="a libxdp dispatcher, which this collection did not attach"):
         planning.plan(wanted(), seen)
 
 
@@ -280,8 +280,8 @@ def test_our_own_link_without_its_pin(mode: str, expected: t.List[str]) -> None:
 MANIFEST = Manifest(DEPLOYED)
 NOTHING = Persistence()
 KEPT = Persistence(MANIFEST, True, True)
-PERSIST = "have it brought back after a reboot"
-FORGET = "have it brought back no more after a reboot"
+PERSIST = "restore it after a reboot"
+FORGET = "stop restoring it after a reboot"
 
 
 @pytest.mark.parametrize(

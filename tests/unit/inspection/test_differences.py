@@ -56,7 +56,7 @@ def test_a_different_translation_is_told_from_a_different_program() -> None:
 def test_native_code_is_compared_where_it_should_be_identical() -> None:
     hardened = a_host("c", jited=["   0: lfence", "   4: retq"])
     assert sentences(a_host("a"), a_host("b"), hardened) == [
-        "native code of packet_count with tag f5531e9d0f447db1, alike in translation, for x86_64 by llvm-objdump:"
+        "native code of packet_count with tag f5531e9d0f447db1 and the same translation, for x86_64 by llvm-objdump:"
         " 2 instructions by kernel 6.1.0 on c eth0, but 1 instructions by kernel 6.1.0 on a eth0, b eth0"
     ]
     elsewhere = a_host("c", architecture="aarch64", jited=["   0: ret"])

@@ -36,8 +36,8 @@ def test_interpreted() -> None:
     found = dumped(bytes_jited=0, jited=b"", jited_addresses=(), jited_lengths=())
     assert found["xlated"] == ["   0: (95) exit"]
     assert found["problems"] == [
-        "program 41 has no native code, as the kernel interprets it;"
-        " with `sysctl net.core.bpf_jit_enable=1` those that are loaded from then on have"
+        "program 41 has no native code because the kernel interprets it;"
+        " after `sysctl net.core.bpf_jit_enable=1`, newly loaded programs have native code"
     ]
 
 
@@ -45,8 +45,8 @@ def test_offloaded_to_a_network_card() -> None:
     found = dumped(ifindex=7)
     assert found["jited_raw"] == "c3" and "jited" not in found
     assert found["problems"] == [
-        "the native code of program 41 is given as bytes:"
-        " it runs on the network card of interface index 7, whose code this cannot read"
+        "the native code of program 41 is returned as bytes:"
+        " it runs on the network card of interface index 7, whose code cannot be disassembled"
     ]
 
 
@@ -58,12 +58,12 @@ def test_a_disassembler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_architecture() -> None:
-    with pytest.raises(FleetError, match="native code of a vax is nothing that this collection can name"):
+    with pytest.raises(FleetError, match="cannot disassemble vax code: this architecture is not supported"):
         native.disassemble(run, TOOL, [native.Function(4096, b"\xc3")], "vax")
 
 
 def test_a_listing_that_cannot_be_read() -> None:
-    with pytest.raises(FleetError, match="gave no listing that could be read"):
+    with pytest.raises(FleetError, match="cannot read the listing of"):
         native.disassemble(
             lambda *_words, **_more: (0, "nothing", ""), TOOL, [native.Function(4096, b"\xc3")], "x86_64"
         )

@@ -34,11 +34,11 @@ FOREIGN = {"program_id": 41, "name": "acl", "tag": "5bb1", "owner": "another"}
     ("changes", "words"),
     [
         ({"capabilities": []}, "without cap_bpf, cap_net_admin, cap_sys_admin"),
-        ({"features": {"xdp_link": False, "frags": True}}, "it came with 5.9"),
+        ({"features": {"xdp_link": False, "frags": True}}, "added in 5.9"),
         ({"lockdown": "confidentiality"}, "Boot with lockdown=integrity"),
         ({"jit": {"enable": 0, "harden": 0}}, "net.core.bpf_jit_enable"),
         ({"clang": None}, "xdp_counter_build: controller"),
-        ({"interfaces": eth0(xdp=[FOREIGN])}, "eth0 carries XDP program 41 'acl' (tag 5bb1)"),
+        ({"interfaces": eth0(xdp=[FOREIGN])}, "eth0 runs XDP program 41 'acl' (tag 5bb1)"),
         ({"interfaces": eth0(mtu=9000), "features": {"xdp_link": True, "frags": False}}, "eth0 has an MTU of 9000"),
     ],
 )
