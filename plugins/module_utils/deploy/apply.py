@@ -20,7 +20,7 @@ from ..state.private_files import remove_folders
 from ..state.records import Record, write_record
 from . import steps
 from .observe import Seen
-from .plan import Plan
+from .planned import Plan
 
 if t.TYPE_CHECKING:
     from ..state.replacing import ReplacedFile

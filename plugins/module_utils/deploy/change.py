@@ -15,7 +15,8 @@ from ..state.bpffs import check_root, is_mounted
 from ..state.locks import LOCK_SECONDS, lock
 from ..state.places import BPFFS, MANIFESTS, NEW, PROVISIONAL, Place, places_of
 from .observe import PLAIN_MTU, Seen, observe
-from .plan import FRAGS_TWIN, Plan, plan
+from .plan import FRAGS_TWIN, plan
+from .planned import Plan
 from .request import Request, Wanted
 from .results import Outcome, attachments, look, without_errors
 

@@ -1,7 +1,10 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The second step: make a list of steps from the wanted and the observed state. Pure: reads and changes nothing."""
+"""The second step: make a list of steps from the wanted and the observed state. Pure: reads and changes nothing.
+
+How a program is detached or removed is in removal.py, what an upgrade keeps in upgrade.py.
+"""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import typing as t
@@ -14,13 +17,13 @@ from ..libbpf.kinds import MapShape
 from ..state.deployed import Deployed
 from ..state.places import NEW, map_pin, unescape
 from .observe import PLAIN_MTU, Seen
+from .planned import Plan, describe, forget, with_others
 from .request import Wanted
 from .steps import (
     Adopt,
     Attach,
     Detach,
     Evict,
-    Forget,
     Load,
     Note,
     Persist,
@@ -36,86 +39,13 @@ FRAGS_TWIN = "_frags"
 Shapes = t.Mapping[str, MapShape]  # by pin
 
 
-class Plan(t.NamedTuple):
-    """The steps for one interface, and a description of the state before and after them.
-
-    `warnings` are for the user, also in check mode.
-    """
-
-    seen: Seen
-    steps: t.Tuple[Step, ...]
-    before: t.Dict[str, t.Any]
-    after: t.Dict[str, t.Any]
-    warnings: t.Tuple[str, ...] = ()
-
-
-def describe(seen: Seen) -> t.Dict[str, t.Any]:
-    """The state of one interface for a diff: only what check mode can predict."""
-    words: t.Dict[str, t.Any] = {"state": "absent"}
-    if seen.exists:
-        record = seen.known.deployed if seen.known else None
-        words = {
-            "state": "attached" if seen.attached else "detached",
-            "mode": record.mode if record else seen.mode or "unknown",
-            "program": record.program if record else seen.running and seen.running.name,
-            "checksum": record.checksum if record else "unknown",
-            "maps": {unescape(pin): str(info.shape) for pin, info in sorted(seen.maps.items())},
-            "pins": _pins(seen),
-        }
-        if seen.attached:
-            words["ifindex"] = seen.ifindex
-    if seen.persistent:
-        words["persistent"] = True
-    if seen.others:
-        words["others"] = [str(hook) for hook in seen.others]
-    return words
-
-
-def _pins(seen: Seen) -> t.List[str]:
-    there = {
-        "link": seen.ours,
-        "program": seen.pinned,
-        **{f"maps/{unescape(pin)}": info for pin, info in seen.maps.items()},
-        **{unescape(path[len(seen.place.folder) + 1 :]): path for path in seen.leftovers},
-    }
-    if seen.running and seen.pinned and seen.pinned.id != seen.running.id:
-        there["program (not the one that runs)"] = there.pop("program")
-    return sorted(pin for pin, found in there.items() if found)
-
-
 def plan(wanted: Wanted, seen: Seen) -> Plan:
     """Plan one interface. Raises FleetError if the wanted state is impossible or not allowed there."""
-    if wanted.state == "absent":
-        return _plan_absent(seen)
-    if wanted.state == "detached":
-        return _plan_detached(seen)
+    if wanted.state in ("absent", "detached"):
+        from .removal import plan_absent, plan_detached  # imported here, because a target compiles what it imports
+
+        return plan_absent(seen) if wanted.state == "absent" else plan_detached(seen)
     return _plan_present(wanted, seen)
-
-
-def _plan_absent(seen: Seen) -> Plan:
-    before = describe(seen)
-    steps = _forget(seen)  # first: a half-removed program must not be restored
-    if seen.exists:
-        if seen.ours:
-            steps.append(Detach(seen.ours))
-        steps += [Unpin(path) for path in _paths(seen) if path != seen.place.link]
-        steps.append(Note(None))
-    if not steps:
-        return Plan(seen, (), before, before)
-    return Plan(seen, tuple(steps), before, _with_others({"state": "absent"}, seen))
-
-
-def _plan_detached(seen: Seen) -> Plan:
-    before = describe(seen)
-    steps = _forget(seen)
-    steps += [Unpin(path) for path in seen.leftovers]
-    if seen.ours:
-        steps.append(Detach(seen.ours))
-    if not steps:
-        return Plan(seen, (), before, before)
-    after = {key: value for key, value in before.items() if key not in ("ifindex", "persistent")}
-    after.update(state="detached", pins=[pin for pin in before["pins"] if pin != "link" and not pin.endswith(NEW)])
-    return Plan(seen, tuple(steps), before, after)
 
 
 def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
@@ -169,7 +99,7 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     if persistent:
         after["persistent"] = True
     kept = () if attach else seen.others
-    return Plan(seen, tuple(steps), describe(seen), _with_others(after, seen, kept), warnings)
+    return Plan(seen, tuple(steps), describe(seen), with_others(after, seen, kept), warnings)
 
 
 def _is_current(wanted: Wanted, seen: Seen, target: Deployed, shapes: Shapes, held: t.Mapping[str, MapInfo]) -> bool:
@@ -193,7 +123,9 @@ def _split(leftovers: t.Iterable[str]) -> t.Tuple[t.List[str], t.List[str]]:
 
 
 def _load(wanted: Wanted, seen: Seen, program: str, shapes: Shapes, held: t.Mapping[str, MapInfo]) -> Step:
-    reuse = {} if wanted.reset_maps else _reusable(wanted, seen, shapes, held)
+    from .upgrade import kept_maps  # imported here, because a target compiles what it imports
+
+    reuse = {} if wanted.reset_maps else kept_maps(wanted, seen, shapes, held)
     fresh = tuple(pin for pin in sorted(shapes) if pin not in reuse)
     return Load(program, reuse, fresh, wanted.mode == "offload")
 
@@ -257,7 +189,7 @@ def _persistence(wanted: Wanted, seen: Seen, target: Deployed, live: bool) -> t.
         )
     asked = {"true": True, "false": False, "auto": not there.obstacle}.get(wanted.persist or "", seen.persistent)
     if not live or not asked:
-        return False, _forget(seen)
+        return False, forget(seen)
     from ..persist.manifests import Manifest  # here: a target compiles what it imports, in each task
 
     manifest = Manifest(target, wanted.replace)
@@ -266,10 +198,6 @@ def _persistence(wanted: Wanted, seen: Seen, target: Deployed, live: bool) -> t.
         if there.manifest == manifest._replace(generic=generic):
             return True, []
     return True, [Persist(manifest)]
-
-
-def _forget(seen: Seen) -> t.List[Step]:
-    return [Forget()] if seen.persistence and seen.persistence.traces else []
 
 
 def _warnings(wanted: Wanted, seen: Seen, shapes: t.Container[str]) -> t.Iterator[str]:
@@ -314,55 +242,11 @@ def _held_maps(seen: Seen, pins: t.Iterable[str]) -> t.Dict[str, MapInfo]:
     return found
 
 
-def _reusable(
-    wanted: Wanted, seen: Seen, shapes: t.Mapping[str, MapShape], held: t.Mapping[str, MapInfo]
-) -> t.Dict[str, int]:
-    """Ids of the maps to keep, by pin: the running program's own, else what is pinned."""
-    reuse = {}
-    for pin, shape in shapes.items():
-        info = held.get(pin) or seen.maps.get(pin)
-        if info is None or (shape.type == "prog_array" and len(wanted.object.loaded_with("")) > 2):
-            continue  # an array of the object's own programs: if kept, it would still call the old ones
-        if info.shape != _as_created(shape, info.shape):
-            raise FleetError(
-                f"cannot upgrade {wanted.name} on {seen.interface}: the map {unescape(pin)} has changed its shape"
-                f" (it is {info.shape}; the new object needs {shape}); nothing was changed."
-                f" Set maps: reset to start with new, empty maps"
-            )
-        reuse[pin] = info.id
-    return reuse
-
-
-def _as_created(shape: MapShape, like: t.Optional[MapShape] = None) -> MapShape:
-    """The shape of a map whose size libbpf chooses: one entry for each CPU, or whole pages."""
-    if not like or like.type != shape.type:
-        return shape
-    chosen = shape.type in ("ringbuf", "user_ringbuf") or (shape.type == "perf_event_array" and shape.max_entries == 0)
-    return shape._replace(max_entries=like.max_entries) if chosen else shape
-
-
 def _mode_fits(wanted: Wanted, seen: Seen, mode: t.Optional[str]) -> bool:
     if wanted.mode != "auto":
         return mode == wanted.mode
     return mode == "native" or not seen.known or seen.known.deployed.mode == "auto"
 
 
-def _paths(seen: Seen) -> t.List[str]:
-    place = seen.place
-    paths = list(seen.leftovers) + [place.map(pin) for pin in sorted(seen.maps)]
-    if seen.pinned:
-        paths.append(place.program)
-    if seen.ours:
-        paths.append(place.link)
-    return paths
-
-
 def _and(found: t.Sequence[Hook]) -> str:
     return " and ".join(str(hook) for hook in found)
-
-
-def _with_others(
-    after: t.Dict[str, t.Any], seen: Seen, others: t.Optional[t.Sequence[Hook]] = None
-) -> t.Dict[str, t.Any]:
-    others = seen.others if others is None else others
-    return {**after, "others": [str(hook) for hook in others]} if others else after

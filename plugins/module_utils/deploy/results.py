@@ -7,7 +7,7 @@
 import typing as t
 
 from .observe import Seen, observe
-from .plan import Plan, describe
+from .planned import Plan, describe
 from .request import Wanted
 
 if t.TYPE_CHECKING:

@@ -9,7 +9,7 @@ import typing as t
 
 from ..errors import FleetError
 from .apply import Applier
-from .plan import Plan
+from .planned import Plan
 from .request import Request
 from .results import Provisional, attachments, look, without_errors
 from .steps import changes_what_runs

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.attach import link
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import apply
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.observe import Seen
-from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.plan import Plan
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.planned import Plan
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.steps import Attach
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import links

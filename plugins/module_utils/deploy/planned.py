@@ -1,0 +1,71 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A plan for one interface as a value, and the state of an interface as a diff shows it. Pure."""
+
+# No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
+import typing as t
+
+from ..attach.hooks import Hook
+from ..state.places import unescape
+from .observe import Seen
+from .steps import Forget, Step
+
+
+class Plan(t.NamedTuple):
+    """The steps for one interface, and a description of the state before and after them.
+
+    `warnings` are for the user, also in check mode.
+    """
+
+    seen: Seen
+    steps: t.Tuple[Step, ...]
+    before: t.Dict[str, t.Any]
+    after: t.Dict[str, t.Any]
+    warnings: t.Tuple[str, ...] = ()
+
+
+def describe(seen: Seen) -> t.Dict[str, t.Any]:
+    """The state of one interface for a diff: only what check mode can predict."""
+    words: t.Dict[str, t.Any] = {"state": "absent"}
+    if seen.exists:
+        record = seen.known.deployed if seen.known else None
+        words = {
+            "state": "attached" if seen.attached else "detached",
+            "mode": record.mode if record else seen.mode or "unknown",
+            "program": record.program if record else seen.running and seen.running.name,
+            "checksum": record.checksum if record else "unknown",
+            "maps": {unescape(pin): str(info.shape) for pin, info in sorted(seen.maps.items())},
+            "pins": _pins(seen),
+        }
+        if seen.attached:
+            words["ifindex"] = seen.ifindex
+    if seen.persistent:
+        words["persistent"] = True
+    if seen.others:
+        words["others"] = [str(hook) for hook in seen.others]
+    return words
+
+
+def _pins(seen: Seen) -> t.List[str]:
+    there = {
+        "link": seen.ours,
+        "program": seen.pinned,
+        **{f"maps/{unescape(pin)}": info for pin, info in seen.maps.items()},
+        **{unescape(path[len(seen.place.folder) + 1 :]): path for path in seen.leftovers},
+    }
+    if seen.running and seen.pinned and seen.pinned.id != seen.running.id:
+        there["program (not the one that runs)"] = there.pop("program")
+    return sorted(pin for pin, found in there.items() if found)
+
+
+def with_others(
+    after: t.Dict[str, t.Any], seen: Seen, others: t.Optional[t.Sequence[Hook]] = None
+) -> t.Dict[str, t.Any]:
+    others = seen.others if others is None else others
+    return {**after, "others": [str(hook) for hook in others]} if others else after
+
+
+def forget(seen: Seen) -> t.List[Step]:
+    """Not to be restored after a reboot; no step where nothing is."""
+    return [Forget()] if seen.persistence and seen.persistence.traces else []
