@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import typing as t
 
@@ -16,7 +17,7 @@ from ..kernel import mounts, rtnetlink
 from ..kernel.clock import loaded_at
 from ..libbpf import info
 from ..libbpf.info import LinkInfo, ProgramInfo
-from ..libbpf.library import BpfError, Libbpf
+from ..libbpf.library import BpfError, Fd, Libbpf
 from ..state.places import BPFFS
 from ..state.records import records
 
@@ -90,7 +91,7 @@ def _find(module: AnsibleModule, lib: Libbpf) -> t.Iterator[Found]:
     ids = None if options["id"] is None else set(options["id"])
     if options["pinned"] is not None:
         ids = {number for path in options["pinned"] for number in _pinned_programs(module, lib, path)}
-    for opened in info.programs(lib):
+    for opened in _all_programs(lib):
         with opened as fd:
             program = info.program_info(lib, fd)
             if ids is not None and program.id not in ids:
@@ -212,6 +213,16 @@ def full_name(lib: Libbpf, fd: int, program: ProgramInfo) -> str:
     btf = read_btf(code.btf)
     complete = btf.function(code.functions[0].type_id) if btf and code.functions else ""
     return complete if complete.startswith(program.name) else program.name
+
+
+def _all_programs(lib: Libbpf) -> t.Iterator[Fd]:
+    """All programs in the kernel, each opened, except those that disappear meanwhile."""
+    for number in lib.ids("prog"):
+        try:
+            yield lib.program_by_id(number)
+        except BpfError as error:
+            if error.errno != errno.ENOENT:
+                raise
 
 
 def _locked_memory(fd: int) -> int:

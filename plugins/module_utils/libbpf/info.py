@@ -9,7 +9,7 @@ import errno
 import typing as t
 
 from .kinds import LINK_TYPES, MAP_TYPES, PROGRAM_TYPES, MapShape, named
-from .library import BpfError, Fd, Libbpf
+from .library import BpfError, Libbpf
 
 T = t.TypeVar("T")
 
@@ -172,16 +172,6 @@ def links(lib: Libbpf) -> t.Iterator[LinkInfo]:
                 yield link_info(lib, fd)
         except BpfError as error:
             if error.errno not in (errno.ENOENT, errno.EAGAIN):
-                raise
-
-
-def programs(lib: Libbpf) -> t.Iterator[Fd]:
-    """All programs in the kernel, each opened, except those that disappear meanwhile."""
-    for number in lib.ids("prog"):
-        try:
-            yield lib.program_by_id(number)
-        except BpfError as error:
-            if error.errno != errno.ENOENT:
                 raise
 
 
