@@ -507,7 +507,7 @@ def test_a_renamed_interface(host: Host, attached: t.Dict[str, t.Any]) -> None:
         sh("ip", "-n", host.name, "link", "set", "dev", "lan0" if words == ["up"] else "eth0", *words)
     renamed = {**attached, "interfaces": ["lan0"]}
     message = host.refused("xdp_program", **renamed)
-    assert "which is ours, but pinned for eth0 (was the interface renamed?)" in message
+    assert "which this collection pinned for eth0 (was the interface renamed?)" in message
     host.ok("xdp_program", name="packet_count", state="absent", interfaces=["eth0"])
     host.ok("xdp_program", **renamed)
     assert host.xdp("lan0")
