@@ -76,7 +76,7 @@ class Transaction:
     def _hold(self, applier: Applier) -> Provisional:
         """Have a holder make the change. It returns errors and warnings."""
         # Imported now: the holder outlives the file that contains the module.
-        from ..attach import words  # noqa: F401 (by Hook)
+        from ..attach import owners, words  # noqa: F401 (used by observe() and Hook)
         from .provisional import Change, hold
 
         work, warn = applier.work, applier.work.warn
