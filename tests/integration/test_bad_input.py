@@ -108,6 +108,9 @@ def test_checksums(host: Host, attach: t.Callable[..., str], compiled: Compiled)
     assert "content is not Base64" in attach(content="*")
     good = sh("sha256sum", compiled("packet_count")).split()[0]
     host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"], checksum=good.upper())
+    for path in (compiled("packet_count"), "/none/packet_count.bpf.o"):  # there, and for check mode still to come
+        options = {"object": path, "name": "packet_count", "program": "packet_count", "interfaces": ["eth0"]}
+        assert not host.ok("xdp_program", check=True, checksum=good.upper(), **options)["changed"]
     foretold = host.ok(
         "xdp_program",
         check=True,
