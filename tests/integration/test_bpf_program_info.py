@@ -166,7 +166,7 @@ def test_selection(host: Host, compiled: Compiled, loaded: str) -> None:
     assert everything.keys() >= set(ids[:2])
     result = host.ok("bpf_program_info", pinned=f"{loaded}/nothing")
     assert result["programs"] == [] and "nothing is pinned at" in json.dumps(result["warnings"])
-    assert "no pin of a BPF program or link" in host.refused(
+    assert "not a pin of a BPF program or link" in host.refused(
         "bpf_program_info", pinned=host.pin("eth0", "maps/counters", "mine")
     )
     assert "not an absolute path" in host.refused("bpf_program_info", pinned="walkthrough")
@@ -324,7 +324,7 @@ def test_blinded_constants(host: Host, compiled: Compiled, loaded: str) -> None:
     assert open_one["problems"] == [] and open_one["xlated"] and open_one["jited"]
     blinded = programs.pop(open_one["id"])
     assert "xlated" not in blinded and len(blinded["problems"]) == 2
-    assert "net.core.bpf_jit_harden has blinded: kernel.kptr_restrict is 2" in blinded["problems"][0]
+    assert "net.core.bpf_jit_harden blinded its constants: kernel.kptr_restrict is 2" in blinded["problems"][0]
     (other,) = programs.values()
     assert other["xlated"]
 
