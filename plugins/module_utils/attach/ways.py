@@ -38,12 +38,3 @@ def observe(lib: Libbpf, place: Place, ifindex: int, here: t.Iterable[Hook]) -> 
     if link.ifindex == ifindex:
         mode = next((hook.mode for hook in here if hook.program.id == link.program_id), None)
     return Attachment("link", link.id, link.program_id, link.ifindex, mode)
-
-
-def unpinned(program_id: int, here: t.Sequence[Hook]) -> t.Optional[t.Tuple[str, Hook]]:
-    """Our program on an interface, if its pin is gone: the way by which it is attached, and its hook."""
-    for name in NAMES:
-        found = way(name).unpinned(program_id, here)
-        if found:
-            return name, found
-    return None

@@ -64,16 +64,6 @@ def read(lib: Libbpf, seen: Seen) -> t.Optional[Reading]:
     return Reading(time.monotonic(), tuple(count for count in every if count.packets))
 
 
-def per_second(before: Reading, after: Reading) -> t.Dict[str, float]:
-    """Rates between two readings; a counter that was reset meanwhile counts from zero."""
-    seconds = after.at - before.at
-    start = before if before.packets <= after.packets else Reading(before.at, ())
-    return {
-        "packets_per_second": round((after.packets - start.packets) / seconds, 3),
-        "bytes_per_second": round((after.bytes - start.bytes) / seconds, 3),
-    }
-
-
 def places_asked(options: t.Mapping[str, t.Any]) -> t.List[Place]:
     """The places on the interfaces that the user named, deployed or not, else on all with this counter.
 

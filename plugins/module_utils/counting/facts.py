@@ -51,10 +51,12 @@ def facts(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
         "interfaces": {each.interface: _interface(each, last[each.interface]) for each in seen},
     }
     if options["interval"] > 0:
+        from .rates import per_second  # imported here, because a target compiles what it imports
+
         for name, reading in last.items():
             before = first[name]
             if reading and before:
-                result["interfaces"][name].update(counters.per_second(before, reading))
+                result["interfaces"][name].update(per_second(before, reading))
     if options["trace_seconds"] > 0:
         result["trace"] = traced._asdict() if traced else {"lines": [], "lost": 0, "seconds": 0.0}
     return result

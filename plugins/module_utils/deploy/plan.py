@@ -17,7 +17,7 @@ from ..libbpf.kinds import MapShape
 from ..state.deployed import Deployed
 from ..state.places import NEW, map_pin, unescape
 from .observe import PLAIN_MTU, Seen
-from .planned import Plan, describe, forget, with_others
+from .planned import Plan, describe, with_others
 from .request import Wanted
 from .steps import (
     Adopt,
@@ -26,7 +26,6 @@ from .steps import (
     Evict,
     Load,
     Note,
-    Persist,
     PinMap,
     PinProgram,
     Step,
@@ -52,7 +51,7 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     if not seen.ifindex:
         raise FleetError(f"there is no interface {seen.interface} on this host; `ip link` lists the existing ones")
     attach = wanted.state == "attached"
-    unpinned = ways.unpinned(seen.pinned.id, seen.others) if attach and not seen.ours and seen.pinned else None
+    unpinned = _unpinned(seen.pinned.id, seen.others) if attach and not seen.ours and seen.pinned else None
     others = tuple(hook for hook in seen.others if not (unpinned and hook is unpinned[1]))
     if attach and others and not wanted.replace:
         raise FleetError(
@@ -79,9 +78,14 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
         steps += [Unpin(seen.place.map(pin)) for pin in sorted(seen.maps) if pin not in shapes]
     steps += [Unpin(path) for path in halves]
     steps += _note(seen, target, current)
-    persistent, more = _persistence(wanted, seen, target, live)
-    steps += more
     warnings = tuple(_warnings(wanted, seen, shapes))
+    persistent = False
+    if seen.persistence:
+        from .restoring import plan_restoring  # imported here, because a target compiles what it imports
+
+        persistent, more, warning = plan_restoring(wanted, seen, target, live)
+        steps += more
+        warnings += warning
     if not steps:
         before = describe(seen)
         return Plan(seen, (), before, before, warnings)
@@ -100,6 +104,15 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
         after["persistent"] = True
     kept = () if attach else seen.others
     return Plan(seen, tuple(steps), describe(seen), with_others(after, seen, kept), warnings)
+
+
+def _unpinned(program_id: int, here: t.Sequence[Hook]) -> t.Optional[t.Tuple[str, Hook]]:
+    """Our program on an interface, if its pin is gone: the way by which it is attached, and its hook."""
+    for name in ways.NAMES:
+        found = ways.way(name).unpinned(program_id, here)
+        if found:
+            return name, found
+    return None
 
 
 def _is_current(wanted: Wanted, seen: Seen, target: Deployed, shapes: Shapes, held: t.Mapping[str, MapInfo]) -> bool:
@@ -175,41 +188,11 @@ def _note(seen: Seen, target: Deployed, current: bool) -> t.Iterator[Step]:
         yield Note(target, seen.known.program_id)
 
 
-def _persistence(wanted: Wanted, seen: Seen, target: Deployed, live: bool) -> t.Tuple[bool, t.List[Step]]:
-    """Whether it is restored after a reboot, and the steps for that."""
-    there = seen.persistence
-    if not there:
-        return False, []
-    if live and not wanted.persist and there.damage:
-        return False, []  # the user did not say what to do about it: kept, with a warning
-    if wanted.persist == "true" and live and there.obstacle:
-        raise FleetError(
-            f"{wanted.name} cannot be restored on {seen.interface} after a reboot: {there.obstacle};"
-            f" set persist: auto (only where the host supports it) or persist: false"
-        )
-    asked = {"true": True, "false": False, "auto": not there.obstacle}.get(wanted.persist or "", seen.persistent)
-    if not live or not asked:
-        return False, forget(seen)
-    from ..persist.manifests import Manifest  # here: a target compiles what it imports, in each task
-
-    manifest = Manifest(target, wanted.replace)
-    if there.manifest and there.whole:
-        generic = seen.mode == "generic" if seen.attached else there.manifest.generic
-        if there.manifest == manifest._replace(generic=generic):
-            return True, []
-    return True, [Persist(manifest)]
-
-
 def _warnings(wanted: Wanted, seen: Seen, shapes: t.Container[str]) -> t.Iterator[str]:
     removed = [unescape(pin) for pin in sorted(seen.maps) if pin not in shapes]
     if removed and wanted.object.programs and not wanted.reset_maps:
         names = ", ".join(removed)
         yield f"{wanted.object.path} has no map {names}: what was counted there on {seen.interface} is gone"
-    if seen.persistence and seen.persistence.damage and not wanted.persist:
-        yield (
-            f"{seen.persistence.damage}. It is kept because persist is not set; until you set it, {wanted.name} is not"
-            f" restored on {seen.interface} after a reboot"
-        )
 
 
 def _remedy(hook: Hook) -> str:

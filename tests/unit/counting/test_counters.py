@@ -13,7 +13,8 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.counting import counters
-from ansible_collections.ebpf.fleet.plugins.module_utils.counting.counters import Count, Reading, per_second
+from ansible_collections.ebpf.fleet.plugins.module_utils.counting.counters import Count, Reading
+from ansible_collections.ebpf.fleet.plugins.module_utils.counting.rates import per_second
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.observe import Seen
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.info import MapInfo
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.kinds import MapShape
