@@ -171,22 +171,11 @@ disassembly:
   elements: str
 """
 
-import base64
-import contextlib
-import os
-import shutil
-import tempfile
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import entry
-from ..module_utils.errors import FleetError
-from ..module_utils.objects import build, toolchain
+from ..module_utils.objects.compile import compile_object
 from ..module_utils.objects.options import COMPILING
-from ..module_utils.state.files import make_folders
-from ..module_utils.state.locks import lock
-from ..module_utils.state.replacing import write_file
 
 
 def main() -> None:
@@ -202,59 +191,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     with entry.errors_to_user(module):
-        module.exit_json(**run(module))
-
-
-def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
-    """The result of the module. Raises FleetError."""
-    dest = module.params["dest"]
-    build.check_paths(module.params["src"], dest)
-    if module.check_mode:
-        return build_object(module)
-    # One at a time: if the controller builds for several hosts, the first task compiles and the others find the object.
-    made = not os.path.isdir(os.path.dirname(dest))
-    make_folders(os.path.dirname(dest))
-    try:
-        with lock(os.path.dirname(dest)):
-            return build_object(module)
-    finally:
-        if made:
-            with contextlib.suppress(OSError):
-                os.rmdir(os.path.dirname(dest))
-
-
-def build_object(module: AnsibleModule) -> t.Dict[str, t.Any]:
-    options = module.params
-    built = build.make(module, entry.require_libbpf(), options)
-    written = [file for file in built.files if file.differs()]
-    if not module.check_mode:
-        for file in written:
-            write_file(module, file.path, file.content, 0o644)
-    result = {"changed": bool(built.steps(written)), "dest": options["dest"], **built.facts(), "diff": built.diff()}
-    if options["disassemble"]:
-        result["disassembly"] = disassembly(module, built)
-    if options["return_content"] or (module.check_mode and built.content != built.seen.object):
-        result["content"] = base64.b64encode(built.content).decode()
-    attributes = module.load_file_common_arguments(options, path=options["dest"])
-    result["changed"] = module.set_fs_attributes_if_different(attributes, result["changed"], diff=result["diff"])
-    return result
-
-
-def disassembly(module: AnsibleModule, built: build.Build) -> t.List[str]:
-    tool = toolchain.find_llvm_objdump(built.wanted.compiler.path)
-    if not tool:
-        raise FleetError("llvm-objdump is not on this host: install the package llvm, or leave out disassemble")
-    folder = tempfile.mkdtemp(dir=module.tmpdir)
-    try:
-        source = built.plan.source
-        for name, content in ((source.path, source.content), (built.wanted.dest, built.content)):
-            with open(os.path.join(folder, os.path.basename(name)), "wb") as file:
-                file.write(content)
-        return toolchain.disassemble(
-            module.run_command, tool, os.path.join(folder, os.path.basename(built.wanted.dest))
-        )
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        module.exit_json(**compile_object(module, entry.require_libbpf()))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,76 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What bpf_object does: compile an object if need be, write it, and describe it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import shutil
+import tempfile
+import typing as t
+
+from ..errors import FleetError
+from ..state.files import make_folders
+from ..state.locks import lock
+from ..state.replacing import write_file
+from . import build, toolchain
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+    from ..libbpf.library import Libbpf
+
+
+def compile_object(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
+    """The result of bpf_object. Raises FleetError."""
+    dest = module.params["dest"]
+    build.check_paths(module.params["src"], dest)
+    if module.check_mode:
+        return _compile(module, lib)
+    # One at a time: if the controller builds for several hosts, the first task compiles and the others find the object.
+    made = not os.path.isdir(os.path.dirname(dest))
+    make_folders(os.path.dirname(dest))
+    try:
+        with lock(os.path.dirname(dest)):
+            return _compile(module, lib)
+    finally:
+        if made:
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(dest))
+
+
+def _compile(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
+    options = module.params
+    built = build.make(module, lib, options)
+    written = [file for file in built.files if file.differs()]
+    if not module.check_mode:
+        for file in written:
+            write_file(module, file.path, file.content, 0o644)
+    result = {"changed": bool(built.steps(written)), "dest": options["dest"], **built.facts(), "diff": built.diff()}
+    if options["disassemble"]:
+        result["disassembly"] = _disassembly(module, built)
+    if options["return_content"] or (module.check_mode and built.content != built.seen.object):
+        result["content"] = base64.b64encode(built.content).decode()
+    attributes = module.load_file_common_arguments(options, path=options["dest"])
+    result["changed"] = module.set_fs_attributes_if_different(attributes, result["changed"], diff=result["diff"])
+    return result
+
+
+def _disassembly(module: AnsibleModule, built: build.Build) -> t.List[str]:
+    tool = toolchain.find_llvm_objdump(built.wanted.compiler.path)
+    if not tool:
+        raise FleetError("llvm-objdump is not on this host: install the package llvm, or leave out disassemble")
+    folder = tempfile.mkdtemp(dir=module.tmpdir)
+    try:
+        source = built.plan.source
+        for name, content in ((source.path, source.content), (built.wanted.dest, built.content)):
+            with open(os.path.join(folder, os.path.basename(name)), "wb") as file:
+                file.write(content)
+        return toolchain.disassemble(
+            module.run_command, tool, os.path.join(folder, os.path.basename(built.wanted.dest))
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
