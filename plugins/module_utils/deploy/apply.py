@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import typing as t
 
-from ..attach import foreign, ways
+from ..attach import ways
+from ..attach.evict import evict
 from ..attach.work import Work
 from ..errors import FleetError
 from ..kernel import rtnetlink
@@ -92,7 +93,7 @@ class Applier:
     def finish(self) -> None:
         """Done once, when all is committed. Raises FleetError if it fails; then the caller must roll back."""
         if self._rewritten:
-            from ..persist.systemd import reload_units
+            from ..persist.persistence import reload_units
 
             reload_units(self._rewritten)
 
@@ -137,7 +138,7 @@ class Applier:
         ways.way(step.by).adopt(self.work, seen.place, step.hook)
 
     def _do_Evict(self, seen: Seen, step: steps.Evict) -> None:
-        foreign.evict(self.work, seen.interface, seen.ifindex, step.hook)
+        evict(self.work, seen.interface, seen.ifindex, step.hook)
 
     def _do_Attach(self, seen: Seen, step: steps.Attach) -> None:
         with self._lib.get(seen.place.program) as program:
@@ -181,8 +182,7 @@ class Applier:
     # Observing has imported these modules already: a holder outlives the file that contains them.
 
     def _write_manifest(self, seen: Seen, content: t.Optional[bytes]) -> None:
-        from ..persist.persistence import write_manifest
-        from ..persist.systemd import reload_units
+        from ..persist.persistence import reload_units, write_manifest
         from ..state.files import read_file
 
         if not self._rewritten:

@@ -126,9 +126,9 @@ def _concerns_boot(wanted: Wanted) -> bool:
         return True
     if wanted.persist != "auto":
         return False
-    from ..persist.systemd import RUNS
+    from ..persist.persistence import is_possible
 
-    return os.path.isdir(RUNS)
+    return is_possible()
 
 
 def _needs_frags(wanted: Wanted, seen: t.Iterable[Seen]) -> bool:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The second step: make a list of steps from the wanted and the observed state. Pure: reads and changes nothing.
 
-How a program is detached or removed is in removal.py, what an upgrade keeps in upgrade.py.
+removal.py detaches and removes programs, upgrade.py has what an upgrade keeps, restoring.py what follows a reboot.
 """
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
@@ -122,8 +122,10 @@ def _is_current(wanted: Wanted, seen: Seen, target: Deployed, shapes: Shapes, he
         return False
     if not wanted.object.programs:
         return True
+    # Path and mode need no other program. All else that is deployed, also what later releases add to it, does.
+    same = known == target._replace(object=known.object, mode=known.mode)
     # A missing map may be used only by a different program, which this one calls: load again.
-    return known.program == target.program and all(pin in held or pin in seen.maps for pin in shapes)
+    return same and all(pin in held or pin in seen.maps for pin in shapes)
 
 
 def _split(leftovers: t.Iterable[str]) -> t.Tuple[t.List[str], t.List[str]]:

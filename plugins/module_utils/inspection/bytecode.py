@@ -13,8 +13,8 @@ import struct
 import typing as t
 
 from ..kernel.symbols import KernelSymbols
+from ..libbpf.btf import read_btf
 from ..libbpf.code import ProgramCode
-from .btf import read_btf
 
 _SIZE = 8
 _LD, _LDX, _ST, _STX, _ALU, _JMP, _JMP32, _ALU64 = range(8)

@@ -17,9 +17,9 @@ import typing as t
 
 from ..errors import FleetError
 from ..kernel.symbols import KernelSymbols
+from ..libbpf.btf import read_btf
 from ..libbpf.code import ProgramCode
 from ..objects.toolchain import Run, find_llvm_objdump, which
-from .btf import read_btf
 
 REMEDY = "install the package llvm or binutils there"
 

@@ -206,8 +206,8 @@ def full_name(lib: Libbpf, fd: int, program: ProgramInfo) -> str:
     """The kernel keeps 15 characters of a name; the program's own type information has the full name."""
     if len(program.name) < 15 or not program.btf_id:
         return program.name
+    from ..libbpf.btf import read_btf  # here: a target compiles what it imports, and few names are so long
     from ..libbpf.code import program_code
-    from .btf import read_btf  # here: a target compiles what it imports, and few names are so long
 
     code = program_code(lib, fd)
     btf = read_btf(code.btf)

@@ -57,8 +57,18 @@ def observe(where: t.Iterable[t.Tuple[Place, int]], runner: Runner) -> t.List[Pe
     return [one(place, ifindex) for place, ifindex in where]
 
 
+def is_possible() -> bool:
+    """Whether this host has an init system that can restore programs; an interface may still have an obstacle."""
+    return os.path.isdir(systemd.RUNS)
+
+
+def reload_units(interfaces: t.Iterable[str]) -> None:
+    """To be called once after write_manifest(), for all interfaces together. Raises FleetError."""
+    systemd.reload_units(interfaces)
+
+
 def _obstacle(place: Place, ifindex: int) -> str:
-    if not os.path.isdir(systemd.RUNS):
+    if not is_possible():
         return "this host does not run systemd"
     if "@" in place.root:
         return "the interface is in a separate network namespace, which a reboot removes"

@@ -10,9 +10,9 @@ import typing as t
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
 from ansible_collections.ebpf.fleet.plugins.module_utils.inspection import dump, native
-from ansible_collections.ebpf.fleet.plugins.module_utils.inspection.btf import Btf, read_btf
 from ansible_collections.ebpf.fleet.plugins.module_utils.inspection.bytecode import translated
 from ansible_collections.ebpf.fleet.plugins.module_utils.kernel.symbols import KernelSymbols
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.btf import Btf, read_btf
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.code import ProgramCode
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.info import ProgramInfo
 
