@@ -53,7 +53,7 @@ class ActionModule(ActionBase):
         provisional = result.pop("provisional", None)
         if provisional:
             self._settle(result, provisional, seconds, task_vars)
-        if look and result.get("changed") and not result.get("failed"):
+        if look and result.get("changed") and result.get("attachments") and not result.get("failed"):
             self._check(result, look, task_vars)
         return result
 

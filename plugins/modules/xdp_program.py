@@ -279,10 +279,10 @@ provisional:
       description: Identifies the change.
       type: str
     before:
-      description: What ran on each interface before the change, one sentence each.
+      description: The programs on each interface before the change, as RV(ebpf.fleet.xdp_confirm#module:xdp) has them.
       type: dict
     after:
-      description: What runs on each interface until the change is rolled back, one sentence each.
+      description: The programs on each interface until the change is rolled back, in the same form.
       type: dict
 confirmed:
   description:

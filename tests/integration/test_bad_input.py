@@ -200,6 +200,11 @@ def test_options(host: Host, attach: t.Callable[..., str]) -> None:
     assert "missing" in host.refused("xdp_program", state="attached", interfaces=["eth0"])
     assert "name, program" in host.refused("xdp_program", state="absent")
     assert "check_seconds is -1.0: give 0 or more" in attach(check_seconds=-1)
+    for null in ("check_seconds", "rollback_after"):
+        assert f"argument '{null}' is of type NoneType" in attach(**{null: None})
+    for root in ("/home/x", "sys/fs/bpf/x", "/sys/fs/bpf/a.b"):
+        for module in ("xdp_counter_facts", "xdp_counter_check"):
+            assert f"pin_root {root}" in host.refused(module, interfaces=["eth0"], pin_root=root)
     for options in ({"interval": -1}, {"trace_seconds": -1}, {"trace_lines": 0}, {"trace_every": 0}):
         assert " or more" in host.refused("xdp_counter_facts", **options)
 

@@ -304,7 +304,9 @@ def test_a_host_that_is_lost_before_the_packet_check(fleet: Fleet, compiled: Com
         fails=True,
         env={"ANSIBLE_CONNECTION_PLUGINS": str(CONNECTIONS), "CUT_SECONDS": "6", "CUT_AFTER": "1"},
     )
-    assert text.count("FAILED!") == text.count("the host has been unreachable since the change: ssh: connect") == 2
+    assert (
+        text.count("FAILED!") == text.count('"msg": "the host has been unreachable since the change: ssh: connect') == 2
+    )
     assert all(host.xdp("eth0") for host in fleet.hosts)
     refused = fleet.run(*command, "-B", "10", fails=True)
     assert refused.count('"msg": "with async, nothing can check the packets') == 2

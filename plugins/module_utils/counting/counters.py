@@ -71,11 +71,14 @@ def places_asked(options: t.Mapping[str, t.Any]) -> t.List[Place]:
     """
     name = check_name(options["name"])
     root = root_of_namespace(options["pin_root"])
-    if options["interfaces"] is not None:
-        return [Place(root, name, each) for each in resolve(options["interfaces"])]
-    places = places_of(root, name)
-    if not places:
-        from ..state.bpffs import check_root  # here: a target compiles what it imports
+    places: t.List[Place] = []
+    try:
+        places = places_of(root, name)
+    finally:
+        if not places:
+            from ..state.bpffs import check_root  # here: a target compiles what it imports
 
-        check_root(root)  # raises if nothing can be pinned there
-    return places
+            check_root(root)  # raises if nothing can be pinned there
+    if options["interfaces"] is None:
+        return places
+    return [Place(root, name, each) for each in resolve(options["interfaces"])]

@@ -45,5 +45,6 @@ def plan_detached(seen: Seen) -> Plan:
     if not steps:
         return Plan(seen, (), before, before)
     after = {key: value for key, value in before.items() if key not in ("ifindex", "persistent")}
-    after.update(state="detached", pins=[pin for pin in before["pins"] if pin != "link" and not pin.endswith(NEW)])
+    if seen.exists:  # else only what is restored after a reboot is left
+        after.update(state="detached", pins=[pin for pin in before["pins"] if pin != "link" and not pin.endswith(NEW)])
     return Plan(seen, tuple(steps), before, after)

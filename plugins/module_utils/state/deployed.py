@@ -11,6 +11,7 @@ it can read what an older or a newer release wrote, and does not call it damaged
 import json
 import typing as t
 
+MODES = ("auto", "native", "generic", "offload")
 FORMAT = 1  # files of earlier releases have no number, and the same fields
 
 
@@ -37,12 +38,17 @@ def read(content: bytes, /, **defaults: t.Any) -> t.Tuple[Deployed, t.Dict[str, 
 
     Raises ValueError if it is not such a file.
     """
-    fields = json.loads(content)
+    try:
+        fields = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     known = {**Deployed._field_defaults, **defaults}
     if not isinstance(fields, dict) or any(
         type(fields.get(name, known[name])) is not type(known[name]) for name in known
     ):
         raise ValueError("these are not the fields of such a file")
+    if fields.get("mode", "auto") not in MODES:
+        raise ValueError(f"there is no mode {fields['mode']}")
     found = {name: fields.get(name, known[name]) for name in known}
     more = {name: found.pop(name) for name in defaults}
     return Deployed(**found), more

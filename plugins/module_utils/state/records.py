@@ -33,6 +33,8 @@ def _read_record(path: str) -> t.Optional[Record]:
 
 def _fields(content: bytes) -> t.Tuple[Deployed, int]:
     deployed, more = files.read(content, program_id=0)
+    if not deployed.checksum or not more["program_id"]:
+        raise ValueError("it does not say which program it is about")
     return deployed, more["program_id"]
 
 

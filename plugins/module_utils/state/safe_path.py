@@ -20,7 +20,7 @@ def check_safe(path: str, purpose: str = "to load") -> None:
     That is any user who can write to it, to a folder above it, or likewise to the target of a link on the way.
     """
     trusted = {0, os.geteuid()}
-    for each in dict.fromkeys(_with_link_targets(path)):
+    for each in dict.fromkeys(_visited(path)):
         try:
             found = os.lstat(each)
         except (FileNotFoundError, NotADirectoryError):
@@ -38,24 +38,25 @@ def check_safe(path: str, purpose: str = "to load") -> None:
             )
 
 
-def _with_link_targets(path: str) -> t.Iterator[str]:
-    """The path and all folders above it, and the same for the target of each link among them."""
-    paths, done = [os.path.abspath(path)], 0
-    while done < min(len(paths), MAX_LINKS):
-        current, done = paths[done], done + 1
-        for each in _with_parents(current):
-            yield each
-            if os.path.islink(each):
-                target = os.path.join(os.path.dirname(each), os.readlink(each)) + current[len(each) :]
-                if os.path.abspath(target) not in paths:
-                    paths.append(os.path.abspath(target))
-    yield from _with_parents(os.path.realpath(path))
+def _visited(path: str) -> t.Iterator[str]:
+    """What the kernel looks at on its way to `path`: folders, links, and last the file. path_resolution(7)"""
+    here, todo, links = "/", _components(os.path.join(os.getcwd(), path)), 0
+    yield here
+    while todo:
+        name = todo.pop(0)
+        if name == "..":
+            here = os.path.dirname(here)
+            continue
+        each = os.path.join(here, name)
+        yield each
+        if os.path.islink(each) and links < MAX_LINKS:
+            links += 1
+            target = os.readlink(each)
+            here = "/" if target.startswith("/") else here
+            todo = _components(target) + todo
+        else:
+            here = each
 
 
-def _with_parents(path: str) -> t.Iterator[str]:
-    """The path, and all folders above it."""
-    while True:
-        yield path
-        if path == os.path.dirname(path):
-            return
-        path = os.path.dirname(path)
+def _components(path: str) -> t.List[str]:
+    return [each for each in path.split("/") if each not in ("", ".")]

@@ -357,3 +357,10 @@ def test_a_manifest_that_cannot_be_read_goes_where_somebody_says_so() -> None:
     assert steps(wanted(persist="false"), seen) == [FORGET]
     for state in ("absent", "detached"):
         assert steps(wanted(state), seen)[0] == FORGET
+
+
+def test_detached_where_only_the_manifest_is_left() -> None:
+    """As after a reboot on which the program was not restored."""
+    plan = planning.plan(wanted("detached"), bare(persistence=KEPT))
+    assert [str(step) for step in plan.steps] == [FORGET]
+    assert (plan.before["state"], plan.after["state"]) == ("absent", "absent")

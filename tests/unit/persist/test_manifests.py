@@ -60,7 +60,9 @@ def test_one_of_a_later_release(place: Place) -> None:
     assert read_manifest(place) == (MANIFEST._replace(generic=False), CONTENT)
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"null", b"{}", b'{"content": 1}', b'{"content": "!"}', b"\xff"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[" * 100_000, b"[]", b"null", b"{}", b'{"content": 1}', b'{"content": "!"}', b"\xff"]
+)
 def test_one_that_cannot_be_read(place: Place, damage: bytes) -> None:
     write(place, damage)
     with pytest.raises(FleetError, match="is damaged"):
@@ -80,3 +82,9 @@ def test_all_of_a_host(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all_places() == []
     write(place, packed(MANIFEST, CONTENT))
     assert all_places() == [place]
+
+
+def test_a_mode_that_does_not_exist(place: Place) -> None:
+    write(place, json.dumps({**fields(), "mode": "fast"}).encode())
+    with pytest.raises(FleetError, match="is damaged"):
+        read_manifest(place)

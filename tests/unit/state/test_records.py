@@ -36,7 +36,21 @@ def test_records(place: places.Place, tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "{", "[]", '{"object": 1}', "null", '{"program_id": "7"}', '{"program_id": true}', "\xff"]
+    "damage",
+    [
+        "",
+        "{",
+        "[" * 100_000,
+        "[]",
+        '{"object": 1}',
+        "null",
+        "{}",
+        '{"program_id": 7}',
+        '{"program_id": 7, "checksum": "abc", "mode": "fast"}',
+        '{"program_id": "7"}',
+        '{"program_id": true}',
+        "\xff",
+    ],
 )
 def test_a_damaged_record_is_none(place: places.Place, damage: str) -> None:
     write_record(place, Record(DEPLOYED, 7))

@@ -23,7 +23,7 @@ def make(path: pathlib.Path, mode: int = 0o644) -> pathlib.Path:
 
 
 def make_folder(path: pathlib.Path, mode: int = 0o755) -> pathlib.Path:
-    path.mkdir()
+    path.mkdir(parents=True)
     path.chmod(mode)
     return path
 
@@ -132,3 +132,29 @@ def test_a_relative_path_starts_at_the_working_directory(
     monkeypatch.chdir(opened)
     with pytest.raises(FleetError, match=f"a.o is not safe for this: {opened} "):
         check_safe("a.o", "for this")
+
+
+@pytest.mark.parametrize("way", ["user", "absolute", "relative"])
+def test_a_link_before_dots_is_followed_as_the_kernel_does(tmp_path: pathlib.Path, way: str) -> None:
+    """A path that takes `..` back out of a link's target: the link decides where that is."""
+    opened = make_folder(tmp_path / "open", 0o777)
+    make_folder(tmp_path / "good/deep", 0o755)
+    (opened / "evil").symlink_to(tmp_path / "good/deep")
+    make(tmp_path / "good/x.o")
+    path = tmp_path / "open/evil/../x.o"
+    if way != "user":
+        target = path if way == "absolute" else "open/evil/../x.o"
+        path = tmp_path / "link.o"
+        path.symlink_to(target)
+    assert path.exists()
+    refused(path, opened)
+
+
+def test_what_the_kernel_does_not_visit_does_not_matter(tmp_path: pathlib.Path) -> None:
+    make_folder(tmp_path / "y/z", 0o755)
+    make_folder(tmp_path / "x", 0o755)
+    make(tmp_path / "y/secret.o")
+    make(tmp_path / "x/secret.o").chmod(0o666)
+    (tmp_path / "y/z/file.o").symlink_to("../secret.o")
+    (tmp_path / "x/link").symlink_to(tmp_path / "y/z")
+    check_safe(str(tmp_path / "x/link/file.o"))
