@@ -25,7 +25,7 @@ attributes:
     details:
       - In check mode nothing is loaded, so those C(features) that can only be tested by loading a program are null.
 requirements:
-  - libbpf.so.1 is not required by this module, which reports its version
+  - Without libbpf.so.1 this module runs as well, and reports that it is missing
 options: {}
 seealso:
   - module: ebpf.fleet.xdp_program
