@@ -132,8 +132,9 @@ def beside(revision: str, folder: pathlib.Path, rounds: int) -> t.List[Row]:
             here: t.List[float] = []
             there: t.List[float] = []
             with _restores(host) if name.endswith("restores programs") else contextlib.nullcontext():
-                for _round in range(rounds):
-                    for sent, found in zip(zips, (here, there)):
+                for number in range(rounds):
+                    both = list(zip(zips, (here, there)))
+                    for sent, found in both if number % 2 else reversed(both):  # neither is always the first
                         found.append(sum(_run(host, sent, module, options)[1:]))
             where = f"time of each module in the target, beside {revision} (CPU time, imports and kernel work)"
             command = f"make bench BESIDE={revision}"
