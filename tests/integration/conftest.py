@@ -8,6 +8,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import signal
 import typing as t
 
 import pytest
@@ -20,6 +21,8 @@ from paths import BPF, ROOT
 @pytest.fixture(scope="session", autouse=True)
 def _prerequisites() -> None:
     """Check that the tests can run here, and fail with the reason if not."""
+    # A shell that runs this in the background has it ignore SIGINT, and so would all modules that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     assert os.geteuid() == 0, "the integration tests load BPF programs: run them as root (make test uses sudo)"
     if not os.path.exists("/sys/fs/bpf/maps.debug") and not os.path.ismount("/sys/fs/bpf"):
         sh("mount", "-t", "bpf", "bpf", "/sys/fs/bpf")
