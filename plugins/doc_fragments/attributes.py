@@ -47,13 +47,10 @@ attributes:
     support: none
 """
 
+    # Together with INFO_MODULE.
     FACTS = r"""
 options: {}
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
   facts:
     description: Action returns an C(ansible_facts) dictionary that will update existing host facts.
     support: full

@@ -23,6 +23,7 @@ from .entry import message_of, require_libbpf
 from .errors import FleetError
 from .objects.object_file import inspect
 from .persist.manifests import all_places, read_manifest
+from .state.bpffs import check_root
 from .state.places import Place, root_of_namespace
 from .state.safe_path import check_safe
 
@@ -76,6 +77,7 @@ def main(arguments: t.Sequence[str]) -> int:
 
 def restore(lib: Libbpf, place: Place) -> t.Iterator[str]:
     """Attach what the manifest of a place says. Raises FleetError, BpfError and OSError."""
+    check_root(place.root)
     check_safe(place.manifest)
     manifest, content = read_manifest(place)
     deployed = manifest.deployed

@@ -18,6 +18,7 @@ description:
     to any interface of the host.
 extends_documentation_fragment:
   - ebpf.fleet.attributes
+  - ebpf.fleet.attributes.info_module
   - ebpf.fleet.attributes.facts
   - ebpf.fleet.attributes.pin_root
 attributes:

@@ -21,6 +21,7 @@ description:
     programs cannot be recognised, so for them all lines of the host are returned.
 extends_documentation_fragment:
   - ebpf.fleet.attributes
+  - ebpf.fleet.attributes.info_module
   - ebpf.fleet.attributes.facts
   - ebpf.fleet.attributes.pin_root
   - ebpf.fleet.counter

@@ -27,8 +27,10 @@ def facts(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
         if not least <= options[name] < 2**31:
             raise FleetError(f"{name} is {options[name]}; give {least} or more")
     places = counters.places_asked(options)
-    deployed = places_of(places[0].root, places[0].name) if places else []
-    for each in sorted(set(places) - set(deployed)):
+    deployed = set(places)
+    if options["interfaces"]:
+        deployed &= set(places_of(places[0].root, places[0].name))
+    for each in sorted(set(places) - deployed):
         module.warn(f"{options['name']} is not on {each.interface}: deploy it there with ebpf.fleet.xdp_program")
     seen = observe_settled(lib, [each for each in places if each in deployed])
     first = {each.interface: counters.read(lib, each) for each in seen}

@@ -11,13 +11,13 @@ import resource
 import typing as t
 
 from ..errors import FleetError
-from ..state.bpffs import check_root, is_mounted
+from ..state.bpffs import is_mounted
 from ..state.locks import LOCK_SECONDS, lock
 from ..state.places import BPFFS, MANIFESTS, NEW, PROVISIONAL, Place, places_of
 from .observe import PLAIN_MTU, Seen, observe
 from .plan import FRAGS_TWIN, plan
 from .planned import Plan
-from .request import Request, Wanted
+from .request import PRESENT, Request, Wanted
 from .results import Outcome, attachments, look, without_errors
 
 if t.TYPE_CHECKING:
@@ -37,8 +37,7 @@ def change(
 ) -> Outcome:
     """Carry out a request. `files` are written too. Raises FleetError, with nothing changed, if it cannot be met."""
     wanted = request.wanted
-    check_root(request.root)
-    mounts = not is_mounted(request.root) and wanted.state in ("attached", "loaded")
+    mounts = wanted.state in PRESENT and not is_mounted(request.root)
     if not request.check:
         _raise_file_limit()
         if mounts:

@@ -67,8 +67,7 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
         target = target._replace(mode=seen.known.deployed.mode)  # state loaded: it stays attached as it is
 
     # Half-made pins of a killed run are removed last: one may be all that holds a link until the link is pinned again.
-    halves, leftovers = _split(seen.leftovers)
-    steps: t.List[Step] = [Unpin(path) for path in leftovers]
+    steps: t.List[Step] = [Unpin(path) for path in seen.leftovers if not path.endswith(NEW)]
     steps += _repair(seen, shapes, held) if current else [_load(wanted, seen, target.program, shapes, held)]
     if live:
         steps += _attach(wanted, seen, others, unpinned, current)
@@ -76,7 +75,7 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
         steps.append(Detach(seen.ours))
     if source.programs:
         steps += [Unpin(seen.place.map(pin)) for pin in sorted(seen.maps) if pin not in shapes]
-    steps += [Unpin(path) for path in halves]
+    steps += [Unpin(path) for path in seen.leftovers if path.endswith(NEW)]
     steps += _note(seen, target, current)
     warnings = tuple(_warnings(wanted, seen, shapes))
     persistent = False
@@ -126,15 +125,6 @@ def _is_current(wanted: Wanted, seen: Seen, target: Deployed, shapes: Shapes, he
     same = known == target._replace(object=known.object, mode=known.mode)
     # A missing map may be used only by a different program, which this one calls: load again.
     return same and all(pin in held or pin in seen.maps for pin in shapes)
-
-
-def _split(leftovers: t.Iterable[str]) -> t.Tuple[t.List[str], t.List[str]]:
-    """Pins half made by a killed run, and the other leftovers."""
-    halves: t.List[str] = []
-    others: t.List[str] = []
-    for path in leftovers:
-        (halves if path.endswith(NEW) else others).append(path)
-    return halves, others
 
 
 def _load(wanted: Wanted, seen: Seen, program: str, shapes: Shapes, held: t.Mapping[str, MapInfo]) -> Step:
