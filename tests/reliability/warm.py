@@ -75,10 +75,14 @@ def _stopped_first(work: t.Callable[[], None]) -> int:
 def serve(modules: t.Sequence[str]) -> None:
     """Answer requests, one a line, until there are no more."""
     import importlib
+    import pkgutil
 
     from ansible.module_utils import basic
-    from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import provisional, transaction  # noqa: F401 late
+    from ansible_collections.ebpf.fleet.plugins import module_utils
+    from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import provisional
 
+    for each in pkgutil.walk_packages(module_utils.__path__, f"{module_utils.__name__}."):
+        importlib.import_module(each.name)  # also what modules import only when they need it
     loaded = {name: importlib.import_module(f"{MODULES}.{name}") for name in modules}
     for line in sys.stdin:
         module, arguments, hold_holder = json.loads(line)
