@@ -13,7 +13,7 @@ import sys
 import typing as t
 
 import pytest
-from commands import sh
+from commands import bpftool, sh
 from host import Host
 from paths import COLLECTIONS, ROOT
 
@@ -213,6 +213,26 @@ def test_pin_roots(attach: t.Callable[..., str]) -> None:
     assert "is in a file system of type" in attach(pin_root="/var/lib/pins")
     assert "must be an absolute path without '.', '..' and '//'" in attach(pin_root="/sys/fs/bpf/../x")
     assert "contains a dot" in attach(pin_root="/sys/fs/bpf/a.b")
+
+
+def test_a_pin_root_that_is_the_root_of_a_bpffs(host: Host, compiled: Compiled) -> None:
+    """What is beside it is in no bpffs: nothing is mounted there, over the pins of the whole host."""
+    nothing = host.state()
+    options = {"object": compiled("packet_count"), "interfaces": ["eth0"], "pin_root": "/sys/fs/bpf"}
+    pins = f"/sys/fs/bpf/@{host.name}"
+    try:
+        predicted = host.ok("xdp_program", check=True, **options)
+        assert host.state() == nothing
+        done = host.ok("xdp_program", **options)
+        assert done["steps"] == predicted["steps"] and "mount" not in " ".join(done["steps"])
+        assert done["attachments"][0]["pin_path"] == f"{pins}/packet_count/eth0"
+        assert bpftool("link", "show", "pinned", f"{pins}/packet_count/eth0/link")["id"]
+        assert host.state()[1] == nothing[1]  # the mounts
+        facts = host.ok("xdp_counter_facts", pin_root="/sys/fs/bpf")["ansible_facts"]["xdp_counter"]
+        assert facts["interfaces"]["eth0"]["attached"]
+    finally:
+        host.ok("xdp_program", state="absent", name="packet_count", pin_root="/sys/fs/bpf")
+    assert host.state() == nothing
 
 
 def test_not_root(host: Host, compiled: Compiled) -> None:

@@ -126,7 +126,7 @@ class Host:
         return t.cast(str, result["msg"])
 
     def state(self) -> t.Any:
-        """Everything that a module could change: our pins and records, and the programs on the interfaces."""
+        """Everything that a module could change: our pins, records and mounts, and the programs on the interfaces."""
         files = sorted(
             str(path)
             for folder in ("/sys/fs/bpf", "/run/ebpf_fleet")
@@ -134,7 +134,9 @@ class Host:
             if self.name in str(path)  # not those of a concurrent test run
         )
         links = json.loads(sh("ip", "-json", "-n", self.name, "link", "show"))
-        return files, [(link["ifname"], (link.get("xdp") or {}).get("prog", {}).get("id")) for link in links]
+        mounts = [line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
+        mounts = [each for each in mounts if each.startswith("/sys/")]
+        return files, mounts, [(link["ifname"], (link.get("xdp") or {}).get("prog", {}).get("id")) for link in links]
 
     def pin(self, interface: str, rest: str, name: str = "packet_count") -> str:
         return f"{self.pins}/{name}/{interface.replace('.', '%2E')}/{rest}"

@@ -78,7 +78,8 @@ def _mount_bpffs(root: str) -> None:
     from ..kernel.mounts import mount
 
     with lock():
-        if not is_mounted(root):  # a different run did it meanwhile
+        # A different run may have done it meanwhile. One mounted over a bpffs would hide all pins.
+        if not is_mounted(root) and not is_mounted(BPFFS):
             mount("bpf", BPFFS)
 
 

@@ -69,7 +69,7 @@ def check_options(options: t.Mapping[str, t.Any]) -> None:
         )
     if not 0 <= options["check_seconds"] < 2**31:
         raise FleetError(f"check_seconds is {options['check_seconds']}: give 0 or more")
-    check_root(options["pin_root"])
+    check_root(root_of_namespace(options["pin_root"]))
     if not options["allow_unsafe_paths"]:
         check_safe(options["pin_root"], "to pin in")
 
