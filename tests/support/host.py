@@ -127,12 +127,13 @@ class Host:
 
     def state(self) -> t.Any:
         """Everything that a module could change: our pins, records and mounts, and the programs on the interfaces."""
-        files = sorted(
-            str(path)
-            for folder in ("/sys/fs/bpf", "/run/ebpf_fleet")
-            for path in pathlib.Path(folder).rglob("*")
-            if self.name in str(path)  # not those of a concurrent test run
+        paths = (
+            os.path.join(folder, name)
+            for top in ("/sys/fs/bpf", "/run/ebpf_fleet")
+            for folder, folders, names in os.walk(top)  # which bears that a concurrent test run removes its own
+            for name in folders + names
         )
+        files = sorted(path for path in paths if self.name in path)
         links = json.loads(sh("ip", "-json", "-n", self.name, "link", "show"))
         mounts = [line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
         mounts = [each for each in mounts if each.startswith("/sys/")]
