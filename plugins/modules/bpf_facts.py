@@ -138,7 +138,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import entry
 from ..module_utils.inspection.facts import facts
-from ..module_utils.state.places import root_of_namespace
+from ..module_utils.state.identity import root_of_namespace
 
 
 def main() -> None:

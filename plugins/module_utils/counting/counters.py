@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
 import time
 import typing as t
@@ -14,7 +15,8 @@ from ..attach.interfaces import resolve
 from ..deploy.observe import Seen
 from ..libbpf import maps
 from ..libbpf.library import BpfError, Libbpf
-from ..state.places import Place, check_name, places_of, root_of_namespace
+from ..state.identity import root_of_namespace
+from ..state.places import Place, check_name, places_of
 
 PIN = "counters"
 
@@ -71,14 +73,12 @@ def places_asked(options: t.Mapping[str, t.Any]) -> t.List[Place]:
     """
     name = check_name(options["name"])
     root = root_of_namespace(options["pin_root"])
-    places: t.List[Place] = []
-    try:
-        places = places_of(root, name)
-    finally:
-        if not places:
-            from ..state.bpffs import check_root  # here: a target compiles what it imports
+    if not os.path.isdir(root):
+        from ..state.bpffs import check_root, reach  # here: a target compiles what it imports
 
-            check_root(root)  # raises if nothing can be pinned there
+        check_root(root)  # raises if nothing can be pinned there
+        reach(root, lasting=False, make=False)
+    places = places_of(root, name)
     if options["interfaces"] is None:
         return places
     return [Place(root, name, each) for each in resolve(options["interfaces"])]

@@ -11,9 +11,9 @@ import resource
 import typing as t
 
 from ..errors import FleetError
-from ..state.bpffs import is_mounted
+from ..state.bpffs import reach
 from ..state.locks import LOCK_SECONDS, lock
-from ..state.places import BPFFS, MANIFESTS, NEW, PROVISIONAL, Place, places_of
+from ..state.places import MANIFESTS, NEW, PROVISIONAL, Place, places_of
 from .observe import PLAIN_MTU, Seen, observe
 from .plan import FRAGS_TWIN, plan
 from .planned import Plan
@@ -37,11 +37,9 @@ def change(
 ) -> Outcome:
     """Carry out a request. `files` are written too. Raises FleetError, with nothing changed, if it cannot be met."""
     wanted = request.wanted
-    mounts = wanted.state in PRESENT and not is_mounted(request.root)
     if not request.check:
         _raise_file_limit()
-        if mounts:
-            _mount_bpffs(request.root)
+    mounts = reach(request.root, lasting=wanted.state in PRESENT, make=wanted.state in PRESENT and not request.check)
     provisional = None
     after: t.Dict[str, Seen] = {}
     # The provisional change of a different run may last as long as ours would.
@@ -72,15 +70,6 @@ def _raise_file_limit() -> None:
     """An upgrade holds about ten file descriptors for each interface until it is done."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _mount_bpffs(root: str) -> None:
-    from ..kernel.mounts import mount
-
-    with lock():
-        # A different run may have done it meanwhile. One mounted over a bpffs would hide all pins.
-        if not is_mounted(root) and not is_mounted(BPFFS):
-            mount("bpf", BPFFS)
 
 
 def _clean_up(plans: t.Iterable[Plan]) -> None:

@@ -10,7 +10,8 @@ from ..attach.interfaces import check_interface_name, resolve
 from ..errors import FleetError
 from ..objects.image import Image, ObjectFacts
 from ..state.bpffs import check_root
-from ..state.places import check_name, root_of_namespace
+from ..state.identity import root_of_namespace
+from ..state.places import check_name
 from ..state.safe_path import check_safe
 
 LONGEST_ROLLBACK = 3600  # seconds

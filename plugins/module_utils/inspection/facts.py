@@ -11,6 +11,7 @@ import typing as t
 from ..entry import require_libbpf
 from ..errors import FleetError
 from ..objects.toolchain import Run
+from ..state.bpffs import trouble_with
 from . import host
 from .features import features
 from .problems import problems
@@ -24,6 +25,7 @@ def facts(run: Run, root: str, check: bool) -> t.Dict[str, t.Any]:
     except FleetError as error:
         text = str(error)
         libbpf_error = text[0].upper() + text[1:] + "."
+    trouble = trouble_with(root)
     may_ask = lib if os.geteuid() == 0 else None
     found = {
         "kernel": os.uname().release,
@@ -40,4 +42,4 @@ def facts(run: Run, root: str, check: bool) -> t.Dict[str, t.Any]:
         "features": features(None if check else may_ask),
         "interfaces": host.interfaces(may_ask, root),
     }
-    return {**found, "problems": problems(found, libbpf_error)}
+    return {**found, "problems": problems(found, libbpf_error, trouble)}
