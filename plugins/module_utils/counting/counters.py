@@ -15,7 +15,7 @@ from ..attach.interfaces import resolve
 from ..deploy.observe import Seen
 from ..libbpf import maps
 from ..libbpf.library import BpfError, Libbpf
-from ..state.identity import root_of_namespace
+from ..state.identity import former_roots, root_of_namespace
 from ..state.places import Place, check_name, places_of
 
 PIN = "counters"
@@ -66,7 +66,7 @@ def read(lib: Libbpf, seen: Seen) -> t.Optional[Reading]:
     return Reading(time.monotonic(), tuple(count for count in every if count.packets))
 
 
-def places_asked(options: t.Mapping[str, t.Any]) -> t.List[Place]:
+def places_asked(lib: Libbpf, options: t.Mapping[str, t.Any]) -> t.List[Place]:
     """The places on the interfaces that the user named, deployed or not, else on all with this counter.
 
     Raises FleetError if an option cannot be used.
@@ -79,6 +79,13 @@ def places_asked(options: t.Mapping[str, t.Any]) -> t.List[Place]:
         check_root(root)  # raises if nothing can be pinned there
         reach(root, lasting=False, make=False)
     places = places_of(root, name)
-    if options["interfaces"] is None:
-        return places
-    return [Place(root, name, each) for each in resolve(options["interfaces"])]
+    former = former_roots(options["pin_root"])
+    moved: t.Dict[Place, Place] = {}
+    if former:
+        from ..attach.owners import former_places  # here: few hosts need this
+
+        moved = former_places(lib, root, former, name)
+        places += [place for place in moved if place not in places]
+    if options["interfaces"] is not None:
+        places = [Place(root, name, each) for each in resolve(options["interfaces"])]
+    return [moved.get(place, place) for place in places]

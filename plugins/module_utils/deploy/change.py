@@ -45,7 +45,7 @@ def change(
     # The provisional change of a different run may last as long as ours would.
     timeout = LOCK_SECONDS + request.rollback_after
     with contextlib.nullcontext() if request.check else lock(seconds=timeout):
-        plans, errors = _plans(lib, request)
+        plans, errors = _plans(lib, request, warn)
         changed_files = tuple(file for file in files if file.differs()) if without_errors(plans, errors) else ()
         if not request.check:
             _clean_up(plans)
@@ -86,13 +86,22 @@ def _clean_up(plans: t.Iterable[Plan]) -> None:
             remove_unfinished(record)
 
 
-def _plans(lib: Libbpf, request: Request) -> t.Tuple[t.List[Plan], t.Dict[str, str]]:
+def _plans(lib: Libbpf, request: Request, warn: t.Callable[[str], None]) -> t.Tuple[t.List[Plan], t.Dict[str, str]]:
     wanted = request.wanted
     if request.interfaces is None:
         places = places_of(request.root, wanted.name)
     else:
         places = [Place(request.root, wanted.name, name) for name in request.interfaces]
-    seen = observe(lib, places)
+    former = {}
+    if request.former:
+        from ..attach.owners import former_places  # here: a target compiles what it imports, and few hosts need this
+
+        former = former_places(lib, request.root, request.former, wanted.name)
+    if request.interfaces is None:
+        places += [place for place in former if place not in places]
+    seen = observe(lib, places, former)
+    if request.interfaces is None:
+        seen = [each for each in seen if not _is_elsewhere(each, warn)]
     if request.runner and _concerns_boot(wanted):
         from ..persist import persistence
 
@@ -108,6 +117,18 @@ def _plans(lib: Libbpf, request: Request) -> t.Tuple[t.List[Plan], t.Dict[str, s
     if errors and not request.keep_going:
         raise FleetError(" ".join(errors.values()))
     return plans, errors
+
+
+def _is_elsewhere(seen: Seen, warn: t.Callable[[str], None]) -> bool:
+    """Whether it is attached in a different network namespace; all interfaces means those that are here."""
+    if not (seen.ours and seen.ours.elsewhere):
+        return False
+    warn(
+        f"{seen.place.name} is left on interface {seen.ours.ifindex} of a different network namespace, although it is"
+        f" pinned in {seen.place.folder}: the interface was moved there, or the pins are of a container that shares"
+        f" this bpffs. If it is to be removed there too, name it: interfaces: [{seen.interface}]"
+    )
+    return True
 
 
 def _concerns_boot(wanted: Wanted) -> bool:
