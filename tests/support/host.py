@@ -158,7 +158,7 @@ class Host:
         for netns in (self.name, self.hub):
             if os.path.exists(f"/run/netns/{netns}"):
                 sh("ip", "netns", "del", netns)
-        records = "/run/ebpf_fleet/" + self.pins.replace("/", "%2F")
+        records = "/run/ebpf_fleet/" + self.pins.replace("%", "%25").replace("/", "%2F")
         for folder in (self.pins, records):
             shutil.rmtree(folder, ignore_errors=True)
         if os.path.isdir("/run/ebpf_fleet") and not os.listdir("/run/ebpf_fleet"):
