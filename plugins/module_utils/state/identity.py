@@ -33,13 +33,12 @@ def root_of_namespace(pin_root: str) -> str:
     cookie = _cookie()
     if _is_the_machines_own(cookie):
         return pin_root
-    here = os.stat("/proc/self/ns/net")
-    name = _name(here) if _in_first_pid_namespace() else None  # a container has names of its own
+    name = _name() if _in_first_pid_namespace() else None  # a container has names of its own
     if name:
         return _beside(pin_root) + escape(name)
     if cookie is None and _in_first_pid_namespace() and _is_that_of_pid_1() is None:
         return pin_root  # nothing can be told
-    return f"{_beside(pin_root)}{here.st_ino if cookie is None else f'%{cookie}'}"
+    return f"{_beside(pin_root)}{_inode() if cookie is None else f'%{cookie}'}"
 
 
 def former_roots(pin_root: str) -> t.List[str]:
@@ -52,10 +51,9 @@ def former_roots(pin_root: str) -> t.List[str]:
     own = root_of_namespace(pin_root)
     if own == pin_root:
         return []
-    here = os.stat("/proc/self/ns/net")
     that_of_pid_1 = _is_that_of_pid_1()
-    name = None if that_of_pid_1 else _name(here)
-    former = f"{pin_root}@{escape(name)}" if name else f"{pin_root}@{here.st_ino}"
+    name = None if that_of_pid_1 else _name()
+    former = f"{pin_root}@{escape(name)}" if name else f"{pin_root}@{_inode()}"
     if that_of_pid_1 or (that_of_pid_1 is None and not name):
         former = pin_root
     return [former] if former != own and os.path.isdir(former) else []
@@ -63,12 +61,16 @@ def former_roots(pin_root: str) -> t.List[str]:
 
 def _is_the_machines_own(cookie: t.Optional[int]) -> bool:
     """Told by what the kernel gives only to the first: in a container, pid 1 is in the container's namespace."""
-    with contextlib.suppress(OSError):
-        if os.stat("/proc/self/ns/net").st_ino == _FIRST_NET:
-            return True
+    if _inode() == _FIRST_NET:
+        return True
     if cookie is not None:
         return cookie == _FIRST_COOKIE
     return _in_first_pid_namespace() and bool(_is_that_of_pid_1())
+
+
+def _inode() -> int:
+    """Of this network namespace, as `ls -l /proc/self/ns` shows it. That of one that has ended is given again."""
+    return os.stat("/proc/self/ns/net").st_ino
 
 
 def _cookie() -> t.Optional[int]:
@@ -89,8 +91,9 @@ def _is_that_of_pid_1() -> t.Optional[bool]:
     return None
 
 
-def _name(here: os.stat_result) -> t.Optional[str]:
-    """The name of a network namespace, as ip-netns(8) gives it."""
+def _name() -> t.Optional[str]:
+    """The name of this network namespace, as ip-netns(8) gives it."""
+    here = os.stat("/proc/self/ns/net")
     for entry in scan(NAMES):
         with contextlib.suppress(OSError):
             if os.path.samestat(here, entry.stat()):
