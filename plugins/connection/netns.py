@@ -15,7 +15,7 @@ description:
   - Only the network namespace is entered. C(ip netns exec) would also mount a new C(/sys), which hides bpffs.
   - Files, processes and users are those of this machine. Ansible must run as root.
 notes:
-  - All network namespaces of a machine share bpffs, so the modules of this collection pin below C(PIN_ROOT@NAMESPACE).
+  - All network namespaces of a machine share bpffs, so the modules of this collection pin below C(PIN_ROOT@NAME).
 extends_documentation_fragment:
   - connection_pipelining
   - ebpf.fleet.netns

@@ -31,8 +31,10 @@ options:
     description:
       - The folder in bpffs below which everything is pinned, as C(PIN_ROOT/NAME/INTERFACE/{link,program,maps/MAP\}).
       - bpffs does not allow a dot in a name, so V(eth0.10) is written C(eth0%2E10).
-      - In a network namespace other than the machine's own, C(@NAMESPACE) is appended, because all network namespaces
-        of a machine share bpffs and each may have an V(eth0).
+      - In a network namespace other than the machine's own, C(@NAME) is appended if it is named in C(/run/netns), and
+        otherwise C(@%COOKIE), with the number that the kernel gave only to that namespace. All network namespaces of a
+        machine share bpffs, and each may have an V(eth0). If O(pin_root) is itself where a bpffs is mounted, this is a
+        folder in it, as in C(/sys/fs/bpf/@NAME).
     type: path
     default: /sys/fs/bpf/ebpf_fleet
 """

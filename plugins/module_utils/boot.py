@@ -24,7 +24,8 @@ from .errors import FleetError
 from .objects.object_file import inspect
 from .persist.manifests import all_places, read_manifest
 from .state.bpffs import check_root
-from .state.places import Place, root_of_namespace
+from .state.identity import root_of_namespace
+from .state.places import Place
 from .state.safe_path import check_safe
 
 if t.TYPE_CHECKING:

@@ -138,7 +138,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import entry
 from ..module_utils.inspection.facts import facts
-from ..module_utils.state.places import root_of_namespace
+from ..module_utils.state.identity import former_roots, root_of_namespace
 
 
 def main() -> None:
@@ -147,8 +147,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     with entry.errors_to_user(module):
-        root = root_of_namespace(module.params["pin_root"])
-        module.exit_json(ansible_facts={"bpf": facts(module.run_command, root, module.check_mode)})
+        pin_root = module.params["pin_root"]
+        roots = [root_of_namespace(pin_root), *former_roots(pin_root)]
+        module.exit_json(ansible_facts={"bpf": facts(module.run_command, roots, module.check_mode)})
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ ansible_facts:
             tag: 644ee9a75611c6d0
             loaded_at: "2026-02-12T16:40:02Z"
             attached: true
+            moved: false
       contains:
         collected_at:
           description: Time of the reading, ISO 8601 in UTC.
@@ -154,8 +155,13 @@ ansible_facts:
               description: When the program was loaded, ISO 8601 in UTC.
               type: str
             attached:
-              description: Whether the program is attached to the interface.
+              description: Whether the program is attached to the interface of this name, in this network namespace.
               type: bool
+            moved:
+              description: Whether the interface was moved into a different network namespace, where the program still
+                runs and counts.
+              type: bool
+              version_added: 0.2.0
         trace:
           description: The trace output.
           type: dict

@@ -280,7 +280,7 @@ def test_libbpf_missing(host: Host, compiled: Compiled, tmp_path: pathlib.Path) 
 
 
 def test_missing_bpffs_is_mounted(host: Host, compiled: Compiled) -> None:
-    """In a separate mount namespace without bpffs."""
+    """In a mount namespace without bpffs, which is that of pid 1."""
     script = """
         set -e
         mount --make-rprivate /
@@ -301,7 +301,9 @@ def test_missing_bpffs_is_mounted(host: Host, compiled: Compiled) -> None:
         "env",
         f"PYTHONPATH={COLLECTIONS}",
         "unshare",
-        "--mount",
+        "--pid",
+        "--fork",
+        "--mount-proc",
         "bash",
         "-c",
         script,

@@ -22,44 +22,10 @@ from fleet import Fleet, recap
 from host import Host
 from paths import COLLECTIONS, ROOT
 
-RELEASE = "2512cf6"  # the commit of the previous release
-PARTS = ("galaxy.yml", "meta", "plugins", "roles", "playbooks", "files")
 BOTH = ["eth0", "eth0.10"]
 
 Compile = t.Callable[..., str]
 Run = t.Callable[..., t.Dict[str, t.Any]]
-
-
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A collections folder that contains the previous release."""
-    collections = tmp_path_factory.mktemp("release")
-    home = collections / "ansible_collections/ebpf/fleet"
-    home.mkdir(parents=True)
-    try:
-        archive = subprocess.run(
-            ["git", "archive", RELEASE, *PARTS], cwd=ROOT, capture_output=True, check=True, env=_git_environment()
-        )
-    except FileNotFoundError:
-        pytest.fail("git, which checks out the previous release, is not installed: type `apt-get install git`")
-    except subprocess.CalledProcessError as error:
-        pytest.fail(
-            f"the previous release, commit {RELEASE}, is not in the history of {ROOT}"
-            f" ({error.stderr.decode().strip()}): type `git -C {ROOT} fetch --unshallow`,"
-            " or clone the repository again, with its history"
-        )
-    subprocess.run(["tar", "--extract", "--directory", home], input=archive.stdout, check=True)
-    return collections
-
-
-def _git_environment() -> t.Dict[str, str]:
-    """Let git work when root runs the tests in a different user's checkout."""
-    return {
-        **os.environ,
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": "safe.directory",
-        "GIT_CONFIG_VALUE_0": "*",
-    }
 
 
 @pytest.fixture

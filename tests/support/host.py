@@ -26,12 +26,19 @@ class Host:
         self.name = name
         self.hub = f"{name}-hub"
         self.pins = f"{PINS}@{name}"
+        self.mark = name  # what is in the path of each of its pins and records
         for netns in (self.name, self.hub):
             sh("ip", "netns", "add", netns)
             off = "for c in default all; do echo 1 >/proc/sys/net/ipv6/conf/$c/disable_ipv6; done"
             self.enter("sh", "-c", off, netns=netns)
         self.plug("eth0")
         self.plug("eth0.10")
+
+    def contain(self) -> None:
+        """Take it for a container, in which the name of its network namespace is not known."""
+        code = "import socket, struct; print(*struct.unpack('Q', socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8)))"
+        cookie = self.enter(sys.executable, "-c", code).strip()
+        self.pins, self.mark = f"{PINS}@%{cookie}", f"{cookie}/packet_count"
 
     def enter(self, *command: t.Any, netns: t.Optional[str] = None, **options: t.Any) -> str:
         return sh("nsenter", f"--net=/run/netns/{netns or self.name}", *command, **options)
@@ -133,7 +140,7 @@ class Host:
             for folder, folders, names in os.walk(top)  # which bears that a concurrent test run removes its own
             for name in folders + names
         )
-        files = sorted(path for path in paths if self.name in path)
+        files = sorted(path for path in paths if self.mark in path)
         links = json.loads(sh("ip", "-json", "-n", self.name, "link", "show"))
         mounts = [line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
         mounts = [each for each in mounts if each.startswith("/sys/")]
@@ -152,7 +159,7 @@ class Host:
         for netns in (self.name, self.hub):
             if os.path.exists(f"/run/netns/{netns}"):
                 sh("ip", "netns", "del", netns)
-        records = "/run/ebpf_fleet/" + self.pins.replace("/", "%2F")
+        records = "/run/ebpf_fleet/" + self.pins.replace("%", "%25").replace("/", "%2F")
         for folder in (self.pins, records):
             shutil.rmtree(folder, ignore_errors=True)
         if os.path.isdir("/run/ebpf_fleet") and not os.listdir("/run/ebpf_fleet"):

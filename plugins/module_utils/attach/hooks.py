@@ -59,7 +59,8 @@ class Attachment(t.NamedTuple):
     """Our own attachment, as it is pinned. `by` is its way (ways.py), `id` the kernel's id of the link.
 
     ifindex 0: it is dead, because its interface is gone. `mode` is the current mode; None if program_id does not run
-    on the interface.
+    on the interface. `elsewhere`: its interface is in a different network namespace, into which it was moved, or whose
+    pins these are.
     """
 
     by: str
@@ -67,6 +68,7 @@ class Attachment(t.NamedTuple):
     program_id: int
     ifindex: int
     mode: t.Optional[str]
+    elsewhere: bool = False
 
     @property
     def alive(self) -> bool:

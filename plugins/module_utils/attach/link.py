@@ -74,6 +74,9 @@ def detach(work: Work, place: Place, ifindex: int, ours: Attachment) -> None:
     if not ours.alive:
         remove(place.link)
         return
+    if ours.elsewhere:
+        work.unpin(place.link)  # the undo pins it again: from here, it could not be attached again
+        return
     old = work.hold(work.lib.program_by_id(ours.program_id))
     with work.lib.get(place.link) as link:
         links.detach(work.lib, link)

@@ -5,18 +5,35 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ..libbpf import info
 from ..libbpf.library import Libbpf
 from ..state.places import Place, places_of
 from .hooks import Hook
+from .interfaces import find_interface
+from .ways import runs_here
 
 
 def pinned_links(lib: Libbpf, where: t.Iterable[Place]) -> t.Dict[int, Place]:
     """The links that are pinned at these places, by id."""
     found = ((info.read_pin(lib, place.link, "link", info.link_info), place) for place in where)
     return {link.id: place for link, place in found if link}
+
+
+def former_places(lib: Libbpf, root: str, former: t.Iterable[str], name: str) -> t.Dict[Place, Place]:
+    """Where older releases pinned what runs on interfaces of this network namespace, by the place that it has now.
+
+    Other namespaces pinned there too, so the program must be seen to run on the interface here.
+    """
+    found: t.Dict[Place, Place] = {}
+    for old in [each for one in former for each in places_of(one, name)]:
+        place = old._replace(root=root)
+        link = None if os.path.isdir(place.folder) else info.read_pin(lib, old.link, "link", info.link_info)
+        if link and link.ifindex == find_interface(old.interface)[1] and runs_here(link):
+            found[place] = old
+    return found
 
 
 def with_owners(lib: Libbpf, place: Place, others: t.Tuple[Hook, ...]) -> t.Tuple[Hook, ...]:

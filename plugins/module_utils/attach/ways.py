@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..kernel import rtnetlink
 from ..libbpf import info
 from .hooks import Attachment, Hook
 
@@ -37,4 +38,11 @@ def observe(lib: Libbpf, place: Place, ifindex: int, here: t.Iterable[Hook]) -> 
     mode = None
     if link.ifindex == ifindex:
         mode = next((hook.mode for hook in here if hook.program.id == link.program_id), None)
-    return Attachment("link", link.id, link.program_id, link.ifindex, mode)
+    elsewhere = bool(link.ifindex) and mode is None and not runs_here(link)
+    return Attachment("link", link.id, link.program_id, link.ifindex, mode, elsewhere)
+
+
+def runs_here(link: info.LinkInfo) -> bool:
+    """Whether a link's interface is in this network namespace: its index alone could be that of a different one."""
+    interface = rtnetlink.interface(link.ifindex) if link.ifindex else None
+    return interface is not None and link.program_id in interface.xdp.values()

@@ -25,7 +25,7 @@ def check(lib: Libbpf, options: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     if not 0 <= options["seconds"] < 2**31:
         raise FleetError(f"seconds is {options['seconds']}; give 0 or more")
     name = options["name"]
-    seen = observe_settled(lib, counters.places_asked(options))
+    seen = observe_settled(lib, counters.places_asked(lib, options))
     with contextlib.ExitStack() as held:
         outer = [readings(lib, seen)]
         time.sleep(SETTLE_SECONDS)
@@ -62,7 +62,12 @@ def verdict(
 
     The windows nest (`counted` inside `arrived` inside `around`), so a packet at an edge cannot raise a false alarm.
     """
-    if arrived is None:
+    if seen.ours and seen.ours.elsewhere:
+        yield (
+            f"{name} of {seen.interface} is attached to interface {seen.ours.ifindex} of a different network namespace:"
+            " the interface was moved there"
+        )
+    elif arrived is None:
         yield f"there is no interface {seen.interface} on this host"
     elif not seen.attached:
         yield f"{name} is not attached to {seen.interface}"

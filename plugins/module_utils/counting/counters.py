@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
 import time
 import typing as t
@@ -14,7 +15,8 @@ from ..attach.interfaces import resolve
 from ..deploy.observe import Seen
 from ..libbpf import maps
 from ..libbpf.library import BpfError, Libbpf
-from ..state.places import Place, check_name, places_of, root_of_namespace
+from ..state.identity import former_roots, root_of_namespace
+from ..state.places import Place, check_name, places_of
 
 PIN = "counters"
 
@@ -64,21 +66,26 @@ def read(lib: Libbpf, seen: Seen) -> t.Optional[Reading]:
     return Reading(time.monotonic(), tuple(count for count in every if count.packets))
 
 
-def places_asked(options: t.Mapping[str, t.Any]) -> t.List[Place]:
+def places_asked(lib: Libbpf, options: t.Mapping[str, t.Any]) -> t.List[Place]:
     """The places on the interfaces that the user named, deployed or not, else on all with this counter.
 
     Raises FleetError if an option cannot be used.
     """
     name = check_name(options["name"])
     root = root_of_namespace(options["pin_root"])
-    places: t.List[Place] = []
-    try:
-        places = places_of(root, name)
-    finally:
-        if not places:
-            from ..state.bpffs import check_root  # here: a target compiles what it imports
+    if not os.path.isdir(root):
+        from ..state.bpffs import check_root, reach  # here: a target compiles what it imports
 
-            check_root(root)  # raises if nothing can be pinned there
-    if options["interfaces"] is None:
-        return places
-    return [Place(root, name, each) for each in resolve(options["interfaces"])]
+        check_root(root)  # raises if nothing can be pinned there
+        reach(root, lasting=False, make=False)
+    places = places_of(root, name)
+    former = former_roots(options["pin_root"])
+    moved: t.Dict[Place, Place] = {}
+    if former:
+        from ..attach.owners import former_places  # here: few hosts need this
+
+        moved = former_places(lib, root, former, name)
+        places += [place for place in moved if place not in places]
+    if options["interfaces"] is not None:
+        places = [Place(root, name, each) for each in resolve(options["interfaces"])]
+    return [moved.get(place, place) for place in places]

@@ -26,10 +26,10 @@ def facts(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
     for name, least in (("interval", 0), ("trace_seconds", 0), ("trace_lines", 1), ("trace_every", 1)):
         if not least <= options[name] < 2**31:
             raise FleetError(f"{name} is {options[name]}; give {least} or more")
-    places = counters.places_asked(options)
+    places = counters.places_asked(lib, options)
     deployed = set(places)
     if options["interfaces"]:
-        deployed &= set(places_of(places[0].root, places[0].name))
+        deployed &= {each for root in {place.root for place in places} for each in places_of(root, places[0].name)}
     for each in sorted(set(places) - deployed):
         module.warn(f"{options['name']} is not on {each.interface}: deploy it there with ebpf.fleet.xdp_program")
     seen = observe_settled(lib, [each for each in places if each in deployed])
@@ -75,6 +75,7 @@ def _interface(seen: Seen, reading: t.Optional[counters.Reading]) -> t.Dict[str,
         "tag": program.tag if program else None,
         "loaded_at": loaded_at(program.load_time) if program else None,
         "attached": seen.attached,
+        "moved": bool(seen.ours and seen.ours.elsewhere),
     }
 
 

@@ -205,7 +205,7 @@ def _require_event() -> None:
     if not os.path.isdir(f"{TRACEFS}/instances"):
         if not os.path.isdir(TRACEFS):
             raise FleetError("this kernel has no tracefs (CONFIG_TRACING); trace_seconds cannot be used on this host")
-        mount("tracefs", TRACEFS)
+        mount("tracefs", TRACEFS)  # wherever it is mounted, it is the same one
     if not os.path.isdir(f"{TRACEFS}/events/bpf_trace"):
         raise FleetError(
             "this kernel has no event bpf_trace/bpf_trace_printk (added in 5.9);"

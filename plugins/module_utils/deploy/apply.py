@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import typing as t
 
 from ..attach import ways
@@ -17,7 +18,7 @@ from ..libbpf import info
 from ..libbpf.library import BpfError, Libbpf
 from ..libbpf.objects import Object, open_object
 from ..objects.image import Image
-from ..state.private_files import remove_folders
+from ..state.private_files import make_folder, remove_folders, remove_unfinished
 from ..state.records import Record, write_record
 from . import steps
 from .observe import Seen
@@ -119,6 +120,15 @@ class Applier:
             ) from error
         return loaded
 
+    def _do_Move(self, seen: Seen, step: steps.Move) -> None:
+        for old, new in ((step.former.record, seen.place.record), (step.former.folder, seen.place.folder)):
+            if os.path.lexists(old):  # the pins last: with them, the next run finds what a killed one left
+                make_folder(os.path.dirname(new))
+                os.rename(old, new)
+                self.work.undo(_move_back, new, old)
+        remove_folders(step.former)
+        remove_unfinished(step.former.record)
+
     def _do_Load(self, seen: Seen, step: steps.Load) -> None:
         loaded, place = self._objects[seen.interface], seen.place
         for pin, bpf_map in self._image.facts.shared_maps.items():
@@ -190,6 +200,11 @@ class Applier:
         self._rewritten.append(seen.interface)
         self.work.undo(write_manifest, seen.place, read_file(seen.place.manifest), self._runner_now)
         write_manifest(seen.place, content, self._runner_now)
+
+
+def _move_back(new: str, old: str) -> None:
+    make_folder(os.path.dirname(old))
+    os.rename(new, old)
 
 
 def _rejection(error: BpfError, lines: int = 12) -> str:

@@ -11,9 +11,9 @@ import resource
 import typing as t
 
 from ..errors import FleetError
-from ..state.bpffs import is_mounted
+from ..state.bpffs import reach
 from ..state.locks import LOCK_SECONDS, lock
-from ..state.places import BPFFS, MANIFESTS, NEW, PROVISIONAL, Place, places_of
+from ..state.places import MANIFESTS, NEW, PROVISIONAL, Place, places_of
 from .observe import PLAIN_MTU, Seen, observe
 from .plan import FRAGS_TWIN, plan
 from .planned import Plan
@@ -37,17 +37,15 @@ def change(
 ) -> Outcome:
     """Carry out a request. `files` are written too. Raises FleetError, with nothing changed, if it cannot be met."""
     wanted = request.wanted
-    mounts = wanted.state in PRESENT and not is_mounted(request.root)
     if not request.check:
         _raise_file_limit()
-        if mounts:
-            _mount_bpffs(request.root)
+    mounts = reach(request.root, lasting=wanted.state in PRESENT, make=wanted.state in PRESENT and not request.check)
     provisional = None
     after: t.Dict[str, Seen] = {}
     # The provisional change of a different run may last as long as ours would.
     timeout = LOCK_SECONDS + request.rollback_after
     with contextlib.nullcontext() if request.check else lock(seconds=timeout):
-        plans, errors = _plans(lib, request)
+        plans, errors = _plans(lib, request, warn)
         changed_files = tuple(file for file in files if file.differs()) if without_errors(plans, errors) else ()
         if not request.check:
             _clean_up(plans)
@@ -74,15 +72,6 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _mount_bpffs(root: str) -> None:
-    from ..kernel.mounts import mount
-
-    with lock():
-        # A different run may have done it meanwhile. One mounted over a bpffs would hide all pins.
-        if not is_mounted(root) and not is_mounted(BPFFS):
-            mount("bpf", BPFFS)
-
-
 def _clean_up(plans: t.Iterable[Plan]) -> None:
     """Remove what killed runs left in /run."""
     if os.path.isdir(PROVISIONAL):
@@ -97,13 +86,22 @@ def _clean_up(plans: t.Iterable[Plan]) -> None:
             remove_unfinished(record)
 
 
-def _plans(lib: Libbpf, request: Request) -> t.Tuple[t.List[Plan], t.Dict[str, str]]:
+def _plans(lib: Libbpf, request: Request, warn: t.Callable[[str], None]) -> t.Tuple[t.List[Plan], t.Dict[str, str]]:
     wanted = request.wanted
     if request.interfaces is None:
         places = places_of(request.root, wanted.name)
     else:
         places = [Place(request.root, wanted.name, name) for name in request.interfaces]
-    seen = observe(lib, places)
+    former = {}
+    if request.former:
+        from ..attach.owners import former_places  # here: a target compiles what it imports, and few hosts need this
+
+        former = former_places(lib, request.root, request.former, wanted.name)
+    if request.interfaces is None:
+        places += [place for place in former if place not in places]
+    seen = observe(lib, places, former)
+    if request.interfaces is None:
+        seen = [each for each in seen if not _is_elsewhere(each, warn)]
     if request.runner and _concerns_boot(wanted):
         from ..persist import persistence
 
@@ -119,6 +117,18 @@ def _plans(lib: Libbpf, request: Request) -> t.Tuple[t.List[Plan], t.Dict[str, s
     if errors and not request.keep_going:
         raise FleetError(" ".join(errors.values()))
     return plans, errors
+
+
+def _is_elsewhere(seen: Seen, warn: t.Callable[[str], None]) -> bool:
+    """Whether it is attached in a different network namespace; all interfaces means those that are here."""
+    if not (seen.ours and seen.ours.elsewhere):
+        return False
+    warn(
+        f"{seen.place.name} is left on interface {seen.ours.ifindex} of a different network namespace, although it is"
+        f" pinned in {seen.place.folder}: the interface was moved there, or the pins are of a container that shares"
+        f" this bpffs. If it is to be removed there too, name it: interfaces: [{seen.interface}]"
+    )
+    return True
 
 
 def _concerns_boot(wanted: Wanted) -> bool:

@@ -23,6 +23,7 @@ if t.TYPE_CHECKING:
     from ..persist.persistence import Persistence
     from ..state.records import Record
 
+_NOWHERE: t.Mapping[Place, Place] = {}
 PLAIN_MTU = 1500  # what a single buffer holds with every driver
 
 
@@ -32,7 +33,8 @@ class Seen(t.NamedTuple):
     `ours` is our attachment as it is pinned, alive or dead; `running` the program in a live one, else the pinned one;
     `held` the maps of that program by id; `maps` the pinned ones by pin; `leftovers` paths of ours that hold nothing
     (any more); `hooks` all attached programs, `others` those that are not our attachment; `traces` whether a record or
-    an empty folder is left; `persistence` None: it was not read.
+    an empty folder is left; `persistence` None: it was not read; `former` the place in which all this is now, if
+    an older release made it there.
     """
 
     place: Place
@@ -49,6 +51,7 @@ class Seen(t.NamedTuple):
     traces: bool = False
     hooks: t.Tuple[Hook, ...] = ()
     persistence: "t.Optional[Persistence]" = None
+    former: t.Optional[Place] = None
 
     @property
     def interface(self) -> str:
@@ -103,12 +106,23 @@ def _observe_settled(lib: Libbpf, place: Place, links: Links, tries: int = 50) -
         links = Links(lib)
 
 
-def observe(lib: Libbpf, where: t.Iterable[Place]) -> t.List[Seen]:
-    """Read the state of interfaces from the kernel. Raises BpfError or OSError if it cannot be read."""
+def observe(lib: Libbpf, where: t.Iterable[Place], former: t.Mapping[Place, Place] = _NOWHERE) -> t.List[Seen]:
+    """Read the state of interfaces from the kernel. Raises BpfError or OSError if it cannot be read.
+
+    `former`: the places in which older releases made what belongs to those in `where`.
+    """
     from ..state.records import read_record  # here: a target compiles what it imports, and readers need no records
 
     links = Links(lib)
-    return [_observe(lib, place, links)._replace(record=read_record(place)) for place in where]
+    found = []
+    for place in where:
+        there = former.get(place, place)
+        seen = _observe(lib, there, links)._replace(record=read_record(there))
+        if there != place:
+            moved = tuple(place.folder + path[len(there.folder) :] for path in seen.leftovers)
+            seen = seen._replace(place=place, leftovers=moved, former=there)
+        found.append(seen)
+    return found
 
 
 def _observe(lib: Libbpf, place: Place, links: Links) -> Seen:

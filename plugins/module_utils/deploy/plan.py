@@ -25,6 +25,7 @@ from .steps import (
     Detach,
     Evict,
     Load,
+    Move,
     Note,
     PinMap,
     PinProgram,
@@ -43,13 +44,23 @@ def plan(wanted: Wanted, seen: Seen) -> Plan:
     if wanted.state in ("absent", "detached"):
         from .removal import plan_absent, plan_detached  # imported here, because a target compiles what it imports
 
-        return plan_absent(seen) if wanted.state == "absent" else plan_detached(seen)
-    return _plan_present(wanted, seen)
+        made = plan_absent(seen) if wanted.state == "absent" else plan_detached(seen)
+    else:
+        made = _plan_present(wanted, seen)
+    return made._replace(steps=(Move(seen.former), *made.steps)) if seen.former else made
 
 
 def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     if not seen.ifindex:
         raise FleetError(f"there is no interface {seen.interface} on this host; `ip link` lists the existing ones")
+    if seen.ours and seen.ours.elsewhere:
+        raise FleetError(
+            f"cannot deploy {wanted.name} on {seen.interface}: what is pinned in {seen.place.folder} is attached to"
+            f" interface {seen.ours.ifindex} of a different network namespace, and counts there. Either the interface"
+            f" was moved: move it back, or remove the program from it first with state: absent and interfaces:"
+            f" [{seen.interface}]. Or an older release deployed it in a container that shares this bpffs: deploy"
+            f" it there once more, which moves its pins"
+        )
     attach = wanted.state == "attached"
     unpinned = _unpinned(seen.pinned.id, seen.others) if attach and not seen.ours and seen.pinned else None
     others = tuple(hook for hook in seen.others if not (unpinned and hook is unpinned[1]))

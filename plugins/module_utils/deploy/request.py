@@ -10,7 +10,8 @@ from ..attach.interfaces import check_interface_name, resolve
 from ..errors import FleetError
 from ..objects.image import Image, ObjectFacts
 from ..state.bpffs import check_root
-from ..state.places import check_name, root_of_namespace
+from ..state.identity import former_roots, root_of_namespace
+from ..state.places import check_name
 from ..state.safe_path import check_safe
 
 LONGEST_ROLLBACK = 3600  # seconds
@@ -40,6 +41,7 @@ class Request(t.NamedTuple):
     """What to do. `interfaces` None: all interfaces that the name is on.
 
     rollback_after: seconds within which a change of what runs on an interface must be confirmed; 0: no confirmation.
+    former: pin roots in which an older release may have pinned what is this network namespace's.
     runner: returns the program with which a host restores its programs; None: do not change what is restored.
     """
 
@@ -50,6 +52,7 @@ class Request(t.NamedTuple):
     check: bool
     rollback_after: int = 0
     runner: t.Optional[t.Callable[[], bytes]] = None
+    former: t.Sequence[str] = ()
 
 
 def check_options(options: t.Mapping[str, t.Any]) -> None:
@@ -102,4 +105,5 @@ def request_of(options: t.Mapping[str, t.Any], image: Image, check: bool, runner
         check=check,
         rollback_after=options["rollback_after"],
         runner=runner,
+        former=former_roots(options["pin_root"]),
     )

@@ -8,10 +8,19 @@ import typing as t
 
 from ..attach.hooks import Attachment, Hook
 from ..state.deployed import Deployed
-from ..state.places import unescape
+from ..state.places import Place, unescape
 
 if t.TYPE_CHECKING:
     from ..persist.manifests import Manifest
+
+
+class Move(t.NamedTuple):
+    """Take over the pins and the record that an older release made in a different place."""
+
+    former: Place
+
+    def __str__(self) -> str:
+        return f"move the pins from {self.former.folder}"
 
 
 class Load(t.NamedTuple):
@@ -80,6 +89,8 @@ class Detach(t.NamedTuple):
     attachment: Attachment
 
     def __str__(self) -> str:
+        if self.attachment.elsewhere:
+            return f"detach from interface {self.attachment.ifindex} of a different network namespace"
         return "detach" if self.attachment.alive else f"remove the dead {self.attachment.by}"
 
 
@@ -114,7 +125,7 @@ class Forget(t.NamedTuple):
         return "stop restoring it after a reboot"
 
 
-Step = t.Union[Load, PinProgram, PinMap, Adopt, Evict, Attach, Swap, Detach, Unpin, Note, Persist, Forget]
+Step = t.Union[Move, Load, PinProgram, PinMap, Adopt, Evict, Attach, Swap, Detach, Unpin, Note, Persist, Forget]
 
 
 def changes_what_runs(step: Step) -> bool:

@@ -11,19 +11,24 @@ import typing as t
 from ..entry import require_libbpf
 from ..errors import FleetError
 from ..objects.toolchain import Run
+from ..state.bpffs import trouble_with
 from . import host
 from .features import features
 from .problems import problems
 
 
-def facts(run: Run, root: str, check: bool) -> t.Dict[str, t.Any]:
-    """ansible_facts.bpf. In check mode no program is loaded, not even to probe the kernel."""
+def facts(run: Run, roots: t.Sequence[str], check: bool) -> t.Dict[str, t.Any]:
+    """ansible_facts.bpf. In check mode no program is loaded, not even to probe the kernel.
+
+    `roots`: the pin root of this network namespace, and where older releases pinned.
+    """
     lib, libbpf_error = None, None
     try:
         lib = require_libbpf()
     except FleetError as error:
         text = str(error)
         libbpf_error = text[0].upper() + text[1:] + "."
+    trouble = trouble_with(roots[0])
     may_ask = lib if os.geteuid() == 0 else None
     found = {
         "kernel": os.uname().release,
@@ -38,6 +43,6 @@ def facts(run: Run, root: str, check: bool) -> t.Dict[str, t.Any]:
         "clang": host.tool_version(run, "clang", "--version"),
         "bpftool": host.tool_version(run, "bpftool", "version"),
         "features": features(None if check else may_ask),
-        "interfaces": host.interfaces(may_ask, root),
+        "interfaces": host.interfaces(may_ask, roots),
     }
-    return {**found, "problems": problems(found, libbpf_error)}
+    return {**found, "problems": problems(found, libbpf_error, trouble)}

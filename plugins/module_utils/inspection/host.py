@@ -52,7 +52,7 @@ def capabilities() -> t.List[str]:
 def mounted(kind: str) -> t.Optional[str]:
     """Where a file system of this type is mounted, the usual place first."""
     usual = {"bpf": BPFFS, "tracefs": "/sys/kernel/tracing"}[kind]
-    points = [point for point, each in mounts.mounts() if each == kind]
+    points = [each.point for each in mounts.mounts() if each.kind == kind]
     return usual if usual in points else points[0] if points else None
 
 
@@ -66,14 +66,15 @@ def tool_version(run: Run, name: str, argument: str) -> t.Optional[str]:
     return found.group() if found and not code else None
 
 
-def interfaces(lib: t.Optional[Libbpf], root: str) -> t.Dict[str, t.Any]:
+def interfaces(lib: t.Optional[Libbpf], roots: t.Iterable[str]) -> t.Dict[str, t.Any]:
     """All interfaces of this network namespace, with their XDP programs and the owners of those."""
     links: t.Optional[Links] = None
     ours: t.Dict[int, Place] = {}
     if lib:
         links = Links(lib)
         try:
-            ours = pinned_links(lib, [place for name in pinned_names(root) for place in places_of(root, name)])
+            where = [place for root in roots for name in pinned_names(root) for place in places_of(root, name)]
+            ours = pinned_links(lib, where)
             links.every()
         except BpfError:  # no permission to read them: report no programs
             links = None

@@ -12,7 +12,9 @@ from ..objects.toolchain import ELSEWHERE
 PLAIN_MTU = 1500
 
 
-def problems(facts: t.Mapping[str, t.Any], libbpf_error: t.Optional[str]) -> t.List[str]:
+def problems(
+    facts: t.Mapping[str, t.Any], libbpf_error: t.Optional[str], bpffs_trouble: t.Optional[str] = None
+) -> t.List[str]:
     """The problems, each with its remedy, the worst first. Pure."""
     can = facts["features"]
     found = []
@@ -24,6 +26,8 @@ def problems(facts: t.Mapping[str, t.Any], libbpf_error: t.Optional[str]) -> t.L
         )
     if libbpf_error:
         found.append(libbpf_error)
+    if bpffs_trouble:
+        found.append(f"{bpffs_trouble[0].upper()}{bpffs_trouble[1:]}.")
     if can["xdp_link"] is False:
         found.append(
             "The kernel does not support BPF links for XDP (added in 5.9): xdp_program cannot attach."

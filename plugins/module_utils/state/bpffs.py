@@ -1,37 +1,147 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""bpffs, the file system that contains pins: whether a folder is, or can be, in it."""
+"""bpffs, the file system that contains pins: whether a folder is, or can be, in it, and how long its pins live.
+
+Each `mount -t bpf` makes a new, empty file system, which lives as long as it is mounted somewhere.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import typing as t
 
 from ..errors import FleetError
-from ..kernel.mounts import mounts
+from ..kernel.mounts import Mount, borrow, is_namespace_of_pid_1, mount, mounts
+from .locks import lock
 from .places import BPFFS
 
 
 def check_root(root: str) -> None:
-    """Raises FleetError if there can never be pins below `root`. A bpffs that is not mounted yet is fine."""
+    """Raises FleetError if there can be no pins below `root`, or only hidden ones. A missing bpffs is fine."""
     if not os.path.isabs(root) or os.path.normpath(root) != root:
         raise FleetError(f"pin_root {root} must be an absolute path without '.', '..' and '//'; give one below {BPFFS}")
     if "." in root.replace("%2E", ""):
         raise FleetError(f"pin_root {root} contains a dot, which bpffs does not allow; give a path without dots")
-    if not is_mounted(root) and not (root + "/").startswith(BPFFS + "/"):
+    every = mounts()
+    kind, _device = _filesystem(root, every)
+    if kind != "bpf" and not (root + "/").startswith(BPFFS + "/"):
         raise FleetError(
-            f"pin_root {root} is in a file system of type {_filesystem(root)}, which cannot contain pins;"
+            f"pin_root {root} is in a file system of type {kind}, which cannot contain pins;"
             f" give a path below {BPFFS}, or mount a bpffs there: mount -t bpf bpf FOLDER"
         )
+    covered = _covered(every)
+    if covered and not os.path.isdir(root):
+        raise FleetError(covered)
 
 
 def is_mounted(root: str) -> bool:
     """Whether `root` is, or would be, in a bpffs that is mounted now."""
-    return _filesystem(root) == "bpf"
+    return _filesystem(root, mounts())[0] == "bpf"
 
 
-def _filesystem(path: str) -> str:
-    """The type of the file system that contains path or its nearest parent."""
-    above = [(len(point), kind) for point, kind in mounts() if (path + "/").startswith(point.rstrip("/") + "/")]
-    longest = max(length for length, _kind in above)
-    return [kind for length, kind in above if length == longest][-1]
+def trouble_with(root: str) -> t.Optional[str]:
+    """What is wrong with the bpffs in which `root` is, or is to be: a sentence with its remedy."""
+    try:
+        reach(root, lasting=True, make=False)
+    except FleetError as error:
+        return str(error)
+    return _covered(mounts())
+
+
+def _covered(every: t.Sequence[Mount]) -> t.Optional[str]:
+    """A sentence if something is mounted over a bpffs, which hides its pins."""
+    kind, device = _filesystem(BPFFS, every)
+    if all(each.kind != "bpf" or each.point != BPFFS or each.device == device for each in every):
+        return None
+    if kind == "bpf":
+        above = BPFFS
+    elif is_namespace_of_pid_1():
+        above = max((each.point for each in every if BPFFS.startswith(each.point.rstrip("/") + "/")), key=len)
+    else:
+        return None  # reach() has that of pid 1
+    return (
+        f"something is mounted over the bpffs on {BPFFS}: its pins are hidden, but their programs run on;"
+        f" unmount what hides it with `umount {above}` (what is pinned there, and not below it, ends with that)"
+    )
+
+
+def reach(root: str, lasting: bool, make: bool) -> bool:
+    """Have the bpffs of pid 1's mount namespace here. Returns whether there is none, although one is needed.
+
+    In a mount namespace of its own, as `ip netns exec` and systemd's PrivateTmp make, what a task mounts ends with it,
+    and with the mount its pins, links and programs. `lasting`: pins are to be made. `make`: mount it if it is missing.
+    Raises FleetError if pins would not last.
+    """
+    if is_mounted(root):
+        if lasting:
+            _check_lasting(root)
+        return False
+    if is_namespace_of_pid_1():
+        if make:
+            _mount()
+        return lasting
+    exists = _is_mounted_for_pid_1()
+    if exists or lasting:
+        _check_reachable()
+    if exists or make:
+        try:
+            borrow(BPFFS, _mount if make else lambda: None)
+        except OSError as error:
+            raise FleetError(_UNREACHABLE.format(error.strerror)) from error
+    return lasting and not exists
+
+
+_UNREACHABLE = (
+    f"bpffs is not mounted on {BPFFS} in the mount namespace of this task (as `ip netns exec` and systemd's PrivateTmp"
+    " make one); mounted here it would end with the task, and that of pid 1 cannot be used: {}. Run the task outside of"
+    " that namespace, for a network namespace with the connection ebpf.fleet.netns or `nsenter --net=/run/netns/NAME`"
+)
+
+
+def _check_reachable() -> None:
+    try:
+        os.close(os.open("/proc/1/ns/mnt", os.O_RDONLY))
+    except OSError as error:
+        raise FleetError(_UNREACHABLE.format(f"/proc/1/ns/mnt: {error.strerror}")) from error
+
+
+def _mount() -> None:
+    with lock():
+        # A different run may have done it meanwhile. One mounted over a bpffs would hide all pins.
+        if not is_mounted(BPFFS):
+            mount("bpf", BPFFS)
+
+
+def _is_mounted_for_pid_1() -> bool:
+    with contextlib.suppress(OSError):
+        return any(each.kind == "bpf" and each.point == BPFFS for each in mounts("1"))
+    return False
+
+
+def _check_lasting(root: str) -> None:
+    """Raises FleetError if the bpffs of `root` ends with this mount namespace."""
+    if is_namespace_of_pid_1():
+        return
+    with contextlib.suppress(OSError):
+        device = _filesystem(root, mounts())[1]
+        if all(each.device != device for each in mounts("1")):
+            raise FleetError(
+                f"the bpffs of {root} is mounted only in the mount namespace of this task: it ends with that, and with"
+                f" it all pins, links and programs. Unmount it (umount {BPFFS}), so that the bpffs of pid 1 is used, or"
+                " run the task outside of that namespace"
+            )
+
+
+def _filesystem(path: str, every: t.Sequence[Mount]) -> t.Tuple[str, int]:
+    """Type and device of the file system that contains path, or its nearest parent that exists."""
+    while not os.path.lexists(path) and path not in ("", "/"):
+        path = os.path.dirname(path)
+    device = os.stat(path or "/").st_dev
+    for each in every:
+        if each.device == device:
+            return each.kind, device
+    # btrfs and others have several devices.
+    above = [each for each in every if (path + "/").startswith(each.point.rstrip("/") + "/")]
+    return max(above, key=lambda each: len(each.point)).kind if above else "unknown", device

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import typing as t
@@ -44,27 +43,6 @@ def check_name(name: str) -> str:
 def shortened(name: str) -> str:
     """A name of unknown length, quoted, for a message."""
     return repr(name if len(name) <= 40 else name[:40] + "…")
-
-
-def root_of_namespace(pin_root: str) -> str:
-    """pin_root in the machine's own network namespace, and PIN_ROOT@NAMESPACE in any other.
-
-    Namespaces of one machine share bpffs, and each may have an eth0. What is beside the root of a bpffs is outside of
-    it, so there it is PIN_ROOT/@NAMESPACE.
-    """
-    pin_root = pin_root.rstrip("/")
-    beside = f"{pin_root}/@" if pin_root == BPFFS or os.path.ismount(pin_root) else f"{pin_root}@"
-    here = os.stat("/proc/self/ns/net")
-    unnamed = pin_root  # if pid 1 is not accessible, a namespace without a name is taken for the machine's own
-    with contextlib.suppress(OSError):
-        if os.path.samestat(here, os.stat("/proc/1/ns/net")):
-            return pin_root
-        unnamed = f"{beside}{here.st_ino}"
-    for entry in scan("/run/netns"):
-        with contextlib.suppress(OSError):
-            if os.path.samestat(here, entry.stat()):
-                return f"{beside}{escape(entry.name)}"
-    return unnamed
 
 
 def scan(folder: str) -> t.List[os.DirEntry[str]]:

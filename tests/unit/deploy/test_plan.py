@@ -364,3 +364,28 @@ def test_detached_where_only_the_manifest_is_left() -> None:
     plan = planning.plan(wanted("detached"), bare(persistence=KEPT))
     assert [str(step) for step in plan.steps] == [FORGET]
     assert (plan.before["state"], plan.after["state"]) == ("absent", "absent")
+
+
+# Network namespaces
+
+ELSEWHERE = OURS._replace(mode=None, elsewhere=True)
+
+
+@pytest.mark.parametrize("state", ["attached", "loaded"])
+def test_what_is_attached_in_a_different_network_namespace_is_kept(state: str) -> None:
+    with pytest.raises(FleetError, match="attached to interface 2 of a different network namespace"):
+        planning.plan(wanted(state, replace=True), deployed(ours=ELSEWHERE))
+
+
+def test_it_is_removed_if_that_is_asked_for() -> None:
+    for state in ("detached", "absent"):
+        steps = [str(step) for step in planning.plan(wanted(state), deployed(ours=ELSEWHERE)).steps]
+        assert "detach from interface 2 of a different network namespace" in steps
+
+
+@pytest.mark.parametrize("state", ["attached", "detached", "absent"])
+def test_pins_of_an_older_release_are_moved_first(state: str) -> None:
+    former = PLACE._replace(root="/sys/fs/bpf/ebpf_fleet@4026531840")
+    moved = planning.plan(wanted(state), deployed(former=former))
+    assert moved.steps[0] == planned_steps.Move(former)
+    assert moved.steps[1:] == planning.plan(wanted(state), deployed()).steps

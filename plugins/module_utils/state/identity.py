@@ -1,0 +1,106 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which network namespace this is, and so which pins are its own. network_namespaces(7)
+
+All namespaces of a machine may share one bpffs, and in each there may be an eth0, even with the same index.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import typing as t
+
+from .places import BPFFS, escape, scan
+
+NAMES = "/run/netns"
+# The kernel's fixed inode numbers of the first namespaces, include/uapi/linux/nsfs.h: net from 6.17, pid from 3.8.
+_FIRST_NET, _FIRST_PID = 0xEFFFFFF9, 0xEFFFFFFC
+_FIRST_COOKIE = 1  # until 6.17; from 6.18 a cookie counts namespaces of all types
+_SO_NETNS_COOKIE = {"parisc": 0x4045, "parisc64": 0x4045, "sparc": 0x50, "sparc64": 0x50}.get(os.uname().machine, 71)
+
+
+def root_of_namespace(pin_root: str) -> str:
+    """PIN_ROOT in the machine's own network namespace, PIN_ROOT@NAME in one with a name, else PIN_ROOT@%COOKIE.
+
+    No two namespaces have the same cookie until a reboot, which empties bpffs. Before kernel 5.12 there are no cookies:
+    there it is PIN_ROOT@INODE. No name is written so: `escape` makes %25 of a percent sign.
+    """
+    pin_root = pin_root.rstrip("/")
+    cookie = _cookie()
+    if _is_the_machines_own(cookie):
+        return pin_root
+    name = _name() if _in_first_pid_namespace() else None  # a container has names of its own
+    if name:
+        return _beside(pin_root) + escape(name)
+    if cookie is None and _in_first_pid_namespace() and _is_that_of_pid_1() is None:
+        return pin_root  # nothing can be told
+    return f"{_beside(pin_root)}{_inode() if cookie is None else f'%{cookie}'}"
+
+
+def former_roots(pin_root: str) -> t.List[str]:
+    """Where the release before pinned in this namespace, if that is a different folder and exists.
+
+    It took the namespace of pid 1 for the machine's own, which in a container it is not, and trusted the names there.
+    Namespaces shared these folders: what is in them belongs to this one only if it runs on an interface of this one.
+    """
+    pin_root = pin_root.rstrip("/")
+    own = root_of_namespace(pin_root)
+    if own == pin_root:
+        return []
+    that_of_pid_1 = _is_that_of_pid_1()
+    name = None if that_of_pid_1 else _name()
+    former = f"{pin_root}@{escape(name)}" if name else f"{pin_root}@{_inode()}"
+    if that_of_pid_1 or (that_of_pid_1 is None and not name):
+        former = pin_root
+    return [former] if former != own and os.path.isdir(former) else []
+
+
+def _is_the_machines_own(cookie: t.Optional[int]) -> bool:
+    """Told by what the kernel gives only to the first: in a container, pid 1 is in the container's namespace."""
+    if _inode() == _FIRST_NET:
+        return True
+    if cookie is not None:
+        return cookie == _FIRST_COOKIE
+    return _in_first_pid_namespace() and bool(_is_that_of_pid_1())
+
+
+def _inode() -> int:
+    """Of this network namespace, as `ls -l /proc/self/ns` shows it. That of one that has ended is given again."""
+    return os.stat("/proc/self/ns/net").st_ino
+
+
+def _cookie() -> t.Optional[int]:
+    """None before kernel 5.12."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as any_socket:
+        return t.cast(int, struct.unpack("=Q", any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8))[0])
+    return None
+
+
+def _in_first_pid_namespace() -> bool:
+    return os.stat("/proc/self/ns/pid").st_ino == _FIRST_PID
+
+
+def _is_that_of_pid_1() -> t.Optional[bool]:
+    """Whether this is the network namespace of pid 1; None if that cannot be read."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.stat("/proc/self/ns/net"), os.stat("/proc/1/ns/net"))
+    return None
+
+
+def _name() -> t.Optional[str]:
+    """The name of this network namespace, as ip-netns(8) gives it."""
+    here = os.stat("/proc/self/ns/net")
+    for entry in scan(NAMES):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(here, entry.stat()):
+                return entry.name
+    return None
+
+
+def _beside(pin_root: str) -> str:
+    """What is beside the root of a bpffs is outside of it, so there it is PIN_ROOT/@NAMESPACE."""
+    return f"{pin_root}/@" if pin_root == BPFFS or os.path.ismount(pin_root) else f"{pin_root}@"

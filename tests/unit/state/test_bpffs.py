@@ -1,0 +1,74 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which bpffs a pin root is in, from what is mounted, without mounting anything."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
+from ansible_collections.ebpf.fleet.plugins.module_utils.kernel.mounts import Mount
+from ansible_collections.ebpf.fleet.plugins.module_utils.state import bpffs
+
+Mounts = t.List[Mount]
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where bpffs is to be mounted; the tests say what is."""
+    monkeypatch.setattr(bpffs, "BPFFS", str(tmp_path))
+    return str(tmp_path)
+
+
+def mounted(monkeypatch: pytest.MonkeyPatch, here: Mounts, pid_1: t.Optional[Mounts] = None) -> None:
+    """`pid_1`: what its mount namespace has, if that is a different one."""
+    monkeypatch.setattr(bpffs, "mounts", lambda process="self": here if process == "self" else pid_1)
+    monkeypatch.setattr(bpffs, "is_namespace_of_pid_1", lambda: pid_1 is None)
+
+
+def test_one_bpffs(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = os.stat(folder).st_dev
+    mounted(monkeypatch, [Mount(1, device, folder, "bpf")])
+    bpffs.check_root(f"{folder}/pins")
+    assert bpffs.is_mounted(f"{folder}/pins")
+    assert bpffs.trouble_with(f"{folder}/pins") is None
+    assert bpffs.reach(f"{folder}/pins", lasting=True, make=False) is False
+
+
+def test_a_bpffs_below(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = os.stat(folder).st_dev
+    mounted(monkeypatch, [Mount(1, device + 1, folder, "bpf"), Mount(2, device, folder, "bpf")])
+    with pytest.raises(FleetError, match=f"umount {folder}"):
+        bpffs.check_root(f"{folder}/pins")
+    assert "mounted over the bpffs" in (bpffs.trouble_with(f"{folder}/pins") or "")
+    os.mkdir(f"{folder}/pins")
+    bpffs.check_root(f"{folder}/pins")  # what was deployed above it can still be changed
+
+
+def test_the_same_bpffs_twice_hides_nothing(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = os.stat(folder).st_dev
+    mounted(monkeypatch, [Mount(1, device, folder, "bpf"), Mount(2, device, folder, "bpf")])
+    bpffs.check_root(f"{folder}/pins")
+    assert bpffs.trouble_with(f"{folder}/pins") is None
+
+
+def test_a_bpffs_that_pid_1_does_not_have(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Mount(5, os.stat(folder).st_dev, folder, "bpf")
+    for elsewhere in ([], [here._replace(id=1, device=here.device + 1)]):
+        mounted(monkeypatch, [here], elsewhere)
+        with pytest.raises(FleetError, match="only in the mount namespace of this task"):
+            bpffs.reach(f"{folder}/pins", lasting=True, make=True)
+        assert bpffs.reach(f"{folder}/pins", lasting=False, make=False) is False
+    mounted(monkeypatch, [here], [here._replace(id=1, point="/host/sys/fs/bpf")])
+    assert bpffs.reach(f"{folder}/pins", lasting=True, make=True) is False
+
+
+def test_check_mode_predicts_a_mount(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted(monkeypatch, [Mount(1, os.stat(folder).st_dev, "/", "ext4")])
+    assert bpffs.reach(f"{folder}/pins", lasting=True, make=False) is True
+    assert bpffs.reach(f"{folder}/pins", lasting=False, make=False) is False
+    with pytest.raises(FleetError, match="file system of type ext4, which cannot contain pins"):
+        bpffs.check_root("/nowhere")

@@ -1,0 +1,93 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which pin root belongs to a network namespace, on kernels old and new, seen from the machine and from a container."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.ebpf.fleet.plugins.module_utils.state import identity
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import escape, unescape
+
+ROOT = "/sys/fs/bpf/ebpf_fleet"
+FIRST = 0xEFFFFFF9
+
+
+def namespace(
+    monkeypatch: pytest.MonkeyPatch,
+    inode: int = 0xF0000277,
+    cookie: t.Optional[int] = 4097,
+    name: t.Optional[str] = None,
+    contained: bool = False,
+    of_pid_1: t.Optional[bool] = False,
+) -> None:
+    """Be in this network namespace; `contained`: in a pid namespace that is not the first."""
+    for function, value in (
+        ("_inode", inode),
+        ("_cookie", cookie),
+        ("_name", name),
+        ("_in_first_pid_namespace", not contained),
+        ("_is_that_of_pid_1", of_pid_1),
+    ):
+        monkeypatch.setattr(identity, function, lambda value=value: value)
+
+
+@pytest.mark.parametrize(
+    ("here", "suffix"),
+    [
+        ({"inode": FIRST, "cookie": 3, "of_pid_1": True}, ""),  # 6.18
+        ({"inode": FIRST, "cookie": 3, "of_pid_1": None}, ""),
+        ({"inode": FIRST, "cookie": 3, "contained": True, "of_pid_1": False}, ""),
+        ({"cookie": 1, "of_pid_1": True}, ""),  # 5.12 to 6.16
+        ({"cookie": 1, "of_pid_1": None, "name": "machine"}, ""),
+        ({"cookie": None, "of_pid_1": True}, ""),  # before 5.12
+        ({"cookie": None, "of_pid_1": None}, ""),  # nothing can be told
+        ({"name": "blue"}, "@blue"),
+        ({"name": "blue.1", "of_pid_1": None}, "@blue%2E1"),
+        ({"cookie": None, "name": "blue"}, "@blue"),
+        ({}, "@%4097"),
+        ({"of_pid_1": None}, "@%4097"),
+        ({"contained": True, "of_pid_1": True}, "@%4097"),
+        ({"contained": True, "of_pid_1": False, "name": "blue"}, "@%4097"),
+        ({"cookie": None}, f"@{0xF0000277}"),
+        ({"cookie": None, "contained": True, "of_pid_1": True}, f"@{0xF0000277}"),
+        ({"cookie": None, "contained": True, "of_pid_1": None, "name": "blue"}, f"@{0xF0000277}"),
+    ],
+)
+def test_roots(here: t.Dict[str, t.Any], suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace(monkeypatch, **here)
+    assert identity.root_of_namespace(ROOT) == identity.root_of_namespace(f"{ROOT}/") == ROOT + suffix
+    inside = f"/sys/fs/bpf/{suffix}" if suffix else "/sys/fs/bpf"
+    assert identity.root_of_namespace("/sys/fs/bpf") == inside
+
+
+def test_no_name_is_written_as_a_cookie() -> None:
+    assert escape("%4097") != "%4097"
+    for root in (f"{ROOT}@%4097", f"{ROOT}@%2512", f"{ROOT}@%2F"):
+        assert unescape(escape(root)) == root  # in the paths of records and manifests
+
+
+@pytest.mark.parametrize(
+    ("here", "suffix"),
+    [
+        ({"inode": FIRST, "of_pid_1": True}, None),
+        ({"name": "blue"}, None),
+        ({"contained": True, "of_pid_1": True}, ""),
+        ({"contained": True, "of_pid_1": None}, ""),
+        ({"contained": True, "of_pid_1": False}, f"@{0xF0000277}"),
+        ({"contained": True, "of_pid_1": False, "name": "blue"}, "@blue"),
+        ({"of_pid_1": False}, f"@{0xF0000277}"),
+        ({"of_pid_1": None}, ""),
+    ],
+)
+def test_former_roots(
+    here: t.Dict[str, t.Any], suffix: t.Optional[str], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    namespace(monkeypatch, **here)
+    root = str(tmp_path / "pins")
+    assert identity.former_roots(root) == []
+    for each in ("", "@blue", f"@{0xF0000277}"):
+        (tmp_path / f"pins{each}").mkdir()
+    assert identity.former_roots(root) == ([] if suffix is None else [root + suffix])
