@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ..entry import require_libbpf
+from ..entry import message_of, require_libbpf
 from ..errors import FleetError
+from ..kernel import remedies
 from ..objects.toolchain import Run
 from . import host
-from .features import features
+from .features import features, refused
 from .problems import problems
 
 
@@ -25,12 +26,13 @@ def facts(run: Run, root: str, check: bool) -> t.Dict[str, t.Any]:
         text = str(error)
         libbpf_error = text[0].upper() + text[1:] + "."
     may_ask = lib if os.geteuid() == 0 else None
+    refusal = refused(may_ask, check) if may_ask else None
     found = {
         "kernel": os.uname().release,
         "architecture": os.uname().machine,
         "btf": os.path.exists("/sys/kernel/btf/vmlinux"),
         "jit": host.jit(),
-        "lockdown": host.lockdown(),
+        "lockdown": remedies.lockdown(),
         "capabilities": host.capabilities(),
         "bpffs": host.mounted("bpf"),
         "tracefs": host.mounted("tracefs"),
@@ -40,4 +42,4 @@ def facts(run: Run, root: str, check: bool) -> t.Dict[str, t.Any]:
         "features": features(None if check else may_ask),
         "interfaces": host.interfaces(may_ask, root),
     }
-    return {**found, "problems": problems(found, libbpf_error)}
+    return {**found, "problems": problems(found, libbpf_error, message_of(refusal) if refusal else None)}

@@ -36,12 +36,6 @@ def jit() -> t.Dict[str, t.Optional[int]]:
     return {name: int(value) if value else None for name, value in values.items()}
 
 
-def lockdown() -> t.Optional[str]:
-    """none, integrity or confidentiality; None where the kernel has no lockdown. kernel_lockdown(7)"""
-    found = re.search(r"\[(\w+)\]", read_text("/sys/kernel/security/lockdown") or "")
-    return found.group(1) if found else None
-
-
 def capabilities() -> t.List[str]:
     """The effective ones of CAPABILITIES."""
     found = re.search(r"CapEff:\s*([0-9a-f]+)", read_text("/proc/self/status") or "")

@@ -12,8 +12,13 @@ from ..objects.toolchain import ELSEWHERE
 PLAIN_MTU = 1500
 
 
-def problems(facts: t.Mapping[str, t.Any], libbpf_error: t.Optional[str]) -> t.List[str]:
-    """The problems, each with its remedy, the worst first. Pure."""
+def problems(
+    facts: t.Mapping[str, t.Any], libbpf_error: t.Optional[str], refusal: t.Optional[str] = None
+) -> t.List[str]:
+    """The problems, each with its remedy, the worst first. Pure.
+
+    refusal: the sentence about it, if the kernel refuses bpf().
+    """
     can = facts["features"]
     found = []
     missing = [name for name in ("cap_bpf", "cap_net_admin", "cap_sys_admin") if name not in facts["capabilities"]]
@@ -22,6 +27,8 @@ def problems(facts: t.Mapping[str, t.Any], libbpf_error: t.Optional[str]) -> t.L
             f"This ran without {', '.join(missing)}: no program can be loaded or attached."
             f" Run as root (become: true; in a container, --privileged)."
         )
+    elif refusal:
+        found.append(f"No program can be loaded or attached: {refusal}.")
     if libbpf_error:
         found.append(libbpf_error)
     if can["xdp_link"] is False:

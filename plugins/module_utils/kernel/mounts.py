@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import typing as t
@@ -30,4 +31,14 @@ def mount(kind: str, folder: str) -> None:
     no_suid_dev_exec = 2 | 4 | 8
     if libc.mount(kind.encode(), folder.encode(), kind.encode(), ctypes.c_ulong(no_suid_dev_exec), b"mode=0700"):
         number = ctypes.get_errno()
-        raise FleetError(f"cannot mount {kind} on {folder}: {os.strerror(number)}; mount it by hand, or in /etc/fstab")
+        raise FleetError(f"cannot mount {kind} on {folder}: {os.strerror(number)}; {_remedy(number, kind)}")
+
+
+def _remedy(number: int, kind: str) -> str:
+    if number in (errno.EPERM, errno.EACCES):  # by hand it would be refused as well
+        from .remedies import not_permitted  # here: a target compiles what it imports, and rarely needs this
+
+        return not_permitted()
+    if number == errno.ENODEV:
+        return f"this kernel has no file system of type {kind}: use one that has"
+    return "mount it by hand, or in /etc/fstab"

@@ -40,7 +40,7 @@ def interface(ifindex: int) -> t.Optional[Interface]:
         number = -struct.unpack_from("=i", answer, _MESSAGE.size)[0]
         if number == errno.ENODEV:
             return None
-        raise OSError(number, os.strerror(number))
+        raise OSError(number, os.strerror(number), f"interface {ifindex}")
     attributes = _attributes(answer[_MESSAGE.size + _LINK.size :])
     programs = _attributes(attributes.get(_IFLA_XDP, b""))
     return Interface(
