@@ -42,4 +42,5 @@ def facts(run: Run, root: str, check: bool) -> t.Dict[str, t.Any]:
         "features": features(None if check else may_ask),
         "interfaces": host.interfaces(may_ask, root),
     }
-    return {**found, "problems": problems(found, libbpf_error, message_of(refusal) if refusal else None)}
+    sentences = problems(found, libbpf_error, message_of(refusal) if refusal else None)
+    return {**found, "problems": sentences + host.unusable_names()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import os
 import socket
 import struct
 import typing as t
@@ -21,7 +22,7 @@ ETHTOOL_GCHANNELS = 0x3C
 
 def _ask(name: str, command: int, size: int) -> t.Optional[bytes]:
     data = ctypes.create_string_buffer(struct.pack("I", command), size)
-    request = struct.pack("16sQ8x", name.encode(), ctypes.addressof(data))
+    request = struct.pack("16sQ8x", os.fsencode(name), ctypes.addressof(data))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:
             fcntl.ioctl(any_socket, SIOCETHTOOL, request)

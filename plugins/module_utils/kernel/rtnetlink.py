@@ -17,7 +17,7 @@ _MESSAGE = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequ
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, device type, index, flags, change mask
 _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
 _RTM_GETLINK, _NLM_F_REQUEST, _NLMSG_ERROR = 18, 1, 2
-_IFLA_MTU, _IFLA_EXT_MASK, _IFLA_XDP = 4, 29, 43
+_IFLA_MTU, _IFLA_EXT_MASK, _IFLA_XDP, _IFLA_ALT_IFNAME = 4, 29, 43, 53
 _SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 _IFLA_XDP_PROG_IDS = {5: "native", 6: "generic", 7: "offload"}
 
@@ -32,22 +32,37 @@ class Interface(t.NamedTuple):
 
 def interface(ifindex: int) -> t.Optional[Interface]:
     """None if this network namespace has no interface with that index. Raises OSError."""
-    request = _LINK.pack(0, 0, ifindex, 0, 0) + struct.pack("=HHI", 8, _IFLA_EXT_MASK, _SKIP_STATISTICS)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route:  # NETLINK_ROUTE
-        route.send(_MESSAGE.pack(_MESSAGE.size + len(request), _RTM_GETLINK, _NLM_F_REQUEST, 0, 0) + request)
-        answer = route.recv(1 << 16)
-    if _MESSAGE.unpack_from(answer)[1] == _NLMSG_ERROR:
-        number = -struct.unpack_from("=i", answer, _MESSAGE.size)[0]
-        if number == errno.ENODEV:
+    try:
+        attributes = _attributes(_ask(ifindex)[_LINK.size :])
+    except OSError as error:
+        if error.errno == errno.ENODEV:
             return None
-        raise OSError(number, os.strerror(number), f"interface {ifindex}")
-    attributes = _attributes(answer[_MESSAGE.size + _LINK.size :])
+        raise OSError(error.errno, error.strerror, f"interface {ifindex}") from error
     programs = _attributes(attributes.get(_IFLA_XDP, b""))
     return Interface(
         ifindex,
         _number(attributes.get(_IFLA_MTU, bytes(4))),
         {mode: _number(programs[kind]) for kind, mode in _IFLA_XDP_PROG_IDS.items() if kind in programs},
     )
+
+
+def index_of_alternative(name: str) -> int:
+    """The index of the interface with this alternative name, of up to 127 bytes. Raises OSError if there is none."""
+    text = os.fsencode(name) + b"\0"
+    answer = _ask(0, _ATTRIBUTE.pack(_ATTRIBUTE.size + len(text), _IFLA_ALT_IFNAME) + text + bytes(-len(text) % 4))
+    return t.cast(int, _LINK.unpack_from(answer)[2])
+
+
+def _ask(ifindex: int, attribute: bytes = b"") -> bytes:
+    """The kernel's answer about an interface: struct ifinfomsg, and attributes. Raises OSError."""
+    request = _LINK.pack(0, 0, ifindex, 0, 0) + struct.pack("=HHI", 8, _IFLA_EXT_MASK, _SKIP_STATISTICS) + attribute
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route:  # NETLINK_ROUTE
+        route.send(_MESSAGE.pack(_MESSAGE.size + len(request), _RTM_GETLINK, _NLM_F_REQUEST, 0, 0) + request)
+        answer = route.recv(1 << 16)
+    if _MESSAGE.unpack_from(answer)[1] == _NLMSG_ERROR:
+        number = -struct.unpack_from("=i", answer, _MESSAGE.size)[0]
+        raise OSError(number, os.strerror(number))
+    return answer[_MESSAGE.size :]
 
 
 def _attributes(text: bytes) -> t.Dict[int, bytes]:

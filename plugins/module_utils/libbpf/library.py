@@ -135,11 +135,11 @@ class Libbpf:
     # Pins and ids
 
     def pin(self, fd: int, path: str) -> None:
-        self.c.bpf_obj_pin(fd, path.encode())
+        self.c.bpf_obj_pin(fd, os.fsencode(path))
 
     def get(self, path: str) -> Fd:
         """Open a pin."""
-        return Fd(self.c.bpf_obj_get(path.encode()))
+        return Fd(self.c.bpf_obj_get(os.fsencode(path)))
 
     @staticmethod
     def kind(fd: int) -> str:
