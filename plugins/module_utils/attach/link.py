@@ -75,6 +75,16 @@ def _attach(work: Work, place: Place, ifindex: int, program: int, mode: str) -> 
     work.undo(remove, place.link)
     work.undo(links.detach, work.lib, link)
     work.pin_at_last(link, place.link)
+    if mode == "generic":
+        _warn_if_inexact(work, place, ifindex)
+
+
+def _warn_if_inexact(work: Work, place: Place, ifindex: int) -> None:
+    from .exactness import inexact_because  # here: a target compiles what it imports, and rarely needs this
+
+    because = inexact_because(place.interface, ifindex, "generic")
+    if because:
+        work.warn(f"{place.name} on {place.interface} does not see each frame as it was on the wire: {because}")
 
 
 def swap(work: Work, place: Place, program: int) -> None:
