@@ -32,6 +32,11 @@ EXAMPLES = r"""
     msg: "{{ hostvars | ebpf.fleet.counter_rows('reverse(sort_by(@, &packets))[:10].[host, interface, packets]') }}"
   run_once: true
 
+- name: Interfaces on which counts are not exact, and why
+  ansible.builtin.debug:
+    msg: "{{ hostvars | ebpf.fleet.counter_rows('[?exact==`false`].[host, interface, inexact_because]') }}"
+  run_once: true
+
 - name: Interfaces on which the program does not run in the driver
   ansible.builtin.debug:
     msg: "{{ hostvars | ebpf.fleet.counter_rows('[?mode==`generic`].{host: host, interface: interface}') }}"

@@ -49,11 +49,12 @@ def errors_to_user(module: AnsibleModule) -> t.Iterator[None]:
 def message_of(error: Exception) -> str:
     if isinstance(error, LibbpfMissing):  # too old: it lacks a call that only some modules need
         return _missing(error)
-    if isinstance(error, BpfError):
-        remedy = "; run as root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN" if error.errno == 1 else ""
-        return f"the kernel refused {error.action}: {error.strerror}{remedy}"
     if isinstance(error, OSError):
-        return f"cannot use {error.filename}: {error.strerror}"
+        from .kernel.remedies import remedy  # here: a target compiles what it imports, and rarely needs this
+
+        what = error.filename if isinstance(error.filename, str) else "a call of the operating system"
+        words = f"the kernel refused {error.action}" if isinstance(error, BpfError) else f"cannot use {what}"
+        return "; ".join(filter(None, [f"{words}: {error.strerror}", remedy(error.errno or 0)]))
     if isinstance(error, (ValueError, OverflowError)):  # a NUL in a path, a number too large for its C type
         return f"an option has a value that cannot be used: {error}"
     return str(error)

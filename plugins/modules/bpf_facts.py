@@ -108,7 +108,7 @@ ansible_facts:
               description: The trace event behind C(bpf_printk) (5.9).
               type: bool
         interfaces:
-          description: The interfaces, by name.
+          description: The interfaces, by name. Bytes of a name that are not UTF-8 are shown as C(\xff).
           type: dict
           contains:
             ifindex:

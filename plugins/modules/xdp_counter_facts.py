@@ -95,6 +95,8 @@ ansible_facts:
                 packets: 189
                 bytes: 18522
             mode: native
+            exact: true
+            inexact_because: null
             program_id: 238
             tag: 644ee9a75611c6d0
             loaded_at: "2026-02-12T16:40:02Z"
@@ -145,6 +147,15 @@ ansible_facts:
             mode:
               description: V(native), V(generic) or V(offload); null if the program is not attached.
               type: str
+            exact:
+              description: Whether the program sees each frame as it was on the wire, on this interface in this mode. If
+                not, one packet of the count may be several frames. Null if the program is not attached.
+              type: bool
+              version_added: 0.2.0
+            inexact_because:
+              description: Why C(exact) is false, and where to count instead; else null.
+              type: str
+              version_added: 0.2.0
             program_id:
               description: The kernel's id of the program.
               type: int

@@ -78,7 +78,9 @@ options:
     description:
       - V(native) runs in the driver, V(generic) after the driver, in the kernel's network stack, and V(offload) on the
         network card.
-      - V(auto) tries native and falls back to generic with a warning.
+      - V(auto) tries native and falls back to generic with a warning, which has the driver's reason.
+      - In generic mode on a VLAN, macvlan, bridge, bond or veth a program sees packets that the kernel has put together
+        from several frames. The module warns where it attaches like this.
       - The mode in use is always returned.
     type: str
     choices: [auto, native, generic, offload]

@@ -36,7 +36,8 @@ def attach(host: Host, compiled: Compiled) -> t.Callable[..., str]:
         (".", "interface '.' cannot exist"),
         ("..", "interface '..' cannot exist"),
         ("eth0.99", "there is no interface eth0.99"),
-        ("x" * 200, "cannot exist: Linux allows 1 to 15 characters"),
+        ("x" * 200, "cannot exist: Linux allows 1 to 15 characters, in an alternative name 127"),
+        ("x" * 127, "a name of more than 15 characters can only be an alternative name"),
         ("", "interface '' cannot exist"),
         ("eth 0", "interface 'eth 0' cannot exist"),
     ],
@@ -78,12 +79,30 @@ def test_objects(attach: t.Callable[..., str], compiled: Compiled, tmp_path: pat
 
 def test_programs(attach: t.Callable[..., str], compiled: Compiled) -> None:
     none = attach(object=compiled("broken", NO_XDP=1))
-    assert "has no XDP program; its programs: classify (section tc)" in none
+    assert "has no XDP program for an interface; its programs: classify (section tc)" in none
     several = attach(object=compiled("broken", TWO=1))
     assert "has several XDP programs: first, second; say which one with program: NAME" in several
     assert "has no XDP program 'third'; it has first, second" in attach(
         object=compiled("broken", TWO=1), program="third"
     )
+
+
+@pytest.mark.parametrize(
+    ("program", "section"), [("egress", "xdp/devmap"), ("remote", "xdp.frags/cpumap")], ids=["devmap", "cpumap"]
+)
+def test_programs_for_the_entries_of_maps(
+    host: Host, attach: t.Callable[..., str], compiled: Compiled, program: str, section: str
+) -> None:
+    both = compiled("sections", INTERFACE=1)
+    refused = attach(object=both, program=program)
+    assert f"program {program} is in section {section}: it is for the entries of a map" in refused
+    assert refused.endswith("Programs for an interface: ingress")
+    assert host.refused("xdp_program", check=True, object=both, program=program, interfaces=["eth0"]) == refused
+    only = attach(object=compiled("sections"))
+    assert "has no XDP program for an interface; its programs: egress (section xdp/devmap), remote" in only
+    host.ok("xdp_program", object=both, interfaces=["eth0"])  # the only candidate
+    found = host.xdp("eth0")
+    assert found and found["prog"]["name"] == "ingress"
 
 
 def test_choosing_one_of_several_programs(host: Host, compiled: Compiled) -> None:

@@ -43,22 +43,48 @@ def attach(work: Work, place: Place, ifindex: int, program: int, mode: str) -> N
         return
     try:
         _attach(work, place, ifindex, program, "native")
-    except BpfError as error:
-        if error.errno in BUSY_ERRORS:
-            raise
+    except _Rejected as native:
         _attach(work, place, ifindex, program, "generic")
         work.warn(
-            f"{place.interface} rejected {place.name} in native mode ({error.strerror}),"
-            f" so it is attached in generic mode, which is slower;"
-            f" if that is what you want, set mode: generic"
+            f"{place.interface} rejected {place.name} in native mode: {native.why};"
+            f" it is attached in generic mode, which is slower{native.remedy};"
+            f" if generic mode is what you want, set mode: generic"
         )
 
 
+class _Rejected(FleetError):
+    """The kernel or the driver does not attach the program. `remedy` begins with '; ' if one is known."""
+
+    def __init__(self, place: Place, mode: str, why: str, remedy: str) -> None:
+        super().__init__(f"cannot attach by link, mode {mode} for {place.name} on {place.interface}: {why}{remedy}")
+        self.why = why
+        self.remedy = remedy
+
+
 def _attach(work: Work, place: Place, ifindex: int, program: int, mode: str) -> None:
-    link = work.hold(_create(work, place, ifindex, program, mode))
+    try:
+        link = work.hold(_create(work, place, ifindex, program, mode))
+    except BpfError as error:
+        # Here and not in _create(): a rollback may happen when there is no file any more to import from.
+        from .refusal import refusal
+
+        rejected = _Rejected(place, mode, *refusal(work.lib, place.interface, ifindex, program, mode, error))
+        if error.errno in BUSY_ERRORS:  # the hook is taken, so a different mode is no way out
+            raise FleetError(str(rejected)) from error
+        raise rejected from error
     work.undo(remove, place.link)
     work.undo(links.detach, work.lib, link)
     work.pin_at_last(link, place.link)
+    if mode == "generic":
+        _warn_if_inexact(work, place, ifindex)
+
+
+def _warn_if_inexact(work: Work, place: Place, ifindex: int) -> None:
+    from .exactness import inexact_because  # here: a target compiles what it imports, and rarely needs this
+
+    because = inexact_because(place.interface, ifindex, "generic")
+    if because:
+        work.warn(f"{place.name} on {place.interface} does not see each frame as it was on the wire: {because}")
 
 
 def swap(work: Work, place: Place, program: int) -> None:

@@ -22,7 +22,10 @@ class Way(t.Protocol):
         """Pin again what holds our program."""
 
     def attach(self, work: Work, place: Place, ifindex: int, program: int, mode: str) -> None:
-        """Attach a program, by its file descriptor, and pin what holds it. Mode 'auto': native, else generic."""
+        """Attach a program, by its file descriptor, and pin what holds it. Mode 'auto': native, else generic.
+
+        Raises FleetError with the driver's words.
+        """
 
     def swap(self, work: Work, place: Place, program: int) -> None:
         """Replace the running program; each packet meets the old program or the new one."""

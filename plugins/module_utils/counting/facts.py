@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 import typing as t
 
+from ..attach.exactness import inexact_because
 from ..deploy.observe import Seen, observe_settled
 from ..errors import FleetError
 from ..kernel.clock import boot_id, iso, loaded_at
@@ -66,11 +67,14 @@ def facts(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
 
 def _interface(seen: Seen, reading: t.Optional[counters.Reading]) -> t.Dict[str, t.Any]:
     program = seen.running
+    because = inexact_because(seen.interface, seen.ifindex, seen.mode) if seen.attached else None
     return {
         "packets": reading.packets if reading else None,
         "bytes": reading.bytes if reading else None,
         "per_cpu": [cpu._asdict() for cpu in reading.cpus] if reading else [],
         "mode": seen.mode,
+        "exact": because is None if seen.attached else None,
+        "inexact_because": because,
         "program_id": program.id if program else None,
         "tag": program.tag if program else None,
         "loaded_at": loaded_at(program.load_time) if program else None,

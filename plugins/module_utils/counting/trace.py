@@ -202,6 +202,13 @@ def _sweep() -> None:
 
 
 def _require_event() -> None:
+    from ..kernel.remedies import LOCKDOWN, lockdown  # here: a target compiles what it imports
+
+    if lockdown() == "confidentiality":
+        raise FleetError(
+            f"the kernel is locked down for confidentiality ({LOCKDOWN}), which hides tracefs even from root;"
+            f" trace_seconds cannot be used on this host unless it is booted with lockdown=integrity"
+        )
     if not os.path.isdir(f"{TRACEFS}/instances"):
         if not os.path.isdir(TRACEFS):
             raise FleetError("this kernel has no tracefs (CONFIG_TRACING); trace_seconds cannot be used on this host")

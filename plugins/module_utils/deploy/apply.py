@@ -12,6 +12,7 @@ import typing as t
 from ..attach import ways
 from ..attach.evict import evict
 from ..attach.work import Work
+from ..entry import message_of
 from ..errors import FleetError
 from ..kernel import rtnetlink
 from ..libbpf import info
@@ -84,7 +85,7 @@ class Applier:
     def _words(self, error: BaseException, step: t.Any, plan: Plan) -> str:
         words = str(error)
         if isinstance(error, OSError):
-            words = f"cannot {step} for {self._name} on {plan.seen.interface}: {error.strerror}"
+            words = f"cannot {step} for {self._name} on {plan.seen.interface}: {message_of(error)}"
         return "; ".join([words, *self.work.notes])
 
     def roll_back(self) -> None:
@@ -212,7 +213,9 @@ def _rejection(error: BpfError, lines: int = 12) -> str:
     log = "\n".join(error.log.splitlines()[-lines:])
     remedy = ""
     if error.errno == errno.EPERM:
-        remedy = "; run as root with CAP_BPF and CAP_NET_ADMIN (become: true; in a container, --privileged)"
+        from ..kernel.remedies import not_permitted  # here: a target compiles what it imports, and rarely needs this
+
+        remedy = f"; {not_permitted()}"
     if not log:
         return f"{error.strerror}{remedy}"
     return f"{error.strerror}{remedy}. The end of the kernel's log:\n{log}"

@@ -70,7 +70,12 @@ def _why_withheld() -> str:
         restrict = int(file.read())
     if restrict == 2:
         return "kernel.kptr_restrict is 2; `sysctl kernel.kptr_restrict=1` lets root see it"
-    return f"kernel.kptr_restrict is {restrict}, and this process lacks CAP_SYSLOG; run it with that capability"
+    from ..kernel.remedies import locked_down  # here: a target compiles what it imports, and rarely needs this
+
+    return (
+        locked_down()
+        or f"kernel.kptr_restrict is {restrict}, and this process lacks CAP_SYSLOG; run it with that capability"
+    )
 
 
 def _native(

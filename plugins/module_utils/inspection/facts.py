@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ..entry import require_libbpf
+from ..entry import message_of, require_libbpf
 from ..errors import FleetError
+from ..kernel import remedies
 from ..objects.toolchain import Run
 from ..state.bpffs import trouble_with
 from . import host
-from .features import features
+from .features import features, refused
 from .problems import problems
 
 
@@ -30,12 +31,13 @@ def facts(run: Run, roots: t.Sequence[str], check: bool) -> t.Dict[str, t.Any]:
         libbpf_error = text[0].upper() + text[1:] + "."
     trouble = trouble_with(roots[0])
     may_ask = lib if os.geteuid() == 0 else None
+    refusal = refused(may_ask, check) if may_ask else None
     found = {
         "kernel": os.uname().release,
         "architecture": os.uname().machine,
         "btf": os.path.exists("/sys/kernel/btf/vmlinux"),
         "jit": host.jit(),
-        "lockdown": host.lockdown(),
+        "lockdown": remedies.lockdown(),
         "capabilities": host.capabilities(),
         "bpffs": host.mounted("bpf"),
         "tracefs": host.mounted("tracefs"),
@@ -45,4 +47,5 @@ def facts(run: Run, roots: t.Sequence[str], check: bool) -> t.Dict[str, t.Any]:
         "features": features(None if check else may_ask),
         "interfaces": host.interfaces(may_ask, roots),
     }
-    return {**found, "problems": problems(found, libbpf_error, trouble)}
+    sentences = problems(found, libbpf_error, message_of(refusal) if refusal else None, trouble)
+    return {**found, "problems": sentences + host.unusable_names()}

@@ -27,6 +27,18 @@ def _return(action: int) -> bytes:
 XDP_DROP, XDP_PASS = _return(1), _return(2)
 
 
+def refused(lib: Libbpf, check: bool) -> t.Optional[BpfError]:
+    """The error if the kernel refuses bpf() altogether: to list programs, or to load one that does nothing."""
+    try:
+        next(lib.ids("prog"), None)
+        if not check:
+            with probe.load_instructions(lib, XDP_PASS):
+                pass
+    except BpfError as error:
+        return error
+    return None
+
+
 def features(lib: t.Optional[Libbpf]) -> t.Dict[str, t.Optional[bool]]:
     """What the kernel accepts; null if it was not probed (lib is None) or does not load the probe."""
     events = f"{host.mounted('tracefs')}/events"

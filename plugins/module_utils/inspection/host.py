@@ -10,7 +10,7 @@ import re
 import typing as t
 
 from ..attach.hooks import Hook, Links, hooks
-from ..attach.interfaces import all_interfaces
+from ..attach.interfaces import all_interfaces, printable
 from ..attach.owners import pinned_links
 from ..kernel import ethtool, mounts, rtnetlink
 from ..libbpf.library import BpfError, Libbpf
@@ -36,12 +36,6 @@ def jit() -> t.Dict[str, t.Optional[int]]:
     return {name: int(value) if value else None for name, value in values.items()}
 
 
-def lockdown() -> t.Optional[str]:
-    """none, integrity or confidentiality; None where the kernel has no lockdown. kernel_lockdown(7)"""
-    found = re.search(r"\[(\w+)\]", read_text("/sys/kernel/security/lockdown") or "")
-    return found.group(1) if found else None
-
-
 def capabilities() -> t.List[str]:
     """The effective ones of CAPABILITIES."""
     found = re.search(r"CapEff:\s*([0-9a-f]+)", read_text("/proc/self/status") or "")
@@ -53,7 +47,7 @@ def mounted(kind: str) -> t.Optional[str]:
     """Where a file system of this type is mounted, the usual place first."""
     usual = {"bpf": BPFFS, "tracefs": "/sys/kernel/tracing"}[kind]
     points = [each.point for each in mounts.mounts() if each.kind == kind]
-    return usual if usual in points else points[0] if points else None
+    return usual if usual in points else printable(points[0]) if points else None
 
 
 def tool_version(run: Run, name: str, argument: str) -> t.Optional[str]:
@@ -96,7 +90,7 @@ def interfaces(lib: t.Optional[Libbpf], roots: t.Iterable[str]) -> t.Dict[str, t
                 }
                 for hook in hooks(lib, interface, links)
             ]
-        found[name] = {
+        found[printable(name)] = {
             "ifindex": ifindex,
             "driver": ethtool.driver(name),
             "mtu": interface.mtu,
@@ -104,6 +98,16 @@ def interfaces(lib: t.Optional[Libbpf], roots: t.Iterable[str]) -> t.Dict[str, t
             "xdp": programs,
         }
     return found
+
+
+def unusable_names() -> t.List[str]:
+    """A sentence for each interface whose name cannot be used."""
+    return [
+        f"The name of interface {index}, {printable(name)}, is not UTF-8, and cannot be given to a module."
+        f" Rename the interface: `ip link set dev if{index} name NAME`."
+        for name, index in all_interfaces().items()
+        if printable(name) != name
+    ]
 
 
 def _owner(hook: Hook, ours: t.Mapping[int, Place]) -> t.Dict[str, t.Optional[str]]:

@@ -13,9 +13,15 @@ PLAIN_MTU = 1500
 
 
 def problems(
-    facts: t.Mapping[str, t.Any], libbpf_error: t.Optional[str], bpffs_trouble: t.Optional[str] = None
+    facts: t.Mapping[str, t.Any],
+    libbpf_error: t.Optional[str],
+    refusal: t.Optional[str] = None,
+    bpffs_trouble: t.Optional[str] = None,
 ) -> t.List[str]:
-    """The problems, each with its remedy, the worst first. Pure."""
+    """The problems, each with its remedy, the worst first. Pure.
+
+    refusal: the sentence about it, if the kernel refuses bpf(). bpffs_trouble: one about bpffs.
+    """
     can = facts["features"]
     found = []
     missing = [name for name in ("cap_bpf", "cap_net_admin", "cap_sys_admin") if name not in facts["capabilities"]]
@@ -24,6 +30,8 @@ def problems(
             f"This ran without {', '.join(missing)}: no program can be loaded or attached."
             f" Run as root (become: true; in a container, --privileged)."
         )
+    elif refusal:
+        found.append(f"No program can be loaded or attached: {refusal}.")
     if libbpf_error:
         found.append(libbpf_error)
     if bpffs_trouble:

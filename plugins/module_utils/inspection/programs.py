@@ -11,7 +11,7 @@ import os
 import typing as t
 
 from ..attach.hooks import Links, hooks
-from ..attach.interfaces import all_interfaces
+from ..attach.interfaces import all_interfaces, printable
 from ..errors import FleetError
 from ..kernel import mounts, rtnetlink
 from ..kernel.clock import loaded_at
@@ -155,7 +155,7 @@ def surroundings(lib: Libbpf) -> Surroundings:
     for name, index in all_interfaces().items():
         with contextlib.suppress(BpfError):  # it disappeared meanwhile
             for hook in hooks(lib, rtnetlink.interface(index), links):
-                attachment = Attachment("netlink", None, None, name, index, hook.mode, [])
+                attachment = Attachment("netlink", None, None, printable(name), index, hook.mode, [])
                 for link in hook.link_ids:
                     seen.add(link)
                     by_link = attachment._replace(
@@ -184,7 +184,7 @@ def pins_of_kernel(lib: Libbpf) -> Pins:
             for name in files:
                 pin = what_is_pinned(lib, os.path.join(folder, name))
                 if pin:
-                    found.setdefault(pin, []).append(os.path.join(folder, name))
+                    found.setdefault(pin, []).append(printable(os.path.join(folder, name)))
     return found
 
 

@@ -10,18 +10,24 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import os
 import socket
 import struct
 import typing as t
 
 SIOCETHTOOL = 0x8946
 ETHTOOL_GDRVINFO = 0x03
+ETHTOOL_GSTRINGS = 0x1B
+ETHTOOL_GSSET_INFO = 0x37
+ETHTOOL_GFEATURES = 0x3A
 ETHTOOL_GCHANNELS = 0x3C
+ETH_SS_FEATURES = 4
 
 
-def _ask(name: str, command: int, size: int) -> t.Optional[bytes]:
-    data = ctypes.create_string_buffer(struct.pack("I", command), size)
-    request = struct.pack("16sQ8x", name.encode(), ctypes.addressof(data))
+def _ask(name: str, command: int, size: int, *more: int) -> t.Optional[bytes]:
+    """`more`: numbers that follow the command. None if the driver does not answer."""
+    data = ctypes.create_string_buffer(struct.pack(f"{1 + len(more)}I", command, *more), size)
+    request = struct.pack("16sQ8x", os.fsencode(name), ctypes.addressof(data))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:
             fcntl.ioctl(any_socket, SIOCETHTOOL, request)
@@ -43,3 +49,19 @@ def queues(name: str) -> t.Optional[t.Dict[str, int]]:
         return None
     rx, tx, _other, combined = struct.unpack_from("4I", answer, 20)
     return {"rx": rx + combined, "tx": tx + combined}
+
+
+def features_on(name: str) -> t.Set[str]:
+    """The offloads and other features that are on, as `ethtool -k` names them; empty if the driver does not say."""
+    # struct ethtool_sset_info: command, reserved, mask (64 bits), and a count for each bit in the mask.
+    mask = struct.unpack("2I", struct.pack("Q", 1 << ETH_SS_FEATURES))
+    sets = _ask(name, ETHTOOL_GSSET_INFO, 20, 0, *mask)
+    count = struct.unpack_from("I", sets, 16)[0] if sets else 0
+    blocks = (count + 31) // 32
+    names = _ask(name, ETHTOOL_GSTRINGS, 12 + 32 * count, ETH_SS_FEATURES, count)
+    values = _ask(name, ETHTOOL_GFEATURES, 8 + 16 * blocks, blocks)
+    if not names or not values:
+        return set()
+    active = [struct.unpack_from("I", values, 8 + 16 * block + 8)[0] for block in range(blocks)]
+    texts = [names[at : at + 32].split(b"\0", 1)[0].decode() for at in range(12, 12 + 32 * count, 32)]
+    return {text for bit, text in enumerate(texts) if active[bit // 32] >> bit % 32 & 1}

@@ -6,6 +6,7 @@
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import contextlib
 import ctypes
+import errno
 import os
 import re
 import typing as t
@@ -54,9 +55,8 @@ def mount(kind: str, folder: str) -> None:
     try:
         _call("mount", kind.encode(), folder.encode(), kind.encode(), ctypes.c_ulong(no_suid_dev_exec), b"mode=0700")
     except OSError as error:
-        raise FleetError(
-            f"cannot mount {kind} on {folder}: {error.strerror}; mount it by hand, or in /etc/fstab"
-        ) from error
+        remedy = _remedy(t.cast(int, error.errno), kind)
+        raise FleetError(f"cannot mount {kind} on {folder}: {error.strerror}; {remedy}") from error
 
 
 def borrow(folder: str, prepare: t.Callable[[], None]) -> None:
@@ -97,3 +97,13 @@ def _system_call(number: int, *arguments: t.Any) -> int:
     """One that the C library of many hosts does not know; numbers are as on all newer architectures."""
     words = [ctypes.c_char_p(os.fsencode(each)) if isinstance(each, str) else ctypes.c_long(each) for each in arguments]
     return _call("syscall", ctypes.c_long(number), *words)
+
+
+def _remedy(number: int, kind: str) -> str:
+    if number in (errno.EPERM, errno.EACCES):  # by hand it would be refused as well
+        from .remedies import not_permitted  # here: a target compiles what it imports, and rarely needs this
+
+        return not_permitted()
+    if number == errno.ENODEV:
+        return f"this kernel has no file system of type {kind}: use one that has"
+    return "mount it by hand, or in /etc/fstab"

@@ -14,10 +14,10 @@ import struct
 import typing as t
 
 _MESSAGE = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
-_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, device type, index, flags, change mask
+LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, device type, index, flags, change mask
 _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
-_RTM_GETLINK, _NLM_F_REQUEST, _NLMSG_ERROR = 18, 1, 2
-_IFLA_MTU, _IFLA_EXT_MASK, _IFLA_XDP = 4, 29, 43
+_RTM_GETLINK, _NLM_F_REQUEST, _NLM_F_DUMP, _NLMSG_ERROR, _NLMSG_DONE = 18, 1, 0x300, 2, 3
+_IFLA_MTU, _IFLA_EXT_MASK, _IFLA_XDP, _IFLA_ALT_IFNAME = 4, 29, 43, 53
 _SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 _IFLA_XDP_PROG_IDS = {5: "native", 6: "generic", 7: "offload"}
 
@@ -32,25 +32,59 @@ class Interface(t.NamedTuple):
 
 def interface(ifindex: int) -> t.Optional[Interface]:
     """None if this network namespace has no interface with that index. Raises OSError."""
-    request = _LINK.pack(0, 0, ifindex, 0, 0) + struct.pack("=HHI", 8, _IFLA_EXT_MASK, _SKIP_STATISTICS)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route:  # NETLINK_ROUTE
-        route.send(_MESSAGE.pack(_MESSAGE.size + len(request), _RTM_GETLINK, _NLM_F_REQUEST, 0, 0) + request)
-        answer = route.recv(1 << 16)
-    if _MESSAGE.unpack_from(answer)[1] == _NLMSG_ERROR:
-        number = -struct.unpack_from("=i", answer, _MESSAGE.size)[0]
-        if number == errno.ENODEV:
+    try:
+        found = attributes(ask(ifindex)[LINK.size :])
+    except OSError as error:
+        if error.errno == errno.ENODEV:
             return None
-        raise OSError(number, os.strerror(number))
-    attributes = _attributes(answer[_MESSAGE.size + _LINK.size :])
-    programs = _attributes(attributes.get(_IFLA_XDP, b""))
+        raise OSError(error.errno, error.strerror, f"interface {ifindex}") from error
+    programs = attributes(found.get(_IFLA_XDP, b""))
     return Interface(
         ifindex,
-        _number(attributes.get(_IFLA_MTU, bytes(4))),
-        {mode: _number(programs[kind]) for kind, mode in _IFLA_XDP_PROG_IDS.items() if kind in programs},
+        number(found.get(_IFLA_MTU, bytes(4))),
+        {mode: number(programs[kind]) for kind, mode in _IFLA_XDP_PROG_IDS.items() if kind in programs},
     )
 
 
-def _attributes(text: bytes) -> t.Dict[int, bytes]:
+def index_of_alternative(name: str) -> int:
+    """The index of the interface with this alternative name, of up to 127 bytes. Raises OSError if there is none."""
+    text = os.fsencode(name) + b"\0"
+    answer = ask(0, _ATTRIBUTE.pack(_ATTRIBUTE.size + len(text), _IFLA_ALT_IFNAME) + text + bytes(-len(text) % 4))
+    return t.cast(int, LINK.unpack_from(answer)[2])
+
+
+def ask(ifindex: int, attribute: bytes = b"") -> bytes:
+    """The kernel's answer about an interface: struct ifinfomsg, and attributes. Raises OSError."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route:  # NETLINK_ROUTE
+        route.send(_request(ifindex, attribute, _NLM_F_REQUEST))
+        answer = route.recv(1 << 16)
+    if _MESSAGE.unpack_from(answer)[1] == _NLMSG_ERROR:
+        error = -struct.unpack_from("=i", answer, _MESSAGE.size)[0]
+        raise OSError(error, os.strerror(error))
+    return answer[_MESSAGE.size :]
+
+
+def dump(attribute: bytes) -> t.Iterator[t.Tuple[int, t.Dict[int, bytes]]]:
+    """Index and attributes of the interfaces for which the kernel's filter finds this attribute. Raises OSError."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route:
+        route.send(_request(0, attribute, _NLM_F_REQUEST | _NLM_F_DUMP))
+        while True:
+            answer, at = route.recv(1 << 20), 0
+            while at < len(answer):
+                length, kind = _MESSAGE.unpack_from(answer, at)[:2]
+                if kind in (_NLMSG_DONE, _NLMSG_ERROR):
+                    return
+                body = answer[at + _MESSAGE.size : at + length]
+                yield LINK.unpack_from(body)[2], attributes(body[LINK.size :])
+                at += length + 3 & ~3
+
+
+def _request(ifindex: int, attribute: bytes, flags: int) -> bytes:
+    body = LINK.pack(0, 0, ifindex, 0, 0) + struct.pack("=HHI", 8, _IFLA_EXT_MASK, _SKIP_STATISTICS) + attribute
+    return _MESSAGE.pack(_MESSAGE.size + len(body), _RTM_GETLINK, flags, 0, 0) + body
+
+
+def attributes(text: bytes) -> t.Dict[int, bytes]:
     """By type; each begins at a multiple of 4 bytes."""
     found, at = {}, 0
     while at + _ATTRIBUTE.size <= len(text):
@@ -60,5 +94,5 @@ def _attributes(text: bytes) -> t.Dict[int, bytes]:
     return found
 
 
-def _number(value: bytes) -> int:
+def number(value: bytes) -> int:
     return t.cast(int, struct.unpack("=I", value)[0])

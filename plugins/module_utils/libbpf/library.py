@@ -65,8 +65,16 @@ _FUNCTIONS: Functions = {
 def _check(result: t.Any, function: t.Any, arguments: t.Any) -> t.Any:
     if result is None or (isinstance(result, int) and result < 0):
         number = ctypes.get_errno() or (-result if isinstance(result, int) else errno.EINVAL)
-        raise BpfError(number, function.__name__)
+        raise BpfError(number, _action(function.__name__, arguments))
     return result
+
+
+def _action(name: str, arguments: t.Tuple[t.Any, ...]) -> str:
+    """A call in words: its name, and the path or the id that it was about."""
+    about = [os.fsdecode(each) for each in arguments if isinstance(each, bytes)]
+    if name.endswith("_by_id"):
+        about.append(str(arguments[0]))
+    return " ".join([name, *about])
 
 
 class Fd:
@@ -127,11 +135,11 @@ class Libbpf:
     # Pins and ids
 
     def pin(self, fd: int, path: str) -> None:
-        self.c.bpf_obj_pin(fd, path.encode())
+        self.c.bpf_obj_pin(fd, os.fsencode(path))
 
     def get(self, path: str) -> Fd:
         """Open a pin."""
-        return Fd(self.c.bpf_obj_get(path.encode()))
+        return Fd(self.c.bpf_obj_get(os.fsencode(path)))
 
     @staticmethod
     def kind(fd: int) -> str:

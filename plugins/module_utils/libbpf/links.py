@@ -12,8 +12,9 @@ from .library import INT, POINTER, U32, Fd, Functions, Libbpf
 BPF_XDP = 37
 BPF_F_REPLACE = 1 << 2
 
-# if_link.h: XDP_FLAGS_*_MODE, XDP_FLAGS_REPLACE
+# if_link.h: XDP_FLAGS_*_MODE, XDP_FLAGS_UPDATE_IF_NOEXIST, XDP_FLAGS_REPLACE
 XDP_FLAGS = {"generic": 1 << 1, "native": 1 << 2, "offload": 1 << 3}
+XDP_FLAGS_UPDATE_IF_NOEXIST = 1 << 0
 XDP_FLAGS_REPLACE = 1 << 4
 
 _FUNCTIONS: Functions = {
@@ -55,6 +56,12 @@ def update(lib: Libbpf, link_fd: int, program_fd: int, old_program_fd: int) -> N
 
 def detach(lib: Libbpf, link_fd: int) -> None:
     lib.declare(_FUNCTIONS).bpf_link_detach(link_fd)
+
+
+def netlink_attach(lib: Libbpf, ifindex: int, program_fd: int, mode: str) -> None:
+    """Attach by netlink, only if no program is attached."""
+    flags = XDP_FLAGS[mode] | XDP_FLAGS_UPDATE_IF_NOEXIST
+    lib.declare(_FUNCTIONS).bpf_xdp_attach(ifindex, program_fd, flags, None)
 
 
 def netlink_replace(lib: Libbpf, ifindex: int, program_fd: int, old_program_fd: int, mode: str) -> None:

@@ -13,6 +13,7 @@ import typing as t
 from .kinds import MAP_TYPES, PROGRAM_TYPES, MapShape, named
 from .library import HANDLE, INT, POINTER, TEXT, U32, BpfError, Functions, Libbpf
 
+BPF_XDP_OF_MAPS = (33, 35)  # BPF_XDP_DEVMAP, BPF_XDP_CPUMAP
 LOG_SIZE = 16 * 1024 * 1024  # the verifier's own maximum; pages that it does not fill cost nothing
 
 _FUNCTIONS: Functions = {
@@ -27,6 +28,7 @@ _FUNCTIONS: Functions = {
     "bpf_program__section_name": (TEXT, (HANDLE,), False),
     "bpf_program__insn_cnt": (ctypes.c_size_t, (HANDLE,), False),
     "bpf_program__type": (INT, (HANDLE,), False),
+    "bpf_program__expected_attach_type": (INT, (HANDLE,), False),
     "bpf_program__autoload": (ctypes.c_bool, (HANDLE,), False),
     "bpf_program__set_autoload": (INT, (HANDLE, ctypes.c_bool), True),
     "bpf_program__set_ifindex": (None, (HANDLE, U32), False),
@@ -46,13 +48,17 @@ _FUNCTIONS: Functions = {
 
 
 class ObjectProgram(t.NamedTuple):
-    """A program in an object file; `autoload` is false for a section marked with '?'."""
+    """A program in an object file; `autoload` is false for a section marked with '?'.
+
+    `attachable`: it is for an interface, unlike an XDP program for the entries of a devmap or cpumap.
+    """
 
     name: str
     section: str
     instructions: int
     xdp: bool
     autoload: bool
+    attachable: bool = True
 
 
 class ObjectMap(t.NamedTuple):
@@ -123,6 +129,7 @@ class Object:
                 instructions=c.bpf_program__insn_cnt(p),
                 xdp=c.bpf_program__type(p) == PROGRAM_TYPES.index("xdp"),
                 autoload=c.bpf_program__autoload(p),
+                attachable=c.bpf_program__expected_attach_type(p) not in BPF_XDP_OF_MAPS,
             )
             for p in self._each("program")
         )

@@ -29,17 +29,24 @@ class ObjectFacts(t.NamedTuple):
         return os.path.basename(self.path).split(".")[0] or "object"
 
     def xdp_program(self, name: t.Optional[str]) -> str:
-        """The program of that name, or else the only one."""
-        found = [p.name for p in self.programs if p.xdp and (p.name == name if name else p.autoload)]
+        """The program of that name, or else the only one. Raises FleetError if an interface cannot run it."""
+        usable = [p for p in self.programs if p.xdp and p.attachable]
+        found = [p.name for p in usable if (p.name == name if name else p.autoload)]
         if len(found) == 1:
             return found[0]
-        candidates = [p.name for p in self.programs if p.xdp]
-        if not candidates:
+        listed = ", ".join(p.name for p in usable)
+        named = next((p for p in self.programs if p.xdp and p.name == name), None)
+        if named:
+            raise FleetError(
+                f"{self.path}: program {named.name} is in section {named.section}: it is for the entries of a map, and"
+                f" the kernel does not attach it to an interface. Programs for an interface: {listed or 'none'}"
+            )
+        if not usable:
             others = ", ".join(f"{p.name} (section {p.section})" for p in self.programs) or "none"
             raise FleetError(
-                f'{self.path} has no XDP program; its programs: {others}. Put it into section "xdp" with SEC("xdp")'
+                f'{self.path} has no XDP program for an interface; its programs: {others}. Put it into section "xdp"'
+                f' with SEC("xdp")'
             )
-        listed = ", ".join(candidates)
         if name:
             raise FleetError(f"{self.path} has no XDP program {name[:40]!r}; it has {listed}")
         if not found:

@@ -254,7 +254,7 @@ def test_choosing_the_program() -> None:
     tc = ObjectProgram("classify", "tc", 2, False, True)
     assert an_object().xdp_program(None) == "packet_count"
     assert an_object().xdp_program("packet_count_frags") == "packet_count_frags"
-    with pytest.raises(FleetError, match=r"has no XDP program; its programs: classify \(section tc\)"):
+    with pytest.raises(FleetError, match=r"has no XDP program for an interface; its programs: classify \(section tc\)"):
         an_object(programs=(tc,)).xdp_program(None)
     with pytest.raises(FleetError, match="its programs: none"):
         an_object(programs=()).xdp_program(None)
