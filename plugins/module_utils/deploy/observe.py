@@ -22,6 +22,7 @@ from ..state.places import NEW, Place
 if t.TYPE_CHECKING:
     from ..persist.persistence import Persistence
     from ..state.records import Record
+    from .contents import Contents
 
 PLAIN_MTU = 1500  # what a single buffer holds with every driver
 
@@ -32,7 +33,8 @@ class Seen(t.NamedTuple):
     `ours` is our attachment as it is pinned, alive or dead; `running` the program in a live one, else the pinned one;
     `held` the maps of that program by id; `maps` the pinned ones by pin; `leftovers` paths of ours that hold nothing
     (any more); `hooks` all attached programs, `others` those that are not our attachment; `traces` whether a record or
-    an empty folder is left; `persistence` None: it was not read.
+    an empty folder is left; `persistence` None: it was not read; `contents` those of maps by id, as far as an upgrade
+    needs them.
     """
 
     place: Place
@@ -49,6 +51,7 @@ class Seen(t.NamedTuple):
     traces: bool = False
     hooks: t.Tuple[Hook, ...] = ()
     persistence: "t.Optional[Persistence]" = None
+    contents: "t.Mapping[int, Contents]" = {}
 
     @property
     def interface(self) -> str:

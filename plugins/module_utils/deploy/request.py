@@ -13,6 +13,9 @@ from ..state.bpffs import check_root
 from ..state.places import check_name, root_of_namespace
 from ..state.safe_path import check_safe
 
+if t.TYPE_CHECKING:
+    from .contents import Contents
+
 LONGEST_ROLLBACK = 3600  # seconds
 PRESENT = ("attached", "loaded")
 
@@ -21,7 +24,8 @@ class Wanted(t.NamedTuple):
     """The wanted state of a program, the same on all interfaces.
 
     `frags`: the kernel supports packets of several buffers. persist: "true", "false", "auto" (where the host supports
-    it), None (keep the current setting). generic: attach in this mode, although `mode` says otherwise.
+    it), None (keep the current setting). generic: attach in this mode, although `mode` says otherwise. `cpus`: the
+    possible ones, if the size of a map depends on them; `contents`: those of the object's maps by pin, for an upgrade.
     """
 
     state: str
@@ -34,6 +38,8 @@ class Wanted(t.NamedTuple):
     frags: bool = False
     persist: t.Optional[str] = None
     generic: bool = False
+    cpus: int = 1
+    contents: "t.Mapping[str, Contents]" = {}
 
 
 class Request(t.NamedTuple):

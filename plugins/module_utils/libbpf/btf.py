@@ -69,6 +69,13 @@ class Btf:
         end = self._strings.find(b"\0", offset)
         return self._strings[offset : end if end >= 0 else None].decode(errors="replace")
 
+    def words(self, offset: int, count: int) -> t.Tuple[int, ...]:
+        """Numbers of 32 bits in the data that follows a type."""
+        return struct.unpack_from(f"={count}I", self._data, offset)
+
+    def word(self, offset: int) -> int:
+        return self.words(offset, 1)[0]
+
     def function(self, number: int) -> str:
         """The name of a function by its type's number."""
         return self._types[number].name

@@ -1,0 +1,129 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the names of a type lie in its bytes, from BTF, and whether two types agree about it."""
+
+# No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
+import sys
+import typing as t
+
+from .btf import Btf
+
+_TRANSPARENT = ("typedef", "volatile", "const", "restrict", "type_tag", "var")
+_NUMBERS = ("int", "enum", "enum64")
+# Kernels that do not know these kinds get a different one of the same size from libbpf.
+_REPLACED = ("float", "enum64")
+_DEEPEST = 32
+
+
+class Member(t.NamedTuple):
+    """A member of a struct, or a variable in a section. Offset in bits; `bits` are those of a bit field, else 0."""
+
+    name: str
+    offset: int
+    layout: "Layout"
+    bits: int = 0
+
+
+class Layout(t.NamedTuple):
+    """A type without its own name: typedefs, const and volatile do not change where a name finds its bytes.
+
+    `kind` is int (of any sign, and enums), ptr, array, struct, union, datasec, or what else BTF has; `size` in bytes;
+    `length` the elements of an array, whose only member is the element. `signed` only matters for what people read.
+    """
+
+    kind: str
+    size: int
+    members: t.Tuple[Member, ...] = ()
+    length: int = 0
+    signed: bool = False
+    replaced: bool = False  # may be of a different kind in the kernel
+
+    def __str__(self) -> str:
+        if self.kind == "array":
+            return f"{self.members[0].layout}[{self.length}]"
+        return f"{self.kind} of {self.size} B"
+
+
+class Layouts(Btf):
+    """Raises ValueError as Btf does, and for types that contain themselves."""
+
+    def section(self, name: str) -> t.Optional[Layout]:
+        """The variables of a section of global data; None if there is no such section."""
+        for number, each in enumerate(self._types):
+            if each.kind == "datasec" and each.name == name:
+                return self.layout(number)
+        return None
+
+    def layout(self, number: int, depth: int = 0) -> Layout:
+        if depth > _DEEPEST or number >= len(self._types):
+            raise ValueError("BTF has a type that contains itself, or does not exist")
+        each = self._types[number]
+        if each.kind in _TRANSPARENT:
+            return self.layout(each.target, depth + 1)
+        if each.kind in _NUMBERS:
+            signed = self.word(each.rest) >> 24 & 1 if each.kind == "int" else each.flag
+            return Layout("int", each.target, signed=bool(signed), replaced=each.kind in _REPLACED)
+        if each.kind == "ptr":
+            return Layout("ptr", 8)
+        if each.kind == "array":
+            element, count = self.layout(self.word(each.rest), depth + 1), self.word(each.rest + 8)
+            return Layout("array", element.size * count, (Member("", 0, element),), count)
+        if each.kind in ("struct", "union"):
+            return Layout(each.kind, each.target, tuple(self._members(number, 0, depth)))
+        if each.kind == "datasec":
+            variables = (self.words(each.rest + 12 * at, 3) for at in range(each.members))
+            found = (Member(self._types[to].name, 8 * at, self.layout(to, depth + 1)) for to, at, _size in variables)
+            return Layout("datasec", each.target, tuple(found))
+        return Layout(each.kind, each.target if each.kind == "float" else 0, replaced=each.kind in _REPLACED)
+
+    def _members(self, number: int, start: int, depth: int) -> t.Iterator[Member]:
+        """The members of a struct or union, with those of members that have no name."""
+        each = self._types[number]
+        for at in range(each.rest, each.rest + 12 * each.members, 12):
+            name, target, offset = self.words(at, 3)
+            bits, offset = (offset >> 24, offset & 0xFFFFFF) if each.flag else (0, offset)
+            layout = self.layout(target, depth + 1)
+            if name or layout.kind not in ("struct", "union"):
+                yield Member(self.string(name), start + offset, layout, bits)
+            else:
+                yield from (inner._replace(offset=inner.offset + start + offset) for inner in layout.members)
+
+
+def misplaced(old: Layout, new: Layout, name: str = "") -> t.Iterator[str]:
+    """A sentence for each name of `new` that would not find its own in bytes written as `old`."""
+    if new.replaced or old.replaced:
+        if new.size != old.size:
+            yield f"{name or 'it'} had {old.size} B and has {new.size} B"
+    elif (old.kind, old.length) != (new.kind, new.length) or (new.kind != "datasec" and old.size != new.size):
+        yield f"{name or 'it'} was {old} and is {new}"
+    else:
+        there: t.Dict[str, t.List[Member]] = {}
+        for member in old.members:
+            there.setdefault(member.name, []).append(member)
+        for member in new.members:
+            found = there.get(member.name, [])
+            # Static variables of different functions may have the same name.
+            same = [each for each in found if (each.offset, each.bits) == (member.offset, member.bits)] or found
+            yield from _misplaced(same[0] if same else None, member, f"{name}.{member.name}".strip("."))
+
+
+def _misplaced(old: t.Optional[Member], new: Member, name: str) -> t.Iterator[str]:
+    if old is None:
+        yield f"{name} is new"
+    elif (old.offset, old.bits) != (new.offset, new.bits):
+        yield f"{name} was at {_place(old)} and is at {_place(new)}"
+    else:
+        yield from misplaced(old.layout, new.layout, name)
+
+
+def _place(member: Member) -> str:
+    byte, bit = divmod(member.offset, 8)
+    return f"byte {byte}, bit {bit}" if bit or member.bits else f"byte {byte}"
+
+
+def readable(layout: Layout, value: bytes) -> str:
+    """A value as in the source if it is a number, else in hexadecimal."""
+    if layout.kind == "int" and layout.size <= 8:
+        return str(int.from_bytes(value, sys.byteorder, signed=layout.signed))
+    return f"0x{value[:16].hex()}{'…' if len(value) > 16 else ''}"
