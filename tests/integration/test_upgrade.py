@@ -11,34 +11,9 @@ import typing as t
 import pytest
 from commands import bpftool, sh
 from host import Host
+from map_types import NAMED, NEWER, SECTIONS, UNNAMED, filled, refused, updates
 
 Compiled = t.Callable[..., str]
-
-# What fills a map from outside, as bpftool takes it. A value is that of `struct value`: first 1, second 2.
-KEY, VALUE = "1 0 0 0", "1 0 0 0 0 0 0 0 2 0 0 0 0 0 0 0"
-UPDATE = f"key {KEY} value {VALUE}"
-FILLED = {
-    "hash": UPDATE,
-    "percpu_hash": UPDATE,
-    "lru_hash": UPDATE,
-    "lru_of_cpus": UPDATE,
-    "lru_percpu_hash": UPDATE,
-    "array": UPDATE,
-    "percpu_array": UPDATE,
-    "inner_array": UPDATE,
-    "inner_hash": UPDATE,
-    "lpm_trie": f"key 24 0 0 0 192 0 2 0 value {VALUE}",
-    "cpumap": f"key {KEY} value 192 0 0 0",
-    "queue": f"value {VALUE}",
-    "stack": f"value {VALUE}",
-}
-# Of which an upgrade knows where names lie. Queue, stack and bloom filter have no BTF: the kernel takes none for them.
-NAMED = {
-    *("hash", "percpu_hash", "lru_hash", "lru_of_cpus", "lru_percpu_hash", "lpm_trie", "array", "percpu_array"),
-    *("array_of_maps", "hash_of_maps", "inner_array", "inner_hash"),
-}
-UNNAMED = {"devmap", "devmap_hash", "cpumap", "xskmap", "queue", "stack", "calls_from_outside"}
-SECTIONS = {".bss", ".data", ".data.named"}
 
 
 def pin(host: Host, name: str) -> str:
@@ -52,23 +27,12 @@ def ids(host: Host) -> t.Dict[str, int]:
 
 
 def fill(host: Host) -> None:
-    for name, words in FILLED.items():
-        host.enter("bpftool", "map", "update", "pinned", pin(host, name), *words.split())
-    index = host.index("eth0").to_bytes(4, "little")
-    for name in ("devmap", "devmap_hash"):
-        words = ["key", *KEY.split(), "value", *map(str, index)]
+    for name, words in updates(host.index("eth0"), host.pin("eth0", "program")):
         host.enter("bpftool", "map", "update", "pinned", pin(host, name), *words)
-    words = ["key", *KEY.split(), "value", "pinned", host.pin("eth0", "program")]
-    host.enter("bpftool", "map", "update", "pinned", pin(host, "calls_from_outside"), *words)
 
 
 def contents(host: Host) -> t.Dict[str, str]:
-    """What bpftool shows of the filled maps. A queue and a stack can only be peeked at."""
-    names = [*FILLED, "devmap", "devmap_hash", "calls_from_outside", "array_of_maps", "hash_of_maps"]
-    return {
-        name: sh("bpftool", "map", "peek" if name in ("queue", "stack") else "dump", "pinned", pin(host, name))
-        for name in names
-    }
+    return {name: sh("bpftool", "map", show, "pinned", pin(host, name)) for name, show in filled()}
 
 
 def variables(host: Host) -> t.Dict[str, int]:
@@ -88,15 +52,10 @@ def warnings(done: t.Dict[str, t.Any]) -> t.List[str]:
     return [each if isinstance(each, str) else each["event"]["msg"] for each in found]
 
 
-def refused(message: str) -> t.Set[str]:
-    """The names of the maps that a message refuses to keep."""
-    return {part.partition(" has changed its ")[0] for part in message.split("the map ")[1:]}
-
-
 @pytest.fixture
 def first(host: Host, compiled: Compiled) -> t.Dict[str, t.Any]:
     """Options of a task that has run once, with all its maps filled, and three packets counted."""
-    options = {"object": compiled("maps", VERSION=1, NEWER=1), "interfaces": ["eth0"]}
+    options = {"object": compiled("maps", VERSION=1, NEWER=2), "interfaces": ["eth0"]}
     host.ok("xdp_program", program="packet_count", **options)
     fill(host)
     host.send("eth0", 3)
@@ -120,7 +79,7 @@ def test_each_type_of_map_is_kept(host: Host, first: t.Dict[str, t.Any], compile
     """Also those that the kernel makes different from what the object asks for: devmap, lists by CPU, perf events."""
     before, filled, values = ids(host), contents(host), variables(host)
     assert values == {"in_data": 8, "limit": 10, "in_bss": 30, "since": 1, "in_named": 8}
-    done = upgraded(host, compiled("maps", VERSION=2, NEWER=1))
+    done = upgraded(host, compiled("maps", VERSION=2, NEWER=2))
     after = ids(host)
     assert {name for name in before if after[name] != before[name]} == {"calls"}
     assert contents(host) == filled
@@ -139,11 +98,10 @@ def test_maps_of_a_different_size_are_refused_together(
     host: Host, first: t.Dict[str, t.Any], compiled: Compiled
 ) -> None:
     """None of them holds only what passes; those that do are in the next test."""
-    task = {"program": "packet_count", "interfaces": ["eth0"], "object": compiled("maps", VERSION=2, MORE=1, NEWER=1)}
+    task = {"program": "packet_count", "interfaces": ["eth0"], "object": compiled("maps", VERSION=2, MORE=1, NEWER=2)}
     messages = {host.refused("xdp_program", check=check, **task) for check in (True, False)}
     (message,) = messages
-    all_but = {*ids(host)} - {"counters", "calls", "ringbuf", "perf_event_array", "inner_array", "inner_hash"}
-    assert refused(message) == all_but
+    assert refused(message) == {*NAMED, *UNNAMED, *NEWER[2], *SECTIONS} - {"calls"}
     assert "nothing was changed" in message and "maps: reset" in message
     assert "hash, key 4 B, value 16 B, 8 entries; the new object needs hash, key 4 B, value 16 B, 16 entries" in message
     assert "more_data is new" in message
@@ -153,7 +111,7 @@ def test_structs_and_sections_of_a_different_order_are_refused(
     host: Host, first: t.Dict[str, t.Any], compiled: Compiled
 ) -> None:
     before, filled = ids(host), contents(host)
-    task = {"program": "packet_count", "interfaces": ["eth0"], "object": compiled("maps", VERSION=2, MOVED=1, NEWER=1)}
+    task = {"program": "packet_count", "interfaces": ["eth0"], "object": compiled("maps", VERSION=2, MOVED=1, NEWER=2)}
     messages = {host.refused("xdp_program", check=check, **task) for check in (True, False)}
     (message,) = messages
     assert refused(message) == {*NAMED, ".bss", ".data"}
@@ -189,7 +147,7 @@ def test_detached_variables_are_carried_over_by_name(host: Host, compiled: Compi
     host.send("eth0", 3)
     before, values = ids(host), variables(host)
     moved = {"object": compiled("maps", VERSION=2, VARIABLES=1, MOVED=1, MORE=1), "interfaces": ["eth0"]}
-    assert refused(host.refused("xdp_program", **moved)) == SECTIONS
+    assert refused(host.refused("xdp_program", **moved)) == {*SECTIONS}
     host.ok("xdp_program", state="detached", name="packet_count")
     done = upgraded(host, str(moved["object"]))
     assert "carrying over the variables in .bss, .data, .data.named" in done["steps"][0]

@@ -83,7 +83,7 @@ struct {
 
 struct inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, SIZE);
 	__type(key, __u32);
 	__type(value, struct value);
 };
@@ -109,9 +109,11 @@ struct {
 	.values = {[1] = &inner_hash},
 };
 
-#ifdef NEWER
+#if NEWER >= 1
 KEYLESS(bloom_filter, BLOOM_FILTER, SIZE);
+#endif
 
+#if NEWER >= 2
 struct {
 	__uint(type,
 	       33); /* BPF_MAP_TYPE_ARENA, which the headers of older distributions do not have */
