@@ -37,11 +37,11 @@ class Layout(t.NamedTuple):
     members: t.Tuple[Member, ...] = ()
     length: int = 0
     signed: bool = False
-    replaced: bool = False  # may be of a different kind in the kernel
+    replaced: bool = False  # in a kernel that does not know it, a struct or union
 
     def __str__(self) -> str:
         if self.kind == "array":
-            return f"{self.members[0].layout}[{self.length}]"
+            return f"{self.length} times {self.members[0].layout}"
         return f"{self.kind} of {self.size} B"
 
 
@@ -92,7 +92,7 @@ class Layouts(Btf):
 
 def misplaced(old: Layout, new: Layout, name: str = "") -> t.Iterator[str]:
     """A sentence for each name of `new` that would not find its own in bytes written as `old`."""
-    if new.replaced or old.replaced:
+    if new.replaced and old.kind in ("struct", "union"):
         if new.size != old.size:
             yield f"{name or 'it'} had {old.size} B and has {new.size} B"
     elif (old.kind, old.length) != (new.kind, new.length) or (new.kind != "datasec" and old.size != new.size):
@@ -119,7 +119,7 @@ def _misplaced(old: t.Optional[Member], new: Member, name: str) -> t.Iterator[st
 
 def _place(member: Member) -> str:
     byte, bit = divmod(member.offset, 8)
-    return f"byte {byte}, bit {bit}" if bit or member.bits else f"byte {byte}"
+    return f"byte {byte}, bits {bit} to {bit + member.bits - 1}" if member.bits else f"byte {byte}"
 
 
 def readable(layout: Layout, value: bytes) -> str:
