@@ -24,6 +24,7 @@ from ..state.places import unescape
 
 _MAPS_OF_MAPS = ("array_of_maps", "hash_of_maps")
 _SLOTS = 4096  # of an array of maps or programs that are looked at
+_LARGEST = 1 << 20  # bytes of a section whose values are looked at, on each of perhaps hundreds of interfaces
 _RELOCATION = struct.Struct("<QQ")
 
 
@@ -49,7 +50,7 @@ class Contents(t.NamedTuple):
     slots: t.FrozenSet[int] = frozenset()
 
 
-Cache = t.Dict[bytes, t.Optional[Layouts]]
+Cache = t.Dict[t.Union[int, bytes], t.Optional[Layouts]]  # by id and by content
 
 
 def contents_of_object(lib: Libbpf, image: Image) -> t.Dict[str, Contents]:
@@ -65,8 +66,12 @@ def contents_of_maps(lib: Libbpf, infos: t.Iterable[MapInfo], cache: Cache) -> t
     found: t.Dict[int, Contents] = {}
     for info in infos:
         if info.id not in found and not (info.shape.type == "array" and info.shape.flags & RDONLY_PROG):
-            with contextlib.suppress(BpfError), lib.map_by_id(info.id) as fd:
-                found[info.id] = _of_map(lib, fd, info, cache)
+            try:
+                with lib.map_by_id(info.id) as fd:
+                    found[info.id] = _of_map(lib, fd, info, cache)
+            except BpfError as error:
+                if error.errno != errno.ENOENT:
+                    raise
     return found
 
 
@@ -80,14 +85,22 @@ def _layouts(btf: bytes) -> t.Optional[Layouts]:
 def _layout(types: t.Optional[Layouts], number: int) -> t.Optional[Layout]:
     try:
         return types.layout(number) if types and number else None
-    except (ValueError, struct.error):
+    except ValueError:
+        return None
+
+
+def _section(types: t.Optional[Layouts], name: str) -> t.Optional[Layout]:
+    try:
+        return types.section(name) if types else None
+    except ValueError:
         return None
 
 
 def _of_object(opened: Object, image: Image, types: t.Optional[Layouts], pin: str, name: str) -> Contents:
     bpf_map = image.facts.shared_maps[pin]
     if bpf_map.internal:
-        return Contents(value=types.section(unescape(pin)) if types else None, data=opened.first_value(name))
+        data = opened.first_value(name) if bpf_map.shape.value_size <= _LARGEST else b""
+        return Contents(value=_section(types, unescape(pin)), data=data)
     numbers = opened.types(name)
     inner = None
     if numbers.inner:
@@ -99,7 +112,7 @@ def _of_object(opened: Object, image: Image, types: t.Optional[Layouts], pin: st
 
 def _filled(image: Image, types: t.Optional[Layouts], name: str) -> t.FrozenSet[int]:
     """The slots that the source fills with `.values`: each is a relocation within the map's definition."""
-    section = types.section(".maps") if types else None
+    section = _section(types, ".maps")
     definition = next((each for each in section.members if each.name == name), None) if section else None
     values = next((each for each in definition.layout.members if each.name == "values"), None) if definition else None
     if not section or not definition or not values:
@@ -113,13 +126,10 @@ def _filled(image: Image, types: t.Optional[Layouts], name: str) -> t.FrozenSet[
 
 
 def _of_map(lib: Libbpf, fd: int, info: MapInfo, cache: Cache) -> Contents:
-    types = None
-    if info.btf_id:
-        data = loaded_btf(lib, info.btf_id)
-        types = cache[data] = cache[data] if data in cache else _layouts(data)
+    types = _types_of(lib, info.btf_id, cache) if info.btf_id else None
     value = _layout(types, info.value_type)
     data = b""
-    if value and value.kind == "datasec":
+    if value and value.kind == "datasec" and info.shape.value_size <= _LARGEST:
         data = maps.lookup(lib, fd, bytes(4), info.shape.value_size)
     inner, slots = None, []
     if info.shape.type in _MAPS_OF_MAPS:
@@ -127,6 +137,16 @@ def _of_map(lib: Libbpf, fd: int, info: MapInfo, cache: Cache) -> Contents:
     elif info.shape.type == "prog_array":
         slots = [int.from_bytes(key, sys.byteorder) for key, _id in _values(lib, fd, info)]
     return Contents(_layout(types, info.key_type), value, data, inner, frozenset(slots))
+
+
+def _types_of(lib: Libbpf, btf_id: int, cache: Cache) -> t.Optional[Layouts]:
+    """All maps of a program have the same BTF; those of its instances on other interfaces have the same bytes."""
+    if btf_id not in cache:
+        data = loaded_btf(lib, btf_id)
+        if data not in cache:
+            cache[data] = _layouts(data)
+        cache[btf_id] = cache[data]
+    return cache[btf_id]
 
 
 def _values(lib: Libbpf, fd: int, info: MapInfo) -> t.Iterator[t.Tuple[bytes, bytes]]:

@@ -7,13 +7,13 @@
 import sys
 import typing as t
 
-from .btf import Btf
+from .btf import Btf, Type
 
 _TRANSPARENT = ("typedef", "volatile", "const", "restrict", "type_tag", "var")
 _NUMBERS = ("int", "enum", "enum64")
 # Kernels that do not know these kinds get a different one of the same size from libbpf.
 _REPLACED = ("float", "enum64")
-_DEEPEST = 32
+_DEEPEST = 64
 
 
 class Member(t.NamedTuple):
@@ -46,7 +46,11 @@ class Layout(t.NamedTuple):
 
 
 class Layouts(Btf):
-    """Raises ValueError as Btf does, and for types that contain themselves."""
+    """Raises ValueError as Btf does; its methods too, for damaged types, as those that contain themselves."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._known: t.Dict[int, t.Optional[Layout]] = {}  # None: not finished yet
 
     def section(self, name: str) -> t.Optional[Layout]:
         """The variables of a section of global data; None if there is no such section."""
@@ -55,39 +59,54 @@ class Layouts(Btf):
                 return self.layout(number)
         return None
 
-    def layout(self, number: int, depth: int = 0) -> Layout:
-        if depth > _DEEPEST or number >= len(self._types):
-            raise ValueError("BTF has a type that contains itself, or does not exist")
+    def layout(self, number: int) -> Layout:
+        if number not in self._known:
+            if sum(each is None for each in self._known.values()) > _DEEPEST:
+                raise ValueError("BTF has a type that is nested too deeply")
+            self._known[number] = None
+            self._known[number] = self._layout(number)
+        found = self._known[number]
+        if not found:
+            raise ValueError("BTF has a type that contains itself")
+        return found
+
+    def _layout(self, number: int) -> Layout:
+        if number >= len(self._types):
+            raise ValueError("BTF refers to a type that does not exist")
         each = self._types[number]
         if each.kind in _TRANSPARENT:
-            return self.layout(each.target, depth + 1)
+            return self.layout(each.target)
         if each.kind in _NUMBERS:
-            signed = self.word(each.rest) >> 24 & 1 if each.kind == "int" else each.flag
+            signed = self.words(each.rest, 1)[0] >> 24 & 1 if each.kind == "int" else each.flag
             return Layout("int", each.target, signed=bool(signed), replaced=each.kind in _REPLACED)
         if each.kind == "ptr":
             return Layout("ptr", 8)
         if each.kind == "array":
-            element, count = self.layout(self.word(each.rest), depth + 1), self.word(each.rest + 8)
-            return Layout("array", element.size * count, (Member("", 0, element),), count)
+            target, _index, length = self.words(each.rest, 3)
+            element = self.layout(target)
+            return Layout("array", element.size * length, (Member("", 0, element),), length)
         if each.kind in ("struct", "union"):
-            return Layout(each.kind, each.target, tuple(self._members(number, 0, depth)))
+            return Layout(each.kind, each.target, tuple(self._members(each)))
         if each.kind == "datasec":
-            variables = (self.words(each.rest + 12 * at, 3) for at in range(each.members))
-            found = (Member(self._types[to].name, 8 * at, self.layout(to, depth + 1)) for to, at, _size in variables)
-            return Layout("datasec", each.target, tuple(found))
+            return Layout("datasec", each.target, tuple(self._variables(each)))
         return Layout(each.kind, each.target if each.kind == "float" else 0, replaced=each.kind in _REPLACED)
 
-    def _members(self, number: int, start: int, depth: int) -> t.Iterator[Member]:
+    def _variables(self, section: Type) -> t.Iterator[Member]:
+        for at in range(section.rest, section.rest + 12 * section.members, 12):
+            number, offset, _size = self.words(at, 3)
+            layout = self.layout(number)
+            yield Member(self._types[number].name, 8 * offset, layout)
+
+    def _members(self, struct: Type) -> t.Iterator[Member]:
         """The members of a struct or union, with those of members that have no name."""
-        each = self._types[number]
-        for at in range(each.rest, each.rest + 12 * each.members, 12):
+        for at in range(struct.rest, struct.rest + 12 * struct.members, 12):
             name, target, offset = self.words(at, 3)
-            bits, offset = (offset >> 24, offset & 0xFFFFFF) if each.flag else (0, offset)
-            layout = self.layout(target, depth + 1)
+            bits, offset = (offset >> 24, offset & 0xFFFFFF) if struct.flag else (0, offset)
+            layout = self.layout(target)
             if name or layout.kind not in ("struct", "union"):
-                yield Member(self.string(name), start + offset, layout, bits)
+                yield Member(self.string(name), offset, layout, bits)
             else:
-                yield from (inner._replace(offset=inner.offset + start + offset) for inner in layout.members)
+                yield from (inner._replace(offset=inner.offset + offset) for inner in layout.members)
 
 
 def misplaced(old: Layout, new: Layout, name: str = "") -> t.Iterator[str]:

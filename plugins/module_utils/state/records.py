@@ -40,9 +40,10 @@ def _fields(content: bytes) -> t.Tuple[Deployed, int, t.Dict[str, str]]:
     deployed, more = files.read(content, program_id=0, first={})
     if not deployed.checksum or not more["program_id"]:
         raise ValueError("it does not say which program it is about")
-    for value in more["first"].values():
-        bytes.fromhex(str(value))
-    return deployed, more["program_id"], more["first"]
+    first = {pin: str(value) for pin, value in more["first"].items()}
+    for value in first.values():
+        bytes.fromhex(value)
+    return deployed, more["program_id"], first
 
 
 def records() -> t.Iterator[Record]:

@@ -12,7 +12,6 @@ import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.layouts import Layout, Layouts, misplaced, readable
 from ansible_collections.ebpf.fleet.plugins.module_utils.objects.elf import read_elf
 
-
 ALIKE: t.List[t.Tuple[str, str]] = [
     ("int it", "unsigned it"),
     ("int it", "typedef int number; volatile number it"),
