@@ -94,8 +94,16 @@ options:
     default: fail
   maps:
     description:
-      - What an upgrade does with the maps. V(keep) passes them on to the new program, and fails before anything is
-        changed if the shape of a map has changed. V(reset) starts with new, empty maps.
+      - What an upgrade does with the maps. V(keep) passes them on to the new program. It fails before anything is
+        changed if the shape of a map has changed or, by the object's type information (BTF), the layout of what is in
+        it. Without BTF only sizes are compared. V(reset) starts with new, empty maps.
+      - Ring buffers and perf event arrays hold nothing that a program needs later. If their size has changed, they are
+        made new, with a warning. An array of programs that the object fills is always new, and so is C(.rodata).
+      - Of the other global variables (C(.data), C(.bss)), one that nobody has changed takes the first value that the
+        new object has. One that was changed keeps its value, with a warning if the object's first value differs from
+        before. If variables have moved, or there are new ones, they are carried over by name while the program is
+        detached. While it is attached, that is done only for a C(.data) in which nothing was changed.
+      - Each interface has maps of its own, also of those with C(LIBBPF_PIN_BY_NAME), whose pin by name is not made.
       - Has no effect while the object is unchanged.
     type: str
     choices: [keep, reset]

@@ -163,6 +163,11 @@ class Wire:
         values = [cpu["value"] for cpu in dump[0]["formatted"]["values"]]
         return sum(value["packets"] for value in values), sum(value["bytes"] for value in values)
 
+    def maps(self) -> t.Dict[str, int]:
+        """Ids of the pinned maps by name, from bpftool."""
+        pins = {path.name.replace("%2E", "."): path for path in self.pin("maps").iterdir()}
+        return {name: bpftool("map", "show", "pinned", path)["id"] for name, path in pins.items()}
+
     def attach(self, object_name: str = "packet_count", **options: t.Any) -> t.Dict[str, t.Any]:
         """Run xdp_program; returns its result, checked with ip and bpftool."""
         result = ok("xdp_program", object=str(OBJECTS / f"{object_name}.bpf.o"), interfaces=[self.interface], **options)
@@ -232,6 +237,16 @@ def upgrade() -> str:
         expect(new["program_id"] != old["program_id"] and new["tag"] != old["tag"], True, "another program")
         expect(wire.counts(), (wire.sent, wire.sent * 64), "packets and bytes, counted and sent")
         return f"same link; {wire.counts()[0]} of {wire.sent}"
+
+
+def upgrade_of_maps() -> str:
+    from upgrades import rows  # only the guest has what that imports
+
+    with Wire() as wire:
+        found = rows(sys.modules[__name__], wire)
+    say(upgrades=found)
+    expect([name for name, cells in found.items() if "?" in "".join(cells)], [], "types that are not as they should be")
+    return f"{len(found)} types and sections, see reliability.md"
 
 
 def detached() -> str:
@@ -412,6 +427,7 @@ CHECKS: t.Dict[str, t.Callable[[], str]] = {
     "xdp_program: first attach on a veth; counts equal to sent": native,
     "a second run changes nothing": again,
     "an upgrade keeps counts and link": upgrade,
+    "an upgrade of maps of each type": upgrade_of_maps,
     "detached keeps counts; reattached, counting continues": detached,
     "absent leaves nothing": absent,
     "mode: generic": generic,

@@ -34,13 +34,17 @@ class Result(t.NamedTuple):
 
 
 class Outcome(t.NamedTuple):
-    """`about`: versions that the guest reported. `results`: one for each of CHECKS, whether it ran or not."""
+    """`about`: versions that the guest reported. `results`: one for each of CHECKS, whether it ran or not.
+
+    `upgrades`: what an upgrade does with maps, by type; upgrades.py has the columns.
+    """
 
     guest: Guest
     about: t.Dict[str, str]
     results: t.Dict[str, Result]
     problem: str = ""
     seconds: float = 0
+    upgrades: t.Dict[str, t.List[str]] = {}
 
     @property
     def failed(self) -> int:
@@ -90,7 +94,9 @@ def boot(guest: Guest, kernel: Kernel, archives: t.Sequence[pathlib.Path], logs:
     ran = {each["check"]: Result(each["passed"], each["text"], each["seconds"]) for each in records if "check" in each}
     about: t.Dict[str, str] = next((each for each in records if "libbpf" in each), {})
     results = {name: ran.get(name, Result(False, "did not run")) for name in CHECKS}
-    outcome = Outcome(guest, about, results, problem and f"{problem}; see {log}", time.monotonic() - began)
+    upgrades: t.Dict[str, t.List[str]] = next((each["upgrades"] for each in records if "upgrades" in each), {})
+    seconds = time.monotonic() - began
+    outcome = Outcome(guest, about, results, problem and f"{problem}; see {log}", seconds, upgrades)
     verdict = f"{outcome.failed} of {len(results)} failed" if outcome.failed else "passed"
     if not ended():
         print(f"kernels: {guest.label} with {guest.userland}: {verdict} in {outcome.seconds:.0f} s", flush=True)

@@ -21,6 +21,20 @@ OBJECTS: t.Dict[str, t.Tuple[pathlib.Path, t.Tuple[str, ...]]] = {
     "counter-1": (ROOT / "tests/integration/bpf/counter.bpf.c", ("VERSION=1",)),
     "counter-2": (ROOT / "tests/integration/bpf/counter.bpf.c", ("VERSION=2", "MORE=1")),
     "tail-1": (ROOT / "tests/integration/bpf/tail.bpf.c", ("VERSION=1",)),
+    **{
+        f"maps-{version}-{newer}": (ROOT / "tests/integration/bpf/maps.bpf.c", (*defines, f"NEWER={newer}"))
+        for version, defines in {
+            "1": ("VERSION=1",),
+            "2": ("VERSION=2",),
+            "more": ("VERSION=2", "MORE=1"),
+            "moved": ("VERSION=2", "MOVED=1"),
+        }.items()
+        for newer in (0, 1, 2)
+    },
+    "variables-1": (ROOT / "tests/integration/bpf/maps.bpf.c", ("VERSION=1", "VARIABLES=1")),
+    "variables-2": (ROOT / "tests/integration/bpf/maps.bpf.c", ("VERSION=2", "VARIABLES=1", "MOVED=1", "MORE=1")),
+    "rings-1": (ROOT / "tests/integration/bpf/rings.bpf.c", ()),
+    "rings-2": (ROOT / "tests/integration/bpf/rings.bpf.c", ("MORE=1",)),
     "walkthrough": (ROOT / "tests/integration/bpf/walkthrough.bpf.c", ()),
 }
 
@@ -37,7 +51,8 @@ def make_payload(work: pathlib.Path) -> pathlib.Path:
     shutil.copytree(core / "module_utils", tests / "ansible/module_utils", ignore=leave)
     (tests / "ansible/__init__.py").write_text(f'__version__ = "{ansible.__version__}"\n')  # as on a target
     shutil.copy(HERE / "checks.py", tests)
-    shutil.copy(ROOT / "demo/send.py", tests)
+    for each in ("demo/send.py", "tests/support/map_types.py", "tests/kernels/upgrades.py"):
+        shutil.copy(ROOT / each, tests)
     shutil.copy(HERE / "init.sh", folder / "init")
     (folder / "init").chmod(0o755)
     (tests / "objects").mkdir()

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """run.py [--jobs N] [--record] [KERNEL...]: run the checks on each kernel, or on some: 5.10, 6.1, 6.12, newest.
 
-`make test-kernels` runs it. --record writes docs/kernels.md. Exit code 1 if a check failed, a guest did not finish, or
+`make test-kernels` runs it. --record writes docs/kernels.md if all were run, and what an upgrade does with maps on the
+oldest and the newest, for docs/reliability.md. Exit code 1 if a check failed, a guest did not finish, or
 a kernel could not be downloaded.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import functools
+import json
 import os
 import pathlib
 import sys
@@ -26,6 +28,7 @@ from table import markdown, text, totals
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = ROOT / "build/kernels"
 DOCUMENT = ROOT / "docs/kernels.md"
+UPGRADES = ROOT / "tests/reliability/upgrades.json"
 
 GUESTS = (
     Guest("5.10", "bullseye-security", "bookworm"),
@@ -66,11 +69,20 @@ def outcomes(guests: t.Sequence[Guest], jobs: int) -> t.List[Outcome]:
             pool.shutdown(cancel_futures=True)
 
 
+def record_upgrades(found: t.Sequence[Outcome]) -> None:
+    """Of the oldest and the newest kernel, with the newest userland; what was not run stays as it is."""
+    recorded = json.loads(UPGRADES.read_text()) if UPGRADES.exists() else {}
+    for outcome in found:
+        if outcome.guest.label in (GUESTS[0].label, GUESTS[-1].label) and outcome.upgrades:
+            recorded[outcome.guest.label] = {"kernel": outcome.about["kernel"], "rows": outcome.upgrades}
+    UPGRADES.write_text(json.dumps(recorded, indent=1) + "\n")
+
+
 def main() -> int:
     labels = list(dict.fromkeys(guest.label for guest in GUESTS))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="guests at a time")
-    parser.add_argument("--record", action="store_true", help="write docs/kernels.md, if all kernels were run")
+    parser.add_argument("--record", action="store_true", help="write what docs/ shows of this")
     parser.add_argument("kernel", nargs="*", help=f"only these: {', '.join(labels)}")
     options = parser.parse_args()
     if unknown := set(options.kernel) - set(labels):
@@ -79,6 +91,8 @@ def main() -> int:
     with session("kernels", CACHE):
         found = outcomes(guests, options.jobs)
     print(text(found))
+    if options.record:
+        record_upgrades(found)
     if options.record and not options.kernel:
         DOCUMENT.write_text(f"{HEAD}\n{markdown(found)}\n\n{totals(found)}.\n")
     print(f"\n{totals(found)}")

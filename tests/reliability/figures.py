@@ -8,6 +8,16 @@ import json
 import pathlib
 import typing as t
 
+# The maps of tests/integration/bpf/maps.bpf.c whose names are not their types.
+_TYPES = {
+    "lru_of_cpus": "lru_hash, lists by CPU",
+    "inner_array": "array in an array_of_maps",
+    "inner_hash": "array in a hash_of_maps",
+    "calls": "prog_array that the object fills",
+    "calls_from_outside": "prog_array filled from outside",
+    ".data.named": ".data.NAME",
+}
+
 HERE = pathlib.Path(__file__).parent
 
 
@@ -33,4 +43,22 @@ def fuzz() -> None:
         crashed, done = outcomes.get("libbpf crashed on it", 0), outcomes.get("done", 0)
         refused, total = outcomes.get("refused", 0) + crashed, sum(outcomes.values())
         print(f"| {what} | {total} | {refused} | {crashed} | {done} | {total - refused - done} |")
+    print()
+
+
+def upgrades() -> None:
+    """What an upgrade does with maps, as the checks on other kernels found it (tests/kernels/upgrades.py)."""
+    kernels: t.Dict[str, t.Any] = _read("upgrades.json")
+    found = {label: kernel["rows"] for label, kernel in kernels.items()}
+    print(f"\nOn kernels {' and '.join(kernel['kernel'].partition('-')[0] for kernel in kernels.values())}:\n")
+    print("| map or section | a different program, same maps | a size has changed | names have changed places |")
+    print("|---|---|---|---|")
+    for name in dict.fromkeys(name for rows in found.values() for name in rows):
+        cells = []
+        for column in range(3):
+            by_kernel = {label: rows[name][column] for label, rows in found.items() if name in rows}
+            same = set(by_kernel.values())
+            cells.append(same.pop() if len(same) == 1 else "; ".join(f"{k}: {v}" for k, v in by_kernel.items()))
+        missing = [label for label, rows in found.items() if name not in rows]
+        print(f"| {_TYPES.get(name, name)}{f' (not in {missing[0]})' if missing else ''} | {' | '.join(cells)} |")
     print()

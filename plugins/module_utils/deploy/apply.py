@@ -18,7 +18,7 @@ from ..kernel import rtnetlink
 from ..libbpf import info
 from ..libbpf.library import BpfError, Libbpf
 from ..libbpf.objects import Object, open_object
-from ..objects.image import Image
+from ..objects.image import Image, ObjectFacts
 from ..state.private_files import make_folder, remove_folders, remove_unfinished
 from ..state.records import Record, write_record
 from . import steps
@@ -27,6 +27,8 @@ from .planned import Plan
 
 if t.TYPE_CHECKING:
     from ..state.replacing import ReplacedFile
+
+_LARGEST_FIRST = 4096  # bytes of a section that a record contains
 
 
 class Applier:
@@ -50,6 +52,7 @@ class Applier:
         self._image = image
         self._runner = runner
         self._objects: t.Dict[str, Object] = {}
+        self._first: t.Dict[str, t.Mapping[str, str]] = {}  # as in records, by interface
         self._rewritten: t.List[str] = []  # interfaces whose units systemd must reload
 
     def __enter__(self) -> Applier:
@@ -114,6 +117,9 @@ class Applier:
                 facts.shared_maps[pin].name: self.work.hold(self._lib.map_by_id(number))
                 for pin, number in step.reuse.items()
             }
+            self._first[seen.interface] = _first_values(loaded, facts)
+            for pin, value in step.begin.items():
+                loaded.begin_with(facts.shared_maps[pin].name, value)
             loaded.load(facts.loaded_with(step.program), reuse, seen.ifindex if step.offload else 0)
         except BpfError as error:
             raise FleetError(
@@ -136,6 +142,16 @@ class Applier:
             if pin in step.fresh or step.reuse[pin] != (pin in seen.maps and seen.maps[pin].id):
                 self.work.pin(loaded.map_fd(bpf_map.name), place.map(pin))
         self.work.pin(loaded.program_fd(step.program), place.program)
+
+    def _do_SetVariables(self, seen: Seen, step: steps.SetVariables) -> None:
+        from ..libbpf import maps  # observing has imported it already
+
+        fd = self.work.hold(self._lib.map_by_id(step.map_id))
+        content = maps.lookup(self._lib, fd, bytes(4), step.size)
+        # The running program may have changed one since it was observed.
+        values = [each for each in step.values if content[each.offset :].startswith(each.before)]
+        self.work.undo(maps.store, fd, step.size, {each.offset: each.before for each in values})
+        maps.store(fd, step.size, {each.offset: each.after for each in values})
 
     def _do_PinProgram(self, seen: Seen, step: steps.PinProgram) -> None:
         with self._lib.program_by_id(step.program_id) as fd:
@@ -167,11 +183,11 @@ class Applier:
     def _do_Note(self, seen: Seen, step: steps.Note) -> None:
         record = None
         if step.deployed:
-            number = step.program_id
+            number, first = step.program_id, seen.record.first if seen.record else {}
             if not number:
                 loaded = self._objects[seen.interface].program_fd(step.deployed.program)
-                number = info.program_info(self._lib, loaded).id
-            record = Record(step.deployed, number)
+                number, first = info.program_info(self._lib, loaded).id, self._first[seen.interface]
+            record = Record(step.deployed, number, first)
         write_record(seen.place, record)
         if not record:
             remove_folders(seen.place)
@@ -206,6 +222,12 @@ class Applier:
 def _move_back(new: str, old: str) -> None:
     make_folder(os.path.dirname(old))
     os.rename(new, old)
+
+
+def _first_values(opened: Object, facts: ObjectFacts) -> t.Dict[str, str]:
+    """The sections of global data that begin with more than zeros, as records have them."""
+    found = {pin: opened.first_value(each.name) for pin, each in facts.shared_maps.items() if each.internal}
+    return {pin: value.hex() for pin, value in found.items() if any(value) and len(value) <= _LARGEST_FIRST}
 
 
 def _rejection(error: BpfError, lines: int = 12) -> str:

@@ -11,11 +11,12 @@ import resource
 import typing as t
 
 from ..errors import FleetError
+from ..libbpf.kinds import SIZED_BY_CPUS
 from ..state.bpffs import reach
 from ..state.locks import LOCK_SECONDS, lock
 from ..state.places import MANIFESTS, NEW, PROVISIONAL, Place, places_of
 from .observe import PLAIN_MTU, Seen, observe
-from .plan import FRAGS_TWIN, plan
+from .plan import FRAGS_TWIN, keeps_maps, plan
 from .planned import Plan
 from .request import PRESENT, Request, Wanted
 from .results import Outcome, attachments, look, without_errors
@@ -24,6 +25,7 @@ if t.TYPE_CHECKING:
     from ..libbpf.library import Libbpf
     from ..objects.image import Image
     from ..state.replacing import ReplacedFile
+    from .contents import Cache
 
 # A target compiles what it imports, in each task: rarely needed modules are imported where they are used.
 
@@ -45,7 +47,7 @@ def change(
     # The provisional change of a different run may last as long as ours would.
     timeout = LOCK_SECONDS + request.rollback_after
     with contextlib.nullcontext() if request.check else lock(seconds=timeout):
-        plans, errors = _plans(lib, request, warn)
+        plans, errors = _plans(lib, request, image, warn)
         changed_files = tuple(file for file in files if file.differs()) if without_errors(plans, errors) else ()
         if not request.check:
             _clean_up(plans)
@@ -86,7 +88,9 @@ def _clean_up(plans: t.Iterable[Plan]) -> None:
             remove_unfinished(record)
 
 
-def _plans(lib: Libbpf, request: Request, warn: t.Callable[[str], None]) -> t.Tuple[t.List[Plan], t.Dict[str, str]]:
+def _plans(
+    lib: Libbpf, request: Request, image: Image, warn: t.Callable[[str], None]
+) -> t.Tuple[t.List[Plan], t.Dict[str, str]]:
     wanted = request.wanted
     if request.interfaces is None:
         places = places_of(request.root, wanted.name)
@@ -107,7 +111,16 @@ def _plans(lib: Libbpf, request: Request, warn: t.Callable[[str], None]) -> t.Tu
 
         found = persistence.observe([(each.place, each.ifindex) for each in seen], request.runner)
         seen = [each._replace(persistence=one) for each, one in zip(seen, found)]
-    wanted = wanted._replace(frags=_needs_frags(wanted, seen))
+    wanted = wanted._replace(frags=_needs_frags(wanted, seen), cpus=_cpus(lib, wanted))
+    if wanted.state in PRESENT and any(keeps_maps(wanted, each) for each in seen):
+        from .contents import contents_of_maps, contents_of_object
+
+        wanted = wanted._replace(contents=contents_of_object(lib, image))
+        cache: Cache = {}
+        seen = [
+            each._replace(contents=contents_of_maps(lib, (*each.held.values(), *each.maps.values()), cache))
+            for each in seen
+        ]
     plans, errors = [], {}
     for each in seen:
         try:
@@ -129,6 +142,15 @@ def _is_elsewhere(seen: Seen, warn: t.Callable[[str], None]) -> bool:
         f" this bpffs. If it is to be removed there too, name it: interfaces: [{seen.interface}]"
     )
     return True
+
+
+def _cpus(lib: Libbpf, wanted: Wanted) -> int:
+    """The possible CPUs, if the size of one of the object's maps depends on them."""
+    if not any(each.shape.type in SIZED_BY_CPUS for each in wanted.object.maps):
+        return 1
+    from ..libbpf.maps import possible_cpus
+
+    return possible_cpus(lib)
 
 
 def _concerns_boot(wanted: Wanted) -> bool:

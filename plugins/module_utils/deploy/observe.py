@@ -22,6 +22,7 @@ from ..state.places import NEW, Place
 if t.TYPE_CHECKING:
     from ..persist.persistence import Persistence
     from ..state.records import Record
+    from .contents import Contents
 
 _NOWHERE: t.Mapping[Place, Place] = {}
 PLAIN_MTU = 1500  # what a single buffer holds with every driver
@@ -34,7 +35,7 @@ class Seen(t.NamedTuple):
     `held` the maps of that program by id; `maps` the pinned ones by pin; `leftovers` paths of ours that hold nothing
     (any more); `hooks` all attached programs, `others` those that are not our attachment; `traces` whether a record or
     an empty folder is left; `persistence` None: it was not read; `former` the place in which all this is now, if
-    an older release made it there.
+    an older release made it there; `contents` those of maps by id, as far as an upgrade needs them.
     """
 
     place: Place
@@ -52,6 +53,7 @@ class Seen(t.NamedTuple):
     hooks: t.Tuple[Hook, ...] = ()
     persistence: "t.Optional[Persistence]" = None
     former: t.Optional[Place] = None
+    contents: "t.Mapping[int, Contents]" = {}
 
     @property
     def interface(self) -> str:

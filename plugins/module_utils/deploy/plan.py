@@ -13,7 +13,7 @@ from ..attach import ways
 from ..attach.hooks import Attachment, Hook
 from ..errors import FleetError
 from ..libbpf.info import MapInfo
-from ..libbpf.kinds import MapShape
+from ..libbpf.kinds import MapShape, as_made
 from ..state.deployed import Deployed
 from ..state.places import NEW, map_pin, unescape
 from .observe import PLAIN_MTU, Seen
@@ -33,6 +33,9 @@ from .steps import (
     Swap,
     Unpin,
 )
+
+if t.TYPE_CHECKING:
+    from .upgrade import Upgrade
 
 FRAGS_TWIN = "_frags"
 
@@ -69,17 +72,18 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
             f"cannot attach {wanted.name} to {seen.interface}: it already runs {_and(others)}, {_remedy(others[0])}"
         )
     source = wanted.object
-    shapes = {pin: m.shape for pin, m in source.shared_maps.items()}
+    shapes = _shapes(wanted)
     held = _held_maps(seen, shapes)
-    target = Deployed(source.path, source.checksum or "", _program_for(wanted, seen), wanted.mode)
+    target = _target(wanted, seen)
     current = _is_current(wanted, seen, target, shapes, held)
+    upgrade = None if current else _upgrade(wanted, seen, shapes, held)
     live = attach or seen.attached
     if live and not attach and seen.known:
         target = target._replace(mode=seen.known.deployed.mode)  # state loaded: it stays attached as it is
 
     # Half-made pins of a killed run are removed last: one may be all that holds a link until the link is pinned again.
     steps: t.List[Step] = [Unpin(path) for path in seen.leftovers if not path.endswith(NEW)]
-    steps += _repair(seen, shapes, held) if current else [_load(wanted, seen, target.program, shapes, held)]
+    steps += _repair(seen, shapes, held) if current else _load(wanted, target.program, shapes, upgrade)
     if live:
         steps += _attach(wanted, seen, others, unpinned, current)
     elif seen.ours:
@@ -88,7 +92,7 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
         steps += [Unpin(seen.place.map(pin)) for pin in sorted(seen.maps) if pin not in shapes]
     steps += [Unpin(path) for path in seen.leftovers if path.endswith(NEW)]
     steps += _note(seen, target, current)
-    warnings = tuple(_warnings(wanted, seen, shapes))
+    warnings = (*_warnings(wanted, seen, shapes), *(upgrade.warnings if upgrade else ()))
     persistent = False
     if seen.persistence:
         from .restoring import plan_restoring  # imported here, because a target compiles what it imports
@@ -100,20 +104,38 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
         before = describe(seen)
         return Plan(seen, (), before, before, warnings)
 
+    kept = upgrade.keep if upgrade else held if current else {}
     after: t.Dict[str, t.Any] = {
         "state": "attached" if live else "detached",
         "mode": target.mode,
         "program": target.program,
         "checksum": target.checksum or "unknown until the object exists",
-        "maps": {unescape(pin): str(shape) for pin, shape in sorted(shapes.items())},
+        "maps": {unescape(pin): str(kept[pin].shape if pin in kept else shapes[pin]) for pin in sorted(shapes)},
         "pins": sorted({"program", *(f"maps/{unescape(pin)}" for pin in shapes), *(["link"] if live else [])}),
     }
     if live:
         after["ifindex"] = seen.ifindex
     if persistent:
         after["persistent"] = True
-    kept = () if attach else seen.others
-    return Plan(seen, tuple(steps), describe(seen), with_others(after, seen, kept), warnings)
+    spared = () if attach else seen.others
+    return Plan(seen, tuple(steps), describe(seen), with_others(after, seen, spared), warnings)
+
+
+def keeps_maps(wanted: Wanted, seen: Seen) -> bool:
+    """Whether a program would be loaded that takes over maps: then their contents must be observed."""
+    if wanted.reset_maps or not wanted.object.programs or not (seen.held or seen.maps):
+        return False
+    shapes = _shapes(wanted)
+    return not _is_current(wanted, seen, _target(wanted, seen), shapes, _held_maps(seen, shapes))
+
+
+def _shapes(wanted: Wanted) -> Shapes:
+    return {pin: as_made(each.shape, wanted.cpus) for pin, each in wanted.object.shared_maps.items()}
+
+
+def _target(wanted: Wanted, seen: Seen) -> Deployed:
+    source = wanted.object
+    return Deployed(source.path, source.checksum or "", _program_for(wanted, seen), wanted.mode)
 
 
 def _unpinned(program_id: int, here: t.Sequence[Hook]) -> t.Optional[t.Tuple[str, Hook]]:
@@ -138,12 +160,19 @@ def _is_current(wanted: Wanted, seen: Seen, target: Deployed, shapes: Shapes, he
     return same and all(pin in held or pin in seen.maps for pin in shapes)
 
 
-def _load(wanted: Wanted, seen: Seen, program: str, shapes: Shapes, held: t.Mapping[str, MapInfo]) -> Step:
-    from .upgrade import kept_maps  # imported here, because a target compiles what it imports
+def _upgrade(wanted: Wanted, seen: Seen, shapes: Shapes, held: t.Mapping[str, MapInfo]) -> "t.Optional[Upgrade]":
+    if wanted.reset_maps or not (held or seen.maps):
+        return None
+    from .upgrade import plan_upgrade  # imported here, because a target compiles what it imports
 
-    reuse = {} if wanted.reset_maps else kept_maps(wanted, seen, shapes, held)
+    return plan_upgrade(wanted, seen, shapes, held)
+
+
+def _load(wanted: Wanted, program: str, shapes: Shapes, upgrade: "t.Optional[Upgrade]") -> t.Iterator[Step]:
+    reuse = {pin: info.id for pin, info in upgrade.keep.items()} if upgrade else {}
     fresh = tuple(pin for pin in sorted(shapes) if pin not in reuse)
-    return Load(program, reuse, fresh, wanted.mode == "offload")
+    yield Load(program, reuse, fresh, wanted.mode == "offload", upgrade.begin if upgrade else {})
+    yield from upgrade.steps if upgrade else ()
 
 
 def _repair(seen: Seen, shapes: Shapes, held: t.Mapping[str, MapInfo]) -> t.Iterator[Step]:

@@ -14,6 +14,9 @@ from ..state.identity import former_roots, root_of_namespace
 from ..state.places import check_name
 from ..state.safe_path import check_safe
 
+if t.TYPE_CHECKING:
+    from .contents import Contents
+
 LONGEST_ROLLBACK = 3600  # seconds
 PRESENT = ("attached", "loaded")
 
@@ -22,7 +25,8 @@ class Wanted(t.NamedTuple):
     """The wanted state of a program, the same on all interfaces.
 
     `frags`: the kernel supports packets of several buffers. persist: "true", "false", "auto" (where the host supports
-    it), None (keep the current setting). generic: attach in this mode, although `mode` says otherwise.
+    it), None (keep the current setting). generic: attach in this mode, although `mode` says otherwise. `cpus`: the
+    possible ones, if the size of a map depends on them; `contents`: those of the object's maps by pin, for an upgrade.
     """
 
     state: str
@@ -35,6 +39,8 @@ class Wanted(t.NamedTuple):
     frags: bool = False
     persist: t.Optional[str] = None
     generic: bool = False
+    cpus: int = 1
+    contents: "t.Mapping[str, Contents]" = {}
 
 
 class Request(t.NamedTuple):

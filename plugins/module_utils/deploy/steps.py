@@ -24,16 +24,46 @@ class Move(t.NamedTuple):
 
 
 class Load(t.NamedTuple):
-    """Load a program; `reuse` are map ids by pin, `fresh` the pins of new maps."""
+    """Load a program; `reuse` are map ids by pin, `fresh` the pins of new maps.
+
+    `begin`: the content of new maps of global data, by pin, if it is not what the object has.
+    """
 
     program: str
     reuse: t.Dict[str, int]
     fresh: t.Tuple[str, ...]
     offload: bool = False
+    begin: t.Mapping[str, bytes] = {}
 
     def __str__(self) -> str:
         kept = f", keeping the maps {', '.join(map(unescape, sorted(self.reuse)))}" if self.reuse else ""
-        return f"load {self.program}{kept}"
+        carried = (
+            f", carrying over the variables in {', '.join(map(unescape, sorted(self.begin)))}" if self.begin else ""
+        )
+        return f"load {self.program}{kept}{carried}"
+
+
+class Value(t.NamedTuple):
+    """A variable of global data: its offset in the section, its bytes before and after. `text`: for people to read."""
+
+    name: str
+    offset: int
+    before: bytes
+    after: bytes
+    text: str
+
+
+class SetVariables(t.NamedTuple):
+    """Give variables in a map of global data, which has `size` bytes, the first values of the new object."""
+
+    pin: str
+    map_id: int
+    size: int
+    values: t.Tuple[Value, ...]
+
+    def __str__(self) -> str:
+        listed = ", ".join(f"{each.name} to {each.text}" for each in self.values)
+        return f"set {listed} in {unescape(self.pin)}, the object's new first value"
 
 
 class PinProgram(t.NamedTuple):
@@ -125,7 +155,9 @@ class Forget(t.NamedTuple):
         return "stop restoring it after a reboot"
 
 
-Step = t.Union[Move, Load, PinProgram, PinMap, Adopt, Evict, Attach, Swap, Detach, Unpin, Note, Persist, Forget]
+Step = t.Union[
+    Move, Load, SetVariables, PinProgram, PinMap, Adopt, Evict, Attach, Swap, Detach, Unpin, Note, Persist, Forget
+]
 
 
 def changes_what_runs(step: Step) -> bool:

@@ -9,7 +9,6 @@ import struct
 import typing as t
 
 _HEADER = struct.Struct("=HBBIIIII")
-_TYPE = struct.Struct("=III")
 _PAIR = struct.Struct("=II")
 _ARRAY = struct.Struct("=III")
 
@@ -22,7 +21,7 @@ _ONCE = {"int": 4, "array": 12, "var": 4, "decl_tag": 4}
 _EACH = {"struct": 12, "union": 12, "enum": 8, "func_proto": 8, "datasec": 12, "enum64": 12}
 
 
-class _Type(t.NamedTuple):
+class Type(t.NamedTuple):
     name: str
     kind: str
     flag: bool
@@ -53,21 +52,28 @@ class Btf:
         if magic != 0xEB9F:
             raise ValueError(f"this is not BTF: it begins with 0x{magic:04x}")
         self._strings = data[header + string_offset : header + string_offset + string_size]
-        self._types = [_Type("", "void", False, 0, 0, 0)]
+        self._types = [Type("", "void", False, 0, 0, 0)]
         at, end = header + type_offset, header + type_offset + type_size
         while at < end:
-            name, info, target = _TYPE.unpack_from(data, at)
+            name, info, target = self.words(at, 3)
             number, members = info >> 24 & 0x1F, info & 0xFFFF
             if number >= len(_KINDS):
                 raise ValueError(f"BTF kind {number} is not supported")
             kind = _KINDS[number]
-            rest = at + _TYPE.size
-            self._types.append(_Type(self.string(name), kind, bool(info >> 31), target, members, rest))
+            rest = at + 12
+            self._types.append(Type(self.string(name), kind, bool(info >> 31), target, members, rest))
             at = rest + _ONCE.get(kind, 0) + _EACH.get(kind, 0) * members
 
     def string(self, offset: int) -> str:
         end = self._strings.find(b"\0", offset)
         return self._strings[offset : end if end >= 0 else None].decode(errors="replace")
+
+    def words(self, offset: int, count: int) -> t.Tuple[int, ...]:
+        """Numbers of 32 bits in the data that follows a type."""
+        try:
+            return struct.unpack_from(f"={count}I", self._data, offset)
+        except struct.error as error:
+            raise ValueError(f"BTF is truncated: {error}") from error
 
     def function(self, number: int) -> str:
         """The name of a function by its type's number."""
@@ -100,7 +106,7 @@ class Btf:
             return self._prototype(each, "", depth + 1)
         return f"{each.name or each.kind} "
 
-    def _prototype(self, prototype: _Type, name: str, depth: int) -> str:
+    def _prototype(self, prototype: Type, name: str, depth: int) -> str:
         arguments = []
         for at in range(prototype.rest, prototype.rest + _PAIR.size * prototype.members, _PAIR.size):
             argument, number = _PAIR.unpack_from(self._data, at)

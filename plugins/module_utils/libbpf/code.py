@@ -10,11 +10,8 @@ import struct
 import typing as t
 
 from .info import ProgInfo
-from .library import INT, U32, Fd, Functions, Libbpf
-
-_FUNCTIONS: Functions = {
-    "bpf_btf_get_fd_by_id": (INT, (U32,), True),
-}
+from .library import Libbpf
+from .loaded_btf import loaded_btf
 
 
 class LineInfo(t.NamedTuple):
@@ -49,14 +46,6 @@ class ProgramCode(t.NamedTuple):
     btf: bytes
 
 
-class _BtfInfo(ctypes.Structure):
-    _fields_ = [
-        ("btf", ctypes.c_uint64),
-        ("btf_size", ctypes.c_uint32),
-        ("id", ctypes.c_uint32),
-    ]
-
-
 def program_code(lib: Libbpf, fd: int) -> ProgramCode:
     """The translated and native code of a program, with its functions, lines and BTF."""
     sizes = ProgInfo()
@@ -87,15 +76,5 @@ def program_code(lib: Libbpf, fd: int) -> ProgramCode:
         functions=tuple(FunctionInfo(*each) for each in struct.iter_unpack("=II", found["func_info"])),
         lines=tuple(LineInfo(*each) for each in struct.iter_unpack("=I4xI4x", found["line_info"])),
         jited_lines=tuple(number for (number,) in struct.iter_unpack("=Q", found["jited_line_info"])),
-        btf=_btf(lib, info.btf_id) if info.btf_id else b"",
+        btf=loaded_btf(lib, info.btf_id) if info.btf_id else b"",
     )
-
-
-def _btf(lib: Libbpf, number: int) -> bytes:
-    """Type information by id. A program holds a reference to its own, so it exists as long as the program is open."""
-    with Fd(lib.declare(_FUNCTIONS).bpf_btf_get_fd_by_id(number)) as fd:
-        sizes = _BtfInfo()
-        lib.read_info(fd, sizes)
-        data = ctypes.create_string_buffer(sizes.btf_size)
-        lib.read_info(fd, _BtfInfo(btf=ctypes.addressof(data), btf_size=sizes.btf_size))
-    return data.raw

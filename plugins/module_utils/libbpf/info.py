@@ -39,11 +39,14 @@ class ProgramInfo(t.NamedTuple):
 
 
 class MapInfo(t.NamedTuple):
-    """A map in the kernel. `name` has 15 characters at most."""
+    """A map in the kernel. `name` has 15 characters at most. btf_id is 0 without BTF; the types are numbers in it."""
 
     id: int
     name: str
     shape: MapShape
+    btf_id: int = 0
+    key_type: int = 0
+    value_type: int = 0
 
 
 class LinkInfo(t.NamedTuple):
@@ -103,6 +106,15 @@ class _MapInfo(ctypes.Structure):
         ("max_entries", ctypes.c_uint32),
         ("map_flags", ctypes.c_uint32),
         ("name", ctypes.c_char * 16),
+        ("ifindex", ctypes.c_uint32),
+        ("btf_vmlinux_value_type_id", ctypes.c_uint32),
+        ("netns_dev", ctypes.c_uint64),
+        ("netns_ino", ctypes.c_uint64),
+        ("btf_id", ctypes.c_uint32),
+        ("btf_key_type_id", ctypes.c_uint32),
+        ("btf_value_type_id", ctypes.c_uint32),
+        ("btf_vmlinux_id", ctypes.c_uint32),
+        ("map_extra", ctypes.c_uint64),  # 0 before kernel 5.16
     ]
 
 
@@ -153,7 +165,11 @@ def map_info(lib: Libbpf, fd: int) -> MapInfo:
             value_size=info.value_size,
             max_entries=info.max_entries,
             flags=info.map_flags,
+            extra=info.map_extra,
         ),
+        btf_id=info.btf_id,
+        key_type=info.btf_key_type_id,
+        value_type=info.btf_value_type_id,
     )
 
 

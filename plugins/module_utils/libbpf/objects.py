@@ -22,6 +22,7 @@ _FUNCTIONS: Functions = {
     "bpf_object__close": (None, (HANDLE,), False),
     "bpf_object__btf_fd": (INT, (HANDLE,), False),
     "bpf_object__btf": (HANDLE, (HANDLE,), False),
+    "btf__raw_data": (POINTER, (HANDLE, POINTER), False),
     "bpf_object__next_program": (HANDLE, (HANDLE, HANDLE), False),
     "bpf_object__next_map": (HANDLE, (HANDLE, HANDLE), False),
     "bpf_program__name": (TEXT, (HANDLE,), False),
@@ -39,7 +40,13 @@ _FUNCTIONS: Functions = {
     "bpf_map__value_size": (U32, (HANDLE,), False),
     "bpf_map__max_entries": (U32, (HANDLE,), False),
     "bpf_map__map_flags": (U32, (HANDLE,), False),
+    "bpf_map__map_extra": (ctypes.c_uint64, (HANDLE,), False),
     "bpf_map__is_internal": (ctypes.c_bool, (HANDLE,), False),
+    "bpf_map__btf_key_type_id": (U32, (HANDLE,), False),
+    "bpf_map__btf_value_type_id": (U32, (HANDLE,), False),
+    "bpf_map__inner_map": (HANDLE, (HANDLE,), False),
+    "bpf_map__initial_value": (POINTER, (HANDLE, POINTER), False),
+    "bpf_map__set_initial_value": (INT, (HANDLE, POINTER, ctypes.c_size_t), True),
     "bpf_map__set_ifindex": (INT, (HANDLE, U32), True),
     "bpf_map__set_pin_path": (INT, (HANDLE, TEXT), True),
     "bpf_map__reuse_fd": (INT, (HANDLE, INT), True),
@@ -67,6 +74,14 @@ class ObjectMap(t.NamedTuple):
     name: str
     shape: MapShape
     internal: bool
+
+
+class ObjectTypes(t.NamedTuple):
+    """The numbers of a map's types in the object's BTF, 0 without; `inner` those of the maps in a map of maps."""
+
+    key: int
+    value: int
+    inner: t.Optional[t.Tuple[MapShape, int, int]] = None
 
 
 class _OpenOpts(ctypes.Structure):
@@ -140,17 +155,48 @@ class Object:
         return tuple(
             ObjectMap(
                 name=c.bpf_map__name(m).decode(errors="replace"),
-                shape=MapShape(
-                    type=named(MAP_TYPES, c.bpf_map__type(m)),
-                    key_size=c.bpf_map__key_size(m),
-                    value_size=c.bpf_map__value_size(m),
-                    max_entries=c.bpf_map__max_entries(m),
-                    flags=c.bpf_map__map_flags(m),
-                ),
+                shape=self._shape(m),
                 internal=c.bpf_map__is_internal(m),
             )
             for m in self._each("map")
         )
+
+    def _shape(self, bpf_map: t.Any) -> MapShape:
+        c = self._c
+        return MapShape(
+            type=named(MAP_TYPES, c.bpf_map__type(bpf_map)),
+            key_size=c.bpf_map__key_size(bpf_map),
+            value_size=c.bpf_map__value_size(bpf_map),
+            max_entries=c.bpf_map__max_entries(bpf_map),
+            flags=c.bpf_map__map_flags(bpf_map),
+            extra=c.bpf_map__map_extra(bpf_map),
+        )
+
+    @property
+    def btf(self) -> bytes:
+        """With the offsets of global variables, which the compiler leaves to libbpf. Empty without BTF."""
+        handle, size = self._c.bpf_object__btf(self._handle), ctypes.c_uint32()
+        data = self._c.btf__raw_data(handle, ctypes.byref(size)) if handle else None
+        return ctypes.string_at(data, size.value) if data else b""
+
+    def types(self, name: str) -> ObjectTypes:
+        """Of the map of that name; before it is loaded."""
+        c, found = self._c, self._find("map", name)
+        inner = c.bpf_map__inner_map(found)
+        inside = None
+        if inner:
+            inside = self._shape(inner), c.bpf_map__btf_key_type_id(inner), c.bpf_map__btf_value_type_id(inner)
+        return ObjectTypes(c.bpf_map__btf_key_type_id(found), c.bpf_map__btf_value_type_id(found), inside)
+
+    def first_value(self, name: str) -> bytes:
+        """What a map of global data begins with; before it is loaded. Empty for all other maps."""
+        size = ctypes.c_size_t()
+        data = self._c.bpf_map__initial_value(self._find("map", name), ctypes.byref(size))
+        return ctypes.string_at(data, size.value) if data else b""
+
+    def begin_with(self, name: str, value: bytes) -> None:
+        """Have a map of global data begin with `value`; before it is loaded."""
+        self._c.bpf_map__set_initial_value(self._find("map", name), value, len(value))
 
     def load(self, programs: t.Container[str], reuse: t.Mapping[str, int], ifindex: int = 0) -> None:
         """Load only `programs`; `reuse` has the fds of maps to use instead of new ones.

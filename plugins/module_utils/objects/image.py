@@ -9,10 +9,9 @@ import os
 import typing as t
 
 from ..errors import FleetError
+from ..libbpf.kinds import RDONLY_PROG
 from ..libbpf.objects import ObjectMap, ObjectProgram
 from ..state.places import map_pin
-
-RDONLY = 1 << 7  # BPF_F_RDONLY_PROG: .rodata and .kconfig, frozen, never shared between two loads
 
 
 class ObjectFacts(t.NamedTuple):
@@ -56,7 +55,8 @@ class ObjectFacts(t.NamedTuple):
     @property
     def shared_maps(self) -> t.Dict[str, ObjectMap]:
         """The maps that outlive the program, by pin."""
-        return {map_pin(m.name): m for m in self.maps if not (m.internal and m.shape.flags & RDONLY)}
+        # .rodata and .kconfig are frozen, and never shared between two loads.
+        return {map_pin(m.name): m for m in self.maps if not (m.internal and m.shape.flags & RDONLY_PROG)}
 
     def loaded_with(self, program: str) -> t.Set[str]:
         """The programs to load: only this one; if there is a map for tail calls, also all that they may call."""

@@ -17,6 +17,8 @@ from ..state.records import records
 from .elf import Elf, read_elf
 from .image import Image, ObjectFacts
 
+_SHOWN = ("type", "key_size", "value_size", "max_entries")  # of a map's shape
+
 
 class Inspected(t.NamedTuple):
     image: Image
@@ -35,10 +37,7 @@ class Inspected(t.NamedTuple):
                 {"name": program.name, "section": program.section, "instructions": program.instructions}
                 for program in found.programs
             ],
-            "maps": [
-                {key: value for key, value in {"name": each.name, **each.shape._asdict()}.items() if key != "flags"}
-                for each in found.maps
-            ],
+            "maps": [{"name": each.name, **{key: getattr(each.shape, key) for key in _SHOWN}} for each in found.maps],
         }
 
 

@@ -12,10 +12,15 @@ from .places import RECORDS, Place, scan
 
 
 class Record(t.NamedTuple):
-    """What was deployed, and the kernel's id of the resulting program. Gone after a reboot, like the pins."""
+    """What was deployed, and the kernel's id of the resulting program. Gone after a reboot, like the pins.
+
+    `first`: the bytes in hexadecimal that sections of global data began with in the object, by pin. Those of .bss,
+    which are 0, and large ones are left out.
+    """
 
     deployed: Deployed
     program_id: int
+    first: t.Mapping[str, str] = {}
 
 
 def read_record(place: Place) -> t.Optional[Record]:
@@ -31,11 +36,14 @@ def _read_record(path: str) -> t.Optional[Record]:
         return None
 
 
-def _fields(content: bytes) -> t.Tuple[Deployed, int]:
-    deployed, more = files.read(content, program_id=0)
+def _fields(content: bytes) -> t.Tuple[Deployed, int, t.Dict[str, str]]:
+    deployed, more = files.read(content, program_id=0, first={})
     if not deployed.checksum or not more["program_id"]:
         raise ValueError("it does not say which program it is about")
-    return deployed, more["program_id"]
+    first = {pin: str(value) for pin, value in more["first"].items()}
+    for value in first.values():
+        bytes.fromhex(value)
+    return deployed, more["program_id"], first
 
 
 def records() -> t.Iterator[Record]:
@@ -57,4 +65,5 @@ def write_record(place: Place, record: t.Optional[Record]) -> None:
         remove(place.record)
         remove_unfinished(place.record)
     else:
-        write_private(place.record, files.written(record.deployed, program_id=record.program_id))
+        content = files.written(record.deployed, program_id=record.program_id, first=record.first)
+        write_private(place.record, content)

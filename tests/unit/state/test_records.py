@@ -23,7 +23,7 @@ def place(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> places.Pla
 
 
 def test_records(place: places.Place, tmp_path: pathlib.Path) -> None:
-    record = Record(DEPLOYED, 7)
+    record = Record(DEPLOYED, 7, {"%2Edata": "0a00"})
     assert read_record(place) is None
     write_record(place, record)
     assert read_record(place) == record
@@ -49,6 +49,9 @@ def test_records(place: places.Place, tmp_path: pathlib.Path) -> None:
         '{"program_id": 7, "checksum": "abc", "mode": "fast"}',
         '{"program_id": "7"}',
         '{"program_id": true}',
+        '{"program_id": 7, "checksum": "abc", "first": []}',
+        '{"program_id": 7, "checksum": "abc", "first": {".data": "xyz"}}',
+        '{"program_id": 7, "checksum": "abc", "first": {".data": 1}}',
         "\xff",
     ],
 )
