@@ -24,11 +24,12 @@ import time
 import typing as t
 
 from commands import sh
-from host import Host
+from host import PINS, Host
 from paths import BPF, ROOT
 from warm import Run, Warm
 
 RESULTS = pathlib.Path(__file__).with_name("fuzz.json")
+BPFFS = "/sys/fs/bpf"  # also a value of pin_root
 CULPRITS = ROOT / "build/fuzz"  # objects that a module handled wrongly
 SEED = 20261125
 MODULES = (
@@ -98,8 +99,9 @@ class Ground:
         self.reset()
 
     def reset(self) -> None:
-        for name in sorted(os.listdir(self.host.pins)) if os.path.isdir(self.host.pins) else ():
-            self.warm.ok("xdp_program", state="absent", name=name)
+        for pin_root, pins in ((PINS, self.host.pins), (BPFFS, f"{BPFFS}/@{self.host.name}")):
+            for name in sorted(os.listdir(pins)) if os.path.isdir(pins) else ():
+                self.warm.ok("xdp_program", state="absent", name=name, pin_root=pin_root)
         self.warm.ok("xdp_program", **self.usual)
         self.before = self.host.state()
 

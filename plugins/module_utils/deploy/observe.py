@@ -121,6 +121,8 @@ def observe(lib: Libbpf, where: t.Iterable[Place], former: t.Mapping[Place, Plac
         there = former.get(place, place)
         seen = _observe(lib, there, links)._replace(record=read_record(there))
         if there != place:
+            if not seen.record:
+                seen = seen._replace(record=read_record(place))  # the move was killed half way
             moved = tuple(place.folder + path[len(there.folder) :] for path in seen.leftovers)
             seen = seen._replace(place=place, leftovers=moved, former=there)
         found.append(seen)

@@ -9,6 +9,7 @@ All namespaces of a machine may share one bpffs, and in each there may be an eth
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import struct
@@ -91,6 +92,7 @@ def _is_that_of_pid_1() -> t.Optional[bool]:
     return None
 
 
+@functools.lru_cache(maxsize=None)  # there may be thousands
 def _name() -> t.Optional[str]:
     """The name of this network namespace, as ip-netns(8) gives it."""
     here = os.stat("/proc/self/ns/net")
