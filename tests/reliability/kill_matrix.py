@@ -88,10 +88,14 @@ class Bench:
         self.host, self.warm, self.folder = host, warm, folder
         self.work = folder / "work"
         for version in (1, 2):
-            shutil.copy(BPF / "counter.bpf.c", folder)
-            flags = f"CFLAGS=-Wall -DVERSION={version}"
-            sh("make", "-s", "-f", ROOT / "files/bpf/Makefile", flags, "counter.bpf.o", cwd=folder)
-            (folder / "counter.bpf.o").rename(folder / f"{version}.o")
+            for source, made, defines in (
+                ("counter", f"{version}.o", f"-DVERSION={version}"),
+                ("maps", f"values-{version}.o", f"-DVERSION=1 -DVARIABLES -DLIMIT={version}"),
+            ):
+                shutil.copy(BPF / f"{source}.bpf.c", folder)
+                flags = f"CFLAGS=-Wall {defines}"
+                sh("make", "-s", "-f", ROOT / "files/bpf/Makefile", flags, f"{source}.bpf.o", cwd=folder)
+                (folder / f"{source}.bpf.o").rename(folder / made)
         self.source = (ROOT / "files/bpf/packet_count.bpf.c").read_text()
         shutil.copy(ROOT / "files/bpf/packet_count.bpf.c", folder)
         sh("make", "-s", "-f", ROOT / "files/bpf/Makefile", "packet_count.bpf.o", cwd=folder)
@@ -100,6 +104,9 @@ class Bench:
     def scenarios(self) -> t.List[Scenario]:
         def counter(version: int, **more: t.Any) -> Options:
             return {"object": str(self.folder / f"{version}.o"), "interfaces": BOTH, "name": "counter", **more}
+
+        def values(version: int) -> Options:
+            return counter(1, object=str(self.folder / f"values-{version}.o"))
 
         def content(version: int) -> Options:
             text = base64.b64encode((self.folder / f"{version}.o").read_bytes()).decode()
@@ -136,6 +143,7 @@ class Bench:
             Scenario("first attach, compiled in the task", [], compiled(1), counts=0),
             Scenario("upgrade, compiled in the task", [compiled(1)], compiled(2)),
             Scenario("upgrade with new maps", [counter(1)], counter(2, maps="reset"), counts=None),
+            Scenario("upgrade with a new first value", [values(1)], values(2)),
             Scenario("different mode", [counter(1)], counter(1, mode="generic")),
             Scenario("foreign program replaced", [], counter(1, on_conflict="replace"), counts=0, foreign=True),
             Scenario("detach", [counter(1)], {"state": "detached", "name": "counter"}),
@@ -280,7 +288,7 @@ class Bench:
                 link = bpftool("link", "show", "pinned", path)
                 program = bpftool("prog", "show", "pinned", path.replace("/link", "/program"))
                 pins[short] = "the pinned program" if link["prog_id"] == program["id"] else "another program"
-            elif path.endswith("%2Etrace"):  # the switch, which must be off
+            elif path.endswith(("%2Etrace", "%2Edata")):  # the switch, which must be off; values as they shall be
                 pins[short] = bpftool("map", "dump", "pinned", path)[0]["value"]
             elif path.endswith(".json"):
                 record = json.loads(pathlib.Path(path).read_text())

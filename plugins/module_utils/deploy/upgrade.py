@@ -73,7 +73,7 @@ def plan_upgrade(
             f"cannot upgrade {wanted.name} on {seen.interface}:"
             f" {'; '.join(f'the map {each.name} has changed its {each.what}' for each in refused)};"
             " nothing was changed. Set maps: reset to start with new, empty maps"
-            f"{_OR_DETACH if all(each.is_carried_detached for each in refused) else ''}"
+            f"{_OR_DETACH if all(each.could_be_carried for each in refused) else ''}"
         )
     return Upgrade(keep, begin, tuple(steps), tuple(warnings))
 
@@ -159,10 +159,10 @@ class _Map:
     def can_be_carried(self) -> bool:
         """Whether a new map can take over this one's variables, as nothing counts in them while they are copied."""
         unchanged = self.name != ".bss" and self.old.data == self.first
-        return self.is_carried_detached and (unchanged or not self._seen.attached)
+        return self.could_be_carried and (unchanged or not self._seen.attached)
 
     @property
-    def is_carried_detached(self) -> bool:
+    def could_be_carried(self) -> bool:
         return bool(self.internal and self.old.data and self.old.value and self.new.data and self.new.value)
 
     def carried(self) -> t.Tuple[bytes, t.List[str]]:

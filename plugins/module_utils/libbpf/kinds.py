@@ -31,7 +31,7 @@ MAP_TYPES = (
 
 # Flags of maps: BPF_F_*
 _NO_COMMON_LRU = 1 << 1
-_ONE_SIDE = 1 << 3 | 1 << 4  # RDONLY and WRONLY: of a file descriptor, which the kernel does not keep
+_ONE_SIDE = 1 << 3 | 1 << 4  # BPF_F_RDONLY and BPF_F_WRONLY: of a file descriptor, not kept
 RDONLY_PROG = 1 << 7
 MMAPABLE = 1 << 10
 
