@@ -160,7 +160,8 @@ def _attach(
         by, hook = unpinned
         yield Adopt(by, hook)
         if not _mode_fits(wanted, seen, hook.mode):
-            yield Detach(Attachment(by, t.cast(int, hook.link_id), hook.program.id, seen.ifindex, hook.mode))
+            adopted = Attachment(by, t.cast(int, hook.link_id), hook.program.id, seen.ifindex, hook.mode)
+            yield Detach(adopted, again=True)
             yield attaching
         elif not current:
             yield Swap(by)
@@ -169,7 +170,7 @@ def _attach(
             yield Swap(seen.ours.by)
     else:
         if seen.ours:
-            yield Detach(seen.ours)
+            yield Detach(seen.ours, again=True)
         yield attaching
 
 
