@@ -96,5 +96,5 @@ def restore(lib: Libbpf, place: Place) -> t.Iterator[str]:
     request = Request(wanted, place.root, [place.interface], keep_going=False, check=False)
     outcome = change(lib, request, image, warnings.append)
     yield from warnings
-    for planned in outcome.plans:
-        yield from (f"{place.name} on {place.interface}: {step}" for step in planned.steps)
+    for part in outcome.parts:
+        yield from (f"{part.seen.place.name} on {part.seen.interface}: {step}" for step in part.steps)

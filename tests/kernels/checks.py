@@ -421,6 +421,70 @@ def xlated() -> str:
     return f"{lines} lines alike"
 
 
+@contextlib.contextmanager
+def added(name: str, *words: t.Any) -> t.Iterator[None]:
+    sh("ip", "link", "add", "name", name, *words)
+    sh("ip", "link", "set", "dev", name, "up")
+    try:
+        yield
+    finally:
+        sh("ip", "link", "del", "dev", name)
+
+
+def stacked(*interfaces: str, **options: t.Any) -> t.Tuple[t.List[str], t.List[str]]:
+    """Attach to all of these; returns their modes, checked with ip, and what was detached for a moment."""
+    result = ok("xdp_program", object=str(OBJECTS / "packet_count.bpf.o"), interfaces=list(interfaces), **options)
+    for each in result["attachments"]:
+        found = json.loads(sh("ip", "-json", "link", "show", "dev", each["interface"]))[0]["xdp"]
+        mine = (each["mode"], each["program_id"])
+        expect(mine, (MODES[found["mode"]], found["prog"]["id"]), f"{each['interface']}'s mode and program")
+        link = bpftool("link", "show", "pinned", PINS / "packet_count" / each["interface"].replace(".", "%2E") / "link")
+        expect(link["prog_id"], each["program_id"], f"{each['interface']}'s program in the pinned link")
+    lifted = [step.split(":")[0] for step in result["steps"] if "for a moment" in step]
+    return [each["mode"] for each in result["attachments"]], lifted
+
+
+def in_the_way(*interfaces: str) -> t.List[str]:
+    """What must be detached for a moment: nothing on a kernel before 5.15, which attaches in any order."""
+    names = sh("bpftool", "btf", "dump", "file", "/sys/kernel/btf/vmlinux")
+    return list(interfaces) if "'xdp_master_redirect'" in names else []
+
+
+def vlan() -> str:
+    with Wire() as wire, added("eth0.10", "link", "eth0", "type", "vlan", "id", 10):
+        expect(stacked("eth0.10", "eth0"), (["generic", "native"], []), "modes, and detached for a moment")
+        ok("xdp_program", name="packet_count", state="absent")
+        expect(stacked("eth0.10"), (["generic"], []), "modes, and detached for a moment")
+        expect(stacked("eth0"), (["native"], in_the_way("eth0.10")), "modes, and detached for a moment")
+        expect(stacked("eth0", mode="generic"), (["generic"], in_the_way("eth0.10")), "modes, and detached")
+        expect(stacked("eth0.10"), (["generic"], []), "modes of the VLAN, unchanged")
+        wire.send(100)
+        expect(wire.counts()[0], wire.sent, "packets, counted and sent")
+        return f"in any order; {wire.counts()[0]} of {wire.sent}"
+
+
+def bond() -> str:
+    with added("bond9", "type", "bond", "mode", "active-backup"), Wire("eth1") as wire:
+        sh("ip", "link", "set", "dev", "eth1", "down")
+        sh("ip", "link", "set", "dev", "eth1", "master", "bond9")
+        expect(stacked("bond9", mode="generic"), (["generic"], []), "modes, and detached for a moment")
+        expect(stacked("eth1"), (["native"], in_the_way("bond9")), "modes, and detached for a moment")
+        wire.send(100)
+        expect(wire.counts()[0], wire.sent, "packets, counted and sent")
+        ok("xdp_program", name="packet_count", state="absent")
+        if not in_the_way("bond9"):
+            return f"no native mode on a bond (kernel < 5.15); {wire.sent} of {wire.sent}"
+        expect(stacked("bond9", mode="native"), (["native"], []), "modes, and detached for a moment")
+        said = refused("xdp_program", object=str(OBJECTS / "packet_count.bpf.o"), interfaces=["eth1"])
+        expect("belongs to bond9, on which packet_count runs in native mode" in said, True, f"the reason in {said!r}")
+        both = {"object": str(OBJECTS / "packet_count.bpf.o"), "interfaces": ["bond9", "eth1"]}
+        said = refused("xdp_program", **both, mode="native", name="other", on_conflict="replace")
+        expect("would run on all its members, and eth1 has" in said, True, f"the reason in {said!r}")
+        expect(stacked("bond9", mode="native"), (["native"], []), "modes of the bond, unchanged")
+        expect(stacked("bond9", "eth1", mode="generic")[0], ["generic", "generic"], "modes")
+        return f"in any order; on one of them natively; {wire.sent} of {wire.sent}"
+
+
 # The names of the rows in the table.
 CHECKS: t.Dict[str, t.Callable[[], str]] = {
     "bpf_facts: features equal to those in the kernel's types": features,
@@ -434,6 +498,8 @@ CHECKS: t.Dict[str, t.Callable[[], str]] = {
     "foreign program (ip link) refused and left alone": foreign,
     "on_conflict: replace": replace,
     "MTU 9000": jumbo,
+    "a VLAN and the interface below it": vlan,
+    "a bond and its member": bond,
     "xdp_counter_facts: trace lines": trace,
     "bpf_program_info: list equal to bpftool's": program_list,
     "bpf_program_info: xlated equal to bpftool's": xlated,

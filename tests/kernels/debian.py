@@ -16,7 +16,7 @@ from processes import Failed, run
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PACKAGES = "base-files bpftool coreutils dash iproute2 kmod libbpf1 mount python3 util-linux".split()
-MODULES = ["veth"]
+MODULES = ["veth", "8021q", "bonding"]
 NOT_NEEDED = ["./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*", "./usr/share/info/*"]
 
 

@@ -37,6 +37,7 @@ Options = t.Dict[str, t.Any]
 T = t.TypeVar("T")
 MODULES = ("xdp_program", "xdp_counter_facts", "bpf_object", "xdp_confirm")
 BOTH = ["eth0", "eth0.10"]
+STACKED = ["mac0", "eth0"]  # mac0 is above eth0
 PACKETS = 10
 
 # Calls that change something, and the arguments by which to recognise them.
@@ -100,6 +101,8 @@ class Bench:
         shutil.copy(ROOT / "files/bpf/packet_count.bpf.c", folder)
         sh("make", "-s", "-f", ROOT / "files/bpf/Makefile", "packet_count.bpf.o", cwd=folder)
         self.foreign = f"{host.pins}-foreign"
+        sh("ip", "-n", host.name, "link", "add", "name", "mac0", "link", "eth0", "type", "macvlan", "mode", "bridge")
+        sh("ip", "-n", host.name, "link", "set", "dev", "mac0", "up")
 
     def scenarios(self) -> t.List[Scenario]:
         def counter(version: int, **more: t.Any) -> Options:
@@ -131,6 +134,9 @@ class Bench:
             build = {"src": str(self.work / "c.bpf.c"), "content": f"{self.source}/* {version} */\n"}
             return counter(1, object=str(self.work / "c.bpf.o"), build={**build, "cflags": [f"-mcpu=v{version}"]})
 
+        stacked = counter(1, interfaces=STACKED)
+        upper, lower = counter(1, interfaces=["mac0"]), counter(1, interfaces=["eth0"])
+        changed = {**lower, "mode": "generic"}
         absent = {"state": "absent", "name": "counter"}
         built = {"src": str(self.work / "c.bpf.c"), "dest": str(self.work / "c.bpf.o"), "content": self.source}
         packet_count = counter(1, object=str(self.folder / "packet_count.bpf.o"))
@@ -154,6 +160,11 @@ class Bench:
             *held("first attach", [], {}, counter(1), 0),
             *held("upgrade", [counter(1)], {"object": counter(2)["object"]}, counter(2), PACKETS),
             *held("different mode", [counter(1)], {"mode": "generic"}, counter(1, mode="generic"), PACKETS),
+            Scenario("first attach, lower and upper", [], stacked, counts=0),
+            Scenario("first attach below an upper", [upper], lower, counts=0),
+            Scenario("different mode, lower and upper", [stacked], {**stacked, "mode": "generic"}),
+            Scenario("different mode below an upper", [lower, upper], changed),
+            *held("different mode below an upper", [lower, upper], changed, changed, PACKETS),
             Scenario("compile", [], built, "bpf_object", counts=None),
             Scenario("trace", [packet_count], traced, "xdp_counter_facts"),
         ]

@@ -104,6 +104,15 @@ class Work:
         else:
             self.replace_pin(fd, path)
 
+    @contextlib.contextmanager
+    def settled(self) -> t.Iterator[None]:
+        """What is done within this is not provisional. It is undone like the rest."""
+        before, self.provisional = self.provisional, False
+        try:
+            yield
+        finally:
+            self.provisional = before
+
     def do_at_last(self, do: t.Callable[[], None]) -> None:
         """Call it now, or in keep() if the change is provisional."""
         if self.provisional:

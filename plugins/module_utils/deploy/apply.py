@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import typing as t
@@ -76,6 +77,10 @@ class Applier:
         """Write a file; undone with the rest."""
         self.work.undo(file.restore)
         file.write()
+
+    def together(self) -> t.ContextManager[None]:
+        """What is committed within this is undone as a whole if a part of it fails."""
+        return self.work.part(str)
 
     def commit(self, plan: Plan) -> None:
         """Carry out the steps. If one fails, undoes those of this interface and raises FleetError."""
@@ -175,7 +180,32 @@ class Applier:
         ways.way(step.by).swap(self.work, seen.place, self.work.hold(self._lib.get(seen.place.program)))
 
     def _do_Detach(self, seen: Seen, step: steps.Detach) -> None:
-        ways.way(step.attachment.by).detach(self.work, seen.place, seen.ifindex, step.attachment)
+        ours = step.attachment
+        if step.again and ours.mode:
+            from ..attach.stacked import check_uncovered
+
+            check_uncovered(self._lib, seen.place, seen.ifindex, ours)
+        uncovered = contextlib.ExitStack()
+        self.work.undo(uncovered.close)
+        ways.way(ours.by).detach(self.work, seen.place, seen.ifindex, ours)
+        if ours.mode:
+            self.work.undo(self._uncover, seen, uncovered)
+
+    def _uncover(self, seen: Seen, until: contextlib.ExitStack) -> None:
+        """Before an undo attaches to an interface: detach our programs above it, which may be of other tasks."""
+        from ..attach.stacked import uncovered
+
+        until.enter_context(uncovered(self.work, seen.place, seen.ifindex))
+
+    def _do_Lift(self, seen: Seen, step: steps.Lift) -> None:
+        from ..attach.stacked import lift
+
+        lift(self.work, seen.place, seen.ifindex, step.attachment)
+
+    def _do_PutBack(self, seen: Seen, step: steps.PutBack) -> None:
+        from ..attach.stacked import put_back
+
+        put_back(self.work, seen.place, seen.ifindex, step.attachment)
 
     def _do_Unpin(self, seen: Seen, step: steps.Unpin) -> None:
         self.work.unpin(step.path)

@@ -14,12 +14,13 @@ from ..errors import FleetError
 from ..libbpf.kinds import SIZED_BY_CPUS
 from ..state.bpffs import reach
 from ..state.locks import LOCK_SECONDS, lock
-from ..state.places import MANIFESTS, NEW, PROVISIONAL, Place, places_of
+from ..state.places import MANIFESTS, MARKS, NEW, PROVISIONAL, Place, places_of
 from .observe import PLAIN_MTU, Seen, observe
 from .plan import FRAGS_TWIN, keeps_maps, plan
 from .planned import Plan
 from .request import PRESENT, Request, Wanted
 from .results import Outcome, attachments, look, without_errors
+from .steps import Attach
 
 if t.TYPE_CHECKING:
     from ..libbpf.library import Libbpf
@@ -47,25 +48,32 @@ def change(
     # The provisional change of a different run may last as long as ours would.
     timeout = LOCK_SECONDS + request.rollback_after
     with contextlib.nullcontext() if request.check else lock(seconds=timeout):
-        plans, errors = _plans(lib, request, image, warn)
+        planned, errors = _plans(lib, request, image, warn)
+        requested = {each.seen.place for each in planned}
+        plans, groups = _in_order(lib, request, planned, errors)
         changed_files = tuple(file for file in files if file.differs()) if without_errors(plans, errors) else ()
         if not request.check:
             _clean_up(plans)
             if changed_files or any(each.steps for each in plans):
                 from .transaction import Transaction
 
-                provisional = Transaction(lib, request, plans, errors, changed_files).run(image, warn)
+                provisional = Transaction(lib, request, plans, groups, errors, changed_files).run(image, warn)
             if wanted.state == "absent":
                 from ..state.private_files import remove_empty_folders
 
                 remove_empty_folders(request.root, wanted.name)
+            if not provisional and os.path.isdir(MARKS):
+                from .order import remove_marks
+
+                remove_marks(lib, request.root, requested)
             after = {} if provisional else look(lib, [each for each in plans if each.steps])
     for each in plans:
         for warning in each.warnings:
             warn(warning)
     applied = without_errors(plans, errors)
-    found = attachments(wanted, plans, after, errors)
-    return Outcome(applied, found, errors, mounts, changed_files if applied else (), provisional)
+    found = attachments(wanted, [each for each in plans if each.seen.place in requested], after, errors)
+    parts = tuple(part for group in groups for part in without_errors(group, errors))
+    return Outcome(applied, parts, found, errors, mounts, changed_files if applied else (), provisional)
 
 
 def _raise_file_limit() -> None:
@@ -127,9 +135,26 @@ def _plans(
             plans.append(plan(wanted, each))
         except FleetError as error:
             errors[each.interface] = str(error)
+    _stop_at(errors, request)
+    return plans, errors
+
+
+def _in_order(
+    lib: Libbpf, request: Request, plans: t.Sequence[Plan], errors: t.Dict[str, str]
+) -> t.Tuple[t.Sequence[Plan], t.Sequence[t.Tuple[Plan, ...]]]:
+    """All plans, and their parts in the order in which they are done; see order.py."""
+    if os.path.isdir(MARKS) or any(isinstance(step, Attach) for plan in plans for step in plan.steps):
+        from .order import ordered
+
+        order = ordered(lib, request.root, plans, errors)
+        _stop_at(errors, request)
+        return order
+    return plans, [(plan,) for plan in plans]
+
+
+def _stop_at(errors: t.Mapping[str, str], request: Request) -> None:
     if errors and not request.keep_going:
         raise FleetError(" ".join(errors.values()))
-    return plans, errors
 
 
 def _is_elsewhere(seen: Seen, warn: t.Callable[[str], None]) -> bool:

@@ -200,7 +200,8 @@ def _attach(
         by, hook = unpinned
         yield Adopt(by, hook)
         if not _mode_fits(wanted, seen, hook.mode):
-            yield Detach(Attachment(by, t.cast(int, hook.link_id), hook.program.id, seen.ifindex, hook.mode))
+            adopted = Attachment(by, t.cast(int, hook.link_id), hook.program.id, seen.ifindex, hook.mode)
+            yield Detach(adopted, again=True)
             yield attaching
         elif not current:
             yield Swap(by)
@@ -209,7 +210,7 @@ def _attach(
             yield Swap(seen.ours.by)
     else:
         if seen.ours:
-            yield Detach(seen.ours)
+            yield Detach(seen.ours, again=True)
         yield attaching
 
 

@@ -31,10 +31,12 @@ class Provisional(t.NamedTuple):
 class Outcome(t.NamedTuple):
     """What was done, or in check mode would be done. `errors` by interface, if the others were done nevertheless.
 
+    `parts` are the plans in the order of their steps: one that is interrupted for others has two.
     `files` were written; `mounts`: bpffs was mounted.
     """
 
     plans: t.Tuple[Plan, ...]
+    parts: t.Tuple[Plan, ...]
     attachments: t.List[Facts]
     errors: t.Dict[str, str]
     mounts: bool
@@ -90,7 +92,7 @@ def _attachment(wanted: Wanted, planned: Plan, after: t.Optional[Seen]) -> Facts
 def result_of(outcome: Outcome, first: t.Sequence[str] = ()) -> Facts:
     """The result of xdp_program. `first`: what was done before the plans."""
     steps = [*first, *(["mount bpffs on /sys/fs/bpf"] if outcome.mounts else [])]
-    steps += [f"{plan.seen.interface}: {step}" for plan in outcome.plans for step in plan.steps]
+    steps += [f"{part.seen.interface}: {step}" for part in outcome.parts for step in part.steps]
     changed = [plan for plan in outcome.plans if plan.steps]
     result: Facts = {
         "changed": bool(steps),

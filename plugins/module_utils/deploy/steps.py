@@ -116,12 +116,36 @@ class Swap(t.NamedTuple):
 
 
 class Detach(t.NamedTuple):
+    """`again`: the program is attached again right after this."""
+
     attachment: Attachment
+    again: bool = False
 
     def __str__(self) -> str:
         if self.attachment.elsewhere:
             return f"detach from interface {self.attachment.ifindex} of a different network namespace"
         return "detach" if self.attachment.alive else f"remove the dead {self.attachment.by}"
+
+
+class Lift(t.NamedTuple):
+    """Detach `name`, which PutBack attaches again: until then the kernel attaches to the interfaces `below`."""
+
+    name: str
+    attachment: Attachment
+    below: t.Tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"detach {self.name} for a moment, as the kernel attaches to {' and '.join(self.below)} only without it"
+
+
+class PutBack(t.NamedTuple):
+    """Attach `name` again, in the same mode."""
+
+    name: str
+    attachment: Attachment
+
+    def __str__(self) -> str:
+        return f"attach {self.name} again by {self.attachment.by}, mode {self.attachment.mode}"
 
 
 class Unpin(t.NamedTuple):
@@ -156,7 +180,22 @@ class Forget(t.NamedTuple):
 
 
 Step = t.Union[
-    Move, Load, SetVariables, PinProgram, PinMap, Adopt, Evict, Attach, Swap, Detach, Unpin, Note, Persist, Forget
+    Move,
+    Load,
+    SetVariables,
+    PinProgram,
+    PinMap,
+    Adopt,
+    Evict,
+    Attach,
+    Swap,
+    Detach,
+    Lift,
+    PutBack,
+    Unpin,
+    Note,
+    Persist,
+    Forget,
 ]
 
 

@@ -31,12 +31,14 @@ class Transaction:
         lib: Libbpf,
         request: Request,
         plans: t.Sequence[Plan],
+        groups: t.Sequence[t.Sequence[Plan]],
         errors: t.Dict[str, str],
         files: t.Sequence[ReplacedFile],
     ) -> None:
         self._lib = lib
         self._request = request
         self._plans = plans
+        self._groups = groups
         self._errors = errors
         self._files = files
 
@@ -63,8 +65,8 @@ class Transaction:
         try:
             for file in self._files if self._without_errors() else ():
                 applier.replace(file)
-            for each in self._without_errors():
-                self._try(applier.commit, each)
+            for group in self._groups:
+                self._commit_group(applier, group)
             applier.finish()
         except BaseException as error:
             try:
@@ -73,10 +75,28 @@ class Transaction:
                 raise FleetError(f"{error}; {second}") from error
             raise
 
+    def _commit_group(self, applier: Applier, group: t.Sequence[Plan]) -> None:
+        """All of a group or nothing, as the kernel allows some of it only after the rest."""
+        interfaces = dict.fromkeys(plan.seen.interface for plan in group)
+        at = next((name for name in interfaces if name in self._errors), "")
+        if not at:
+            try:
+                with applier.together():
+                    for part in group:
+                        at = part.seen.interface
+                        applier.commit(part)
+                return
+            except FleetError as error:
+                if not self._request.keep_going:
+                    raise
+                self._errors[at] = str(error)
+        for name in interfaces:
+            self._errors.setdefault(name, f"{name} was left as it was, because {at} failed")
+
     def _hold(self, applier: Applier) -> Provisional:
         """Have a holder make the change. It returns errors and warnings."""
         # Imported now: the holder outlives the file that contains the module.
-        from ..attach import owners, words  # noqa: F401 (used by observe() and Hook)
+        from ..attach import owners, stacked, words  # noqa: F401 (used by observe(), Hook, undos)
         from .provisional import Change, hold
 
         work, warn = applier.work, applier.work.warn

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kernel's information on one network interface. rtnetlink(7), include/uapi/linux/if_link.h
+"""The kernel's information on network interfaces. rtnetlink(7), include/uapi/linux/if_link.h
 
 libbpf's bpf_xdp_query() makes the kernel list all interfaces each time: seconds, on a router with thousands.
 """
@@ -21,6 +21,10 @@ _IFLA_MTU, _IFLA_EXT_MASK, _IFLA_XDP, _IFLA_ALT_IFNAME = 4, 29, 43, 53
 _SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 _IFLA_XDP_PROG_IDS = {5: "native", 6: "generic", 7: "offload"}
 
+# Kinds for which IFLA_LINK is the interface below. For others, such as veth and tunnels, it is only related.
+_STANDS_ON_LINK = {"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "rmnet", "dsa"}
+_STANDS_ON_DATA = {"vxlan": (3,), "hsr": (1, 2)}  # IFLA_VXLAN_LINK; IFLA_HSR_SLAVE1, IFLA_HSR_SLAVE2
+
 
 class Interface(t.NamedTuple):
     """MTU in bytes, and program ids by mode: 'native', 'generic', 'offload'."""
@@ -38,12 +42,13 @@ def interface(ifindex: int) -> t.Optional[Interface]:
         if error.errno == errno.ENODEV:
             return None
         raise OSError(error.errno, error.strerror, f"interface {ifindex}") from error
-    programs = attributes(found.get(_IFLA_XDP, b""))
-    return Interface(
-        ifindex,
-        number(found.get(_IFLA_MTU, bytes(4))),
-        {mode: number(programs[kind]) for kind, mode in _IFLA_XDP_PROG_IDS.items() if kind in programs},
-    )
+    return Interface(ifindex, number(found.get(_IFLA_MTU, bytes(4))), programs(found))
+
+
+def programs(found: t.Mapping[int, bytes]) -> t.Dict[str, int]:
+    """Of an interface's attributes: its XDP programs, by mode."""
+    nested = attributes(found.get(_IFLA_XDP, b""))
+    return {mode: number(nested[kind]) for kind, mode in _IFLA_XDP_PROG_IDS.items() if kind in nested}
 
 
 def index_of_alternative(name: str) -> int:
@@ -59,24 +64,30 @@ def ask(ifindex: int, attribute: bytes = b"") -> bytes:
         route.send(_request(ifindex, attribute, _NLM_F_REQUEST))
         answer = route.recv(1 << 16)
     if _MESSAGE.unpack_from(answer)[1] == _NLMSG_ERROR:
-        error = -struct.unpack_from("=i", answer, _MESSAGE.size)[0]
-        raise OSError(error, os.strerror(error))
+        raise _error(answer[_MESSAGE.size :])
     return answer[_MESSAGE.size :]
 
 
-def dump(attribute: bytes) -> t.Iterator[t.Tuple[int, t.Dict[int, bytes]]]:
-    """Index and attributes of the interfaces for which the kernel's filter finds this attribute. Raises OSError."""
+def dump(attribute: bytes = b"") -> t.Iterator[t.Tuple[int, t.Dict[int, bytes]]]:
+    """Index and attributes of all interfaces, or of those that have this attribute. Raises OSError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route:
         route.send(_request(0, attribute, _NLM_F_REQUEST | _NLM_F_DUMP))
         while True:
             answer, at = route.recv(1 << 20), 0
             while at < len(answer):
                 length, kind = _MESSAGE.unpack_from(answer, at)[:2]
-                if kind in (_NLMSG_DONE, _NLMSG_ERROR):
-                    return
                 body = answer[at + _MESSAGE.size : at + length]
+                if kind == _NLMSG_DONE:
+                    return
+                if kind == _NLMSG_ERROR:
+                    raise _error(body)
                 yield LINK.unpack_from(body)[2], attributes(body[LINK.size :])
                 at += length + 3 & ~3
+
+
+def _error(body: bytes) -> OSError:
+    number = -struct.unpack_from("=i", body)[0]
+    return OSError(number, os.strerror(number))
 
 
 def _request(ifindex: int, attribute: bytes, flags: int) -> bytes:

@@ -1,9 +1,10 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kind of an interface, and the interfaces below it. rtnetlink(7), include/uapi/linux/if_link.h"""
+"""The kinds of interfaces, and which are above which. rtnetlink(7), include/uapi/linux/if_link.h"""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
+import os
 import socket
 import struct
 import typing as t
@@ -11,9 +12,12 @@ import typing as t
 from . import rtnetlink
 from .rtnetlink import attributes, number
 
-_IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 10, 18, 37
-_IFLA_INFO_KIND = 1
+_IFLA_IFNAME, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 3, 5, 10, 18, 37
+_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _ARPHRD_LOOPBACK = 772
+# Kinds for which IFLA_LINK is the interface below. For others, such as veth and tunnels, it is only related.
+_STANDS_ON_LINK = {"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "rmnet", "dsa"}
+_STANDS_ON_DATA = {"vxlan": (3,), "hsr": (1, 2)}  # IFLA_VXLAN_LINK; IFLA_HSR_SLAVE1, IFLA_HSR_SLAVE2
 _MASTERS = ("bond", "bridge", "team")
 
 
@@ -27,12 +31,52 @@ class Stacking(t.NamedTuple):
     below: t.Tuple[str, ...] = ()
 
 
+class Device(t.NamedTuple):
+    """An interface among all others. `kind` is "" for hardware, else veth, vlan, bond and so on.
+
+    `stands_on`: indexes of the interfaces below it; `master`: of the bond, bridge and so on that it belongs to, else 0.
+    """
+
+    ifindex: int
+    name: str
+    kind: str
+    stands_on: t.Tuple[int, ...]
+    master: int
+    xdp: t.Dict[str, int]
+
+
+def devices() -> t.List[Device]:
+    """All interfaces of this network namespace; one below or above that is in a different namespace is missing."""
+    return [_device(ifindex, found) for ifindex, found in rtnetlink.dump()]
+
+
+def _device(ifindex: int, found: t.Mapping[int, bytes]) -> Device:
+    information = attributes(found.get(_IFLA_LINKINFO, b""))
+    kind = _text(information.get(_IFLA_INFO_KIND, b""))
+    data = attributes(information.get(_IFLA_INFO_DATA, b"")) if kind in _STANDS_ON_DATA else {}
+    below = [data.get(each) for each in _STANDS_ON_DATA.get(kind, ())]
+    if kind in _STANDS_ON_LINK:
+        below.append(found.get(_IFLA_LINK))
+    return Device(
+        ifindex,
+        _text(found.get(_IFLA_IFNAME, b"")),
+        kind,
+        () if _IFLA_LINK_NETNSID in found else tuple(number(value) for value in below if value),
+        number(found.get(_IFLA_MASTER, bytes(4))),
+        rtnetlink.programs(found),
+    )
+
+
+def _text(value: bytes) -> str:
+    return os.fsdecode(value.split(b"\0")[0])
+
+
 def stacking(ifindex: int) -> Stacking:
     """Raises OSError if the interface does not exist."""
     answer = rtnetlink.ask(ifindex)
     device_type = struct.unpack_from("=BxH", answer)[1]
     found = attributes(answer[rtnetlink.LINK.size :])
-    kind = attributes(found.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
+    kind = _text(attributes(found.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND, b""))
     below: t.List[int] = []
     if kind in _MASTERS:
         below = _members(ifindex)

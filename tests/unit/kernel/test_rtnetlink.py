@@ -12,9 +12,11 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.kernel.rtnetlink import Interface, interface
+from ansible_collections.ebpf.fleet.plugins.module_utils.kernel.stacking import Device, devices
 
 NEWLINK, ERROR = 16, 2
-IFNAME, MTU, XDP = 3, 4, 43
+IFNAME, MTU, LINK, MASTER, LINKINFO, LINK_NETNSID, XDP = 3, 4, 5, 10, 18, 37, 43
+INFO_KIND, INFO_DATA, VXLAN_LINK = 1, 2, 3
 XDP_ATTACHED, XDP_PROG_ID, DRV_PROG_ID, SKB_PROG_ID, HW_PROG_ID = 2, 4, 5, 6, 7
 NESTED = 0x8000
 
@@ -42,8 +44,10 @@ def number(kind: int, value: int) -> bytes:
     return attribute(kind, struct.pack("=I", value))
 
 
-def answered(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> t.Optional[Interface]:
-    """What interface() returns for an answer of the kernel."""
+def answered(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch, ask: t.Callable[[], t.Any] = lambda: interface(7)
+) -> t.Any:
+    """What interface() or devices() returns for an answer of the kernel."""
 
     class Kernel:
         def __enter__(self) -> t.Any:
@@ -54,14 +58,14 @@ def answered(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> t.Optional[Inter
 
         def send(self, request: bytes) -> None:
             assert len(request) == struct.unpack_from("=I", request)[0]
-            assert struct.unpack_from("=i", request, 20)[0] == 7
+            assert struct.unpack_from("=i", request, 20)[0] == (0 if ask is devices else 7)
 
         def recv(self, size: int) -> bytes:
             return answer[:size]
 
     with monkeypatch.context() as patched:
         patched.setattr(socket, "socket", lambda *_: Kernel())
-        return interface(7)
+        return ask()
 
 
 def link(*attributes: bytes) -> bytes:
@@ -94,3 +98,34 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answered(message(ERROR, struct.pack("=i", -errno.ENODEV)), monkeypatch) is None
     with pytest.raises(PermissionError):
         answered(message(ERROR, struct.pack("=i", -errno.EPERM)), monkeypatch)
+
+
+def test_all_interfaces_of_this_kernel() -> None:
+    index = socket.if_nametoindex("lo")
+    assert Device(index, "lo", "", (), 0, {}) in devices()
+    assert {device.ifindex: device.name for device in devices()} == dict(socket.if_nameindex())
+
+
+def kind(name: bytes, *data: bytes) -> bytes:
+    return attribute(LINKINFO, attribute(INFO_KIND, name + b"\0") + attribute(INFO_DATA, b"".join(data)))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "below", "master"),
+    [
+        ([kind(b"vlan"), number(LINK, 2)], (2,), 0),
+        ([kind(b"macvlan"), number(LINK, 2), number(MASTER, 9)], (2,), 9),
+        ([kind(b"vlan"), number(LINK, 2), number(LINK_NETNSID, 0)], (), 0),  # an index of a different namespace
+        ([kind(b"veth"), number(LINK, 2)], (), 0),  # its peer
+        ([kind(b"ipip"), number(LINK, 2)], (), 0),
+        ([kind(b"vxlan", number(VXLAN_LINK, 3), number(1, 77))], (3,), 0),
+        ([kind(b"vxlan", number(1, 77))], (), 0),
+        ([number(LINK, 2)], (), 0),
+    ],
+)
+def test_what_an_interface_stands_on(
+    attributes: t.List[bytes], below: t.Tuple[int, ...], master: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = link(attribute(IFNAME, b"x\xff0\0"), *attributes) + message(3, bytes(4))
+    (found,) = answered(answer, monkeypatch, devices)
+    assert (found.stands_on, found.master, found.name) == (below, master, "x\udcff0")

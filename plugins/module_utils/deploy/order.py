@@ -1,0 +1,196 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The order of the plans: the kernel attaches to an interface only while none directly above it has a program.
+
+So lower interfaces come first. Where one above already has a program of ours, that one is detached before and attached
+again after. Such plans depend on each other: they form a group, and are done together or not at all.
+"""
+
+# No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
+import typing as t
+
+from ..attach import stacked
+from ..attach.hooks import Attachment, Links
+from ..attach.stacked import Stack, Upper
+from ..errors import FleetError
+from ..libbpf.info import ProgramInfo
+from ..libbpf.library import Libbpf
+from ..state.places import Place
+from .observe import Seen, observe
+from .planned import Plan, describe
+from .steps import Attach, Lift, PutBack, Step
+
+Group = t.Tuple[Plan, ...]
+Errors = t.Mapping[str, str]
+
+
+class Around(t.NamedTuple):
+    """What is above the interfaces of a request: the stack, the programs that cover them, and those that are ours."""
+
+    stack: Stack
+    uppers: t.Mapping[int, Upper]
+    seen: t.Mapping[int, Seen]
+
+
+class Order(t.NamedTuple):
+    """`plans` are whole, the requested ones first; `groups` their parts in the order in which they are done."""
+
+    plans: t.Tuple[Plan, ...]
+    groups: t.Tuple[Group, ...]
+
+
+def attaches(plan: Plan) -> bool:
+    return any(isinstance(step, (Attach, PutBack)) for step in plan.steps)
+
+
+def ordered(lib: Libbpf, root: str, plans: t.Sequence[Plan], errors: t.Dict[str, str]) -> Order:
+    """The plans in an order that the kernel allows. Adds to `errors`, by interface, where there is none."""
+    plans = (*plans, *_left_over(lib, root, {plan.seen.interface for plan in plans}))
+    around = _observe(lib, root, plans)
+    return arrange(allowed(plans, around, errors), around)
+
+
+def _left_over(lib: Libbpf, root: str, requested: t.Container[str]) -> t.Iterator[Plan]:
+    """Plans for what a killed run has detached, except on interfaces that the request has plans for."""
+    modes = {place: mode for place, mode in stacked.marks(root) if mode and place.interface not in requested}
+    for seen in observe(lib, modes):
+        if _is_left(seen):
+            number = t.cast(ProgramInfo, seen.pinned).id
+            was = Attachment("link", 0, number, seen.ifindex, modes[seen.place])
+            state = describe(seen)
+            yield Plan(seen, (PutBack(seen.place.name, was),), state, {**state, "state": "attached"})
+
+
+def _is_left(seen: Seen) -> bool:
+    """Whether a program that was detached for a moment can still be attached again."""
+    return bool(seen.ifindex and seen.pinned and not seen.hooks)
+
+
+def remove_marks(lib: Libbpf, root: str, requested: t.Container[Place]) -> None:
+    """At the end of a run: the programs with a mark are attached again, or, as requested, not."""
+    for place, _mode in stacked.marks(root):
+        if place in requested or not _is_left(observe(lib, [place])[0]):
+            stacked.remove_mark(place)
+
+
+def _observe(lib: Libbpf, root: str, plans: t.Iterable[Plan]) -> Around:
+    stack, links = stacked.read_stack(), Links(lib)
+    covering = {up for plan in plans if attaches(plan) for up in stack.covering(plan.seen.ifindex)}
+    uppers = {up: stacked.read_upper(lib, root, stack.devices[up], links) for up in covering}
+    requested = {plan.seen.place: plan.seen for plan in plans}
+    missing = [upper.place for upper in uppers.values() if upper.place and upper.place not in requested]
+    found = {**requested, **{seen.place: seen for seen in observe(lib, missing)}}
+    return Around(stack, uppers, {up: found[upper.place] for up, upper in uppers.items() if upper.place})
+
+
+def allowed(plans: t.Sequence[Plan], around: Around, errors: t.Dict[str, str]) -> t.List[Plan]:
+    """The plans that can be carried out. Pure, but adds to `errors`."""
+    attaching = {plan.seen.ifindex: plan for plan in plans if attaches(plan)}
+    for plan in sorted(attaching.values(), key=lambda each: -around.stack.depth(each.seen.ifindex)):
+        try:
+            _check(plan, attaching, around, errors)
+        except FleetError as error:
+            errors[plan.seen.interface] = str(error)
+    return [plan for plan in plans if plan.seen.interface not in errors]
+
+
+def _check(plan: Plan, attaching: t.Mapping[int, Plan], around: Around, errors: Errors) -> None:
+    """Raises FleetError if the kernel would refuse to attach, whatever the order."""
+    name, interface = plan.seen.place.name, plan.seen.interface
+    for index in around.stack.covering(plan.seen.ifindex):
+        upper = around.uppers[index]
+        if upper.name in errors:
+            raise FleetError(f"cannot attach {name} to {interface}: {upper.name}, which is above it, failed")
+        if index in attaching:
+            continue  # its own plan detaches what is there
+        if not upper.place:
+            raise FleetError(stacked.foreign_words(name, interface, upper))
+        if around.stack.devices[index].kind == "bond" and upper.hooks[0].mode == "native":
+            raise FleetError(
+                f"cannot attach {name} to {interface}: it belongs to {upper.name}, on which {upper.place.name} runs in"
+                f" native mode, and so on all its members; remove it there first (state: absent, interfaces:"
+                f" [{upper.name}]), or attach it there with mode: generic"
+            )
+    device = around.stack.devices.get(plan.seen.ifindex)
+    if device and device.kind == "bond" and any(_mode(step) == "native" for step in plan.steps):
+        below = around.stack.below.get(plan.seen.ifindex, ())
+        busy = [around.stack.devices[low].name for low in below if around.stack.devices[low].xdp or low in attaching]
+        if busy:
+            raise FleetError(
+                f"cannot attach {name} to {interface} in native mode: it would run on all its members, and"
+                f" {' and '.join(sorted(busy))} has, or would have, a program; set mode: generic for {interface}, or"
+                f" attach to {interface} or to its members only"
+            )
+
+
+def _mode(step: Step) -> t.Optional[str]:
+    if isinstance(step, Attach):
+        return step.mode
+    return step.attachment.mode if isinstance(step, PutBack) else None
+
+
+def arrange(plans: t.Sequence[Plan], around: Around) -> Order:
+    """The lower interfaces first; programs above are detached before, and attached again after. Pure."""
+    stack = around.stack
+    nodes = {plan.seen.ifindex: plan for plan in plans if attaches(plan)}
+    covering = {up for index in nodes for up in stack.covering(index)}
+    for up in covering - nodes.keys():
+        seen = around.seen[up]
+        nodes[up] = next((plan for plan in plans if plan.seen.place == seen.place), None) or _unchanged(seen)
+    opening: t.Dict[int, Plan] = {}
+    for up in covering:
+        below = tuple(stack.devices[low].name for low in stack.below[up] if low in nodes)
+        opening[up], nodes[up] = _halves(nodes[up], below)
+    groups: t.List[t.Tuple[int, Group]] = []
+    for family in _families(stack, nodes):
+        lifted = [opening[index] for index in reversed(family) if index in covering]
+        parts = [*lifted, *(nodes[index] for index in family)]
+        for group in [tuple(parts)] if lifted else [(part,) for part in parts]:
+            groups.append((min(stack.depth(part.seen.ifindex) for part in group), group))
+    done = {plan.seen.place for plan in nodes.values()}
+    groups += [(0, (plan,)) for plan in plans if plan.seen.place not in done]
+    in_order = tuple(group for _depth, group in sorted(groups, key=lambda each: each[0]))
+    return Order(_merged(plans, in_order), in_order)
+
+
+def _families(stack: Stack, nodes: t.Iterable[int]) -> t.Iterator[t.List[int]]:
+    """Those that stand on each other, directly or by others of them, the lowest first."""
+    left = dict.fromkeys(nodes)
+    while left:
+        family, todo = [], [next(iter(left))]
+        while todo:
+            one = todo.pop()
+            if one in left:
+                del left[one]
+                family.append(one)
+                todo += [*stack.above.get(one, ()), *stack.below.get(one, ())]
+        yield sorted(family, key=stack.depth)
+
+
+def _unchanged(seen: Seen) -> Plan:
+    state = describe(seen)
+    return Plan(seen, (), state, state)
+
+
+def _halves(plan: Plan, below: t.Tuple[str, ...]) -> t.Tuple[Plan, Plan]:
+    """Until nothing is attached, and from then on."""
+    for number, step in enumerate(plan.steps):
+        if isinstance(step, Attach):
+            return plan._replace(steps=plan.steps[:number]), plan._replace(steps=plan.steps[number:])
+    seen = plan.seen
+    ours = t.cast(Attachment, seen.ours)
+    lift, back = Lift(seen.place.name, ours, below), PutBack(seen.place.name, ours)
+    return plan._replace(steps=(lift,)), plan._replace(steps=(back, *plan.steps))
+
+
+def _merged(plans: t.Sequence[Plan], groups: t.Sequence[Group]) -> t.Tuple[Plan, ...]:
+    """Each plan with all its steps: the requested ones first, in the user's order."""
+    steps: t.Dict[Place, t.Tuple[Step, ...]] = {}
+    whole = {plan.seen.place: plan for plan in plans}
+    for group in groups:
+        for part in group:
+            place = part.seen.place
+            whole.setdefault(place, part)
+            steps[place] = (*steps.get(place, ()), *part.steps)
+    return tuple(plan._replace(steps=steps[place]) for place, plan in whole.items())
