@@ -131,10 +131,14 @@ class Host:
             str(path)
             for folder in ("/sys/fs/bpf", "/run/ebpf_fleet")
             for path in pathlib.Path(folder).rglob("*")
-            if self.name in str(path)  # not those of a concurrent test run
+            if self.owns(str(path))
         )
         links = json.loads(sh("ip", "-json", "-n", self.name, "link", "show"))
         return files, [(link["ifname"], (link.get("xdp") or {}).get("prog", {}).get("id")) for link in links]
+
+    def owns(self, path: str) -> bool:
+        """Whether a path in bpffs or /run is of this host, and not of a concurrent test run."""
+        return self.name in path
 
     def pin(self, interface: str, rest: str, name: str = "packet_count") -> str:
         return f"{self.pins}/{name}/{interface.replace('.', '%2E')}/{rest}"
