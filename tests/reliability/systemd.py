@@ -38,7 +38,7 @@ class Systemd:
             [
                 *("sh", "-c", f'echo $$ >"{self._cgroup}/cgroup.procs"; exec "$@"', "sh"),
                 *("setpriv", "--pdeathsig=KILL", "nsenter", f"--net=/run/netns/{self._netns[0]}"),
-                *("unshare", *spaces, "--fork", "--kill-child=KILL", INIT, self._folder, *self._netns),
+                *("unshare", *spaces, "--fork", "--kill-child=KILL", str(INIT), str(self._folder), *self._netns),
             ],
             stdin=subprocess.DEVNULL,
         )

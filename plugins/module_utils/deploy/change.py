@@ -83,7 +83,7 @@ def _mount_bpffs(root: str) -> None:
 
 
 def _clean_up(plans: t.Iterable[Plan]) -> None:
-    """Remove what killed runs left in /run, and empty folders in /var; have systemd read the units that they changed."""
+    """Remove what killed runs left in /run, and their empty folders; have systemd read the units that they changed."""
     if os.path.isdir(PROVISIONAL):
         from .provisional import sweep
 
