@@ -363,7 +363,7 @@ class Bench:
 class Booting(Bench):
     """Inside of a host with systemd, on which the programs are restored after a reboot.
 
-    Its twin has the same interfaces, and is booted with the files that were found on the host.
+    Its twin has the same interfaces, and is booted with the files that are found on the host after a kill.
     """
 
     changes: t.ClassVar[t.Dict[str, str]] = {**CHANGES, "vfork": ""}  # it starts systemctl
@@ -428,7 +428,10 @@ class Booting(Bench):
         return (*super().state(), files, known, failed)
 
     def after_reboot(self) -> t.Any:
-        """What would run on each interface if the host rebooted now: the twin is booted with the same files."""
+        """What would run on each interface if the host rebooted now, and which units would fail.
+
+        The twin is booted with the same files.
+        """
         files = self.files()
         key = hashlib.sha256(repr(files).encode()).hexdigest()
         if key not in self.booted:
@@ -440,15 +443,13 @@ class Booting(Bench):
             with Systemd(folder, self.twin.name, self.twin.hub) as systemd:
                 runs = {each: self.twin.xdp(each) or {} for each in BOTH}
                 said = systemd.sh("sh", "-c", "systemctl list-units --failed --no-legend; cat /run/restored || :")
-                failed = said if "failed" in said else ""
-            self.booted[key] = [(each, run.get("mode"), run.get("prog", {}).get("tag")) for each, run in runs.items()]
-            if failed:
-                self.booted[key].append(failed)
+            ran = [(each, run.get("mode"), run.get("prog", {}).get("tag")) for each, run in runs.items()]
+            self.booted[key] = [*ran, said if "failed" in said else "no unit failed"]
             self.wait_until(lambda: not any(map(self.twin.xdp, BOTH)))
         return self.booted[key]
 
     def points(self, scenario: Scenario) -> t.List[Point]:
-        """With a seed, a sample: as each takes two seconds, and hosts without systemd have most of them too."""
+        """With a seed only a sample: each takes two seconds, and hosts without systemd have most of them too."""
         self.begin(scenario)
         self.allowed = [self.after_reboot()]
         found = super().points(scenario)
