@@ -61,7 +61,7 @@ CHANGES = {
 }
 UNITS = pathlib.Path("/etc/systemd/system")
 MANIFESTS = pathlib.Path("/var/lib/ebpf_fleet")
-ABOUT_BOOT = re.compile(f"MANIFESTS|{MANIFESTS}|{UNITS}|vfork")
+ABOUT_BOOT = re.compile(f"MANIFESTS|/unread|{MANIFESTS}|{UNITS}|vfork")
 SAMPLE = {True: 0.4, False: 0.1}  # with systemd, of the calls that are and those that are not about restoring
 # The folder of a task, and the file with which Python tests for a usable one: Ansible's to remove, on every host.
 MADE_BY_ANSIBLE = re.compile(r"/\.ansible/tmp|ansible-moduletmp|/tmp/(ansible|\w{8}[>\"])")
