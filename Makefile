@@ -39,7 +39,7 @@ lint: setup-test
 	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/*/bpf/*.c
 	cog --check -P -I tests/bench -I tests/kernels README.md docs/figures.md
 	cog --check -P -I tests/reliability docs/reliability.md
-	shellcheck demo/*.sh tools/*.sh molecule/*/*.sh tests/kernels/*.sh .ci/run
+	shellcheck demo/*.sh tools/*.sh molecule/*/*.sh tests/kernels/*.sh tests/reliability/*.sh .ci/run
 	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	zizmor --offline --quiet --no-progress .github/workflows
 	[ -t 1 ] || export NO_COLOR=1; ansible-lint --offline # it colours its summary for a pipe as well
@@ -63,9 +63,10 @@ molecule: setup-molecule
 	$(SUDO) tools/molecule.sh $(SCENARIOS)
 
 # Kill each task at each of its calls, and run it again; print a line for each task. `make test-kill SCENARIOS="upgrade"` does
-# one task. With RECORD=1, this and test-fuzz save their figures, which `make figures` puts into docs/reliability.md.
+# one task. On a host with systemd, it kills at a sample of the calls, chosen by the commit; with WHOLE=1 or RECORD=1 at all of
+# them. With RECORD=1, this and test-fuzz save their figures, which `make figures` puts into docs/reliability.md.
 test-kill: setup-test
-	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/kill_matrix.py $(record) $(if $(SCENARIOS),"$(SCENARIOS)")
+	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/kill_matrix.py $(record) $(if $(WHOLE),--whole) $(if $(SCENARIOS),"$(SCENARIOS)")
 
 # Feed thousands of damaged objects and senseless options to the modules.
 test-fuzz: setup-test

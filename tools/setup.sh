@@ -26,7 +26,7 @@ $said"
 if command -v apt-get >/dev/null; then
 	packages=(clang libbpf-dev iproute2 util-linux python3-venv)
 	case $what in
-		test) packages+=(llvm bpftool iputils-ping file strace) ;;
+		test) packages+=(llvm bpftool iputils-ping file strace systemd) ;;
 		molecule) packages+=(iputils-ping mmdebstrap openssh-client podman runc) ;;
 		kernels) packages+=(debian-archive-keyring kmod libarchive-tools mmdebstrap qemu-system-x86) ;;
 		reboot) packages+=(debian-archive-keyring e2fsprogs mmdebstrap openssh-client qemu-system-x86) ;;
@@ -48,7 +48,7 @@ if command -v apt-get >/dev/null; then
 elif command -v dnf >/dev/null; then
 	packages=(clang libbpf-devel iproute util-linux python3)
 	case $what in
-		test) packages+=(llvm bpftool iputils file strace) ;;
+		test) packages+=(llvm bpftool iputils file strace systemd) ;;
 		bench) packages+=(bpftool openssh-clients) ;;
 		molecule) fail "the scenarios make their images with Debian's mmdebstrap; run them on Debian or Ubuntu." ;;
 		kernels | reboot) fail "the kernels and their userlands come from Debian's suites with apt and mmdebstrap; run them on Debian or Ubuntu." ;;

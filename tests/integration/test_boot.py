@@ -164,6 +164,21 @@ def test_a_damaged_manifest_is_kept_if_persist_is_omitted(host: Host, booting: B
     assert not manifest.exists()
 
 
+def test_what_a_killed_run_left_is_removed(host: Host, booting: Booting, compiled: Compile) -> None:
+    """Empty folders of manifests, and the note that systemd has not read a unit."""
+    options = {"object": compiled("packet_count"), "interfaces": ["eth0"]}
+    host.ok("xdp_program", **options)
+    folder = pathlib.Path(booting.place("eth0").manifest).parent
+    unread = pathlib.Path("/run/ebpf_fleet/unread/eth0")
+    for each in (folder, unread.parent):
+        each.mkdir(parents=True)
+    unread.touch()
+    assert not host.ok("xdp_program", **options, check=True)["changed"]
+    assert folder.exists() and unread.exists()
+    assert not host.ok("xdp_program", **options)["changed"]
+    assert not folder.parent.exists() and not unread.parent.exists()
+
+
 def test_a_foreign_program_stays(host: Host, booting: Booting, compiled: Compile) -> None:
     host.enter("ip", "link", "set", "dev", "eth0", "xdp", "obj", compiled("counter"), "sec", "xdp")
     booting.persist(compiled("packet_count"))

@@ -7,6 +7,9 @@ each of these calls, the task is run from the same start and killed (SIGKILL) as
 between two of them, so a kill there equals a kill at the second.) The task is then run again. It must reach the whole
 wanted state, keep the counts, and leave nothing else behind. `make test-kill` runs this; --record saves the figures of
 a run that passed.
+
+What is restored after a reboot is killed on a host with systemd. There, whatever is left between the kill and the
+second run, a host with these files is booted too: each interface must come up with its old or its new program.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ import argparse
 import base64
 import concurrent.futures
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -30,6 +35,7 @@ import typing as t
 from commands import bpftool, sh
 from host import Host
 from paths import BPF, ROOT
+from systemd import Booted, Systemd
 from warm import Warm
 
 RESULTS = pathlib.Path(__file__).with_name("kill_matrix.json")
@@ -46,6 +52,7 @@ CHANGES = {
     "sendto": r"RTM_SETLINK",
     "rename": "",
     "unlink": "",
+    "symlink": "",
     "mkdir": "",
     "rmdir": "",
     "openat": r"O_CREAT",
@@ -53,6 +60,10 @@ CHANGES = {
     "fchmod": "",
     "bind": r"AF_UNIX",
 }
+UNITS = pathlib.Path("/etc/systemd/system")
+MANIFESTS = pathlib.Path("/var/lib/ebpf_fleet")
+ABOUT_BOOT = re.compile(f"MANIFESTS|/unread|{MANIFESTS}|{UNITS}|vfork")
+SAMPLE = {True: 0.4, False: 0.1}  # with systemd, of the calls that are and those that are not about restoring
 # The folder of a task, and the file with which Python tests for a usable one: Ansible's to remove, on every host.
 MADE_BY_ANSIBLE = re.compile(r"/\.ansible/tmp|ansible-moduletmp|/tmp/(ansible|\w{8}[>\"])")
 
@@ -85,6 +96,8 @@ class Scenario(t.NamedTuple):
 class Bench:
     """A host, its warm modules, and the objects that the scenarios are about."""
 
+    changes: t.ClassVar[t.Dict[str, str]] = CHANGES
+
     def __init__(self, host: Host, warm: Warm, folder: pathlib.Path) -> None:
         self.host, self.warm, self.folder = host, warm, folder
         self.work = folder / "work"
@@ -103,10 +116,30 @@ class Bench:
         self.foreign = f"{host.pins}-foreign"
         sh("ip", "-n", host.name, "link", "add", "name", "mac0", "link", "eth0", "type", "macvlan", "mode", "bridge")
         sh("ip", "-n", host.name, "link", "set", "dev", "mac0", "up")
+        sh("bpftool", "prog", "load", folder / "1.o", self.foreign)
+        self.at_rest = set(self.processes())
+
+    def counter(self, version: int, **more: t.Any) -> Options:
+        return {"object": str(self.folder / f"{version}.o"), "interfaces": BOTH, "name": "counter", **more}
+
+    def held(self, name: str, start: t.List[Options], more: Options, wanted: Options, counts: int) -> t.List[Scenario]:
+        """The holder is killed in two scenarios: while the change is confirmed, and while it is rolled back."""
+        task = self.counter(1, **more)
+        return [
+            Scenario(
+                f"{name}, holder, {what}",
+                start,
+                {**task, "rollback_after": seconds},
+                "xdp_program",
+                what,
+                wanted,
+                counts,
+            )
+            for what, seconds in (("confirm", 30), ("roll back", 2))
+        ]
 
     def scenarios(self) -> t.List[Scenario]:
-        def counter(version: int, **more: t.Any) -> Options:
-            return {"object": str(self.folder / f"{version}.o"), "interfaces": BOTH, "name": "counter", **more}
+        counter, held = self.counter, self.held
 
         def values(version: int) -> Options:
             return counter(1, object=str(self.folder / f"values-{version}.o"))
@@ -114,21 +147,6 @@ class Bench:
         def content(version: int) -> Options:
             text = base64.b64encode((self.folder / f"{version}.o").read_bytes()).decode()
             return counter(1, object=str(self.work / "x.bpf.o"), content=text)
-
-        def held(name: str, start: t.List[Options], more: Options, wanted: Options, counts: int) -> t.List[Scenario]:
-            task = counter(1, **more)
-            return [
-                Scenario(
-                    f"{name}, holder, {what}",
-                    start,
-                    {**task, "rollback_after": seconds},
-                    "xdp_program",
-                    what,
-                    wanted,
-                    counts,
-                )
-                for what, seconds in (("confirm", 30), ("roll back", 2))
-            ]
 
         def compiled(version: int) -> Options:
             build = {"src": str(self.work / "c.bpf.c"), "content": f"{self.source}/* {version} */\n"}
@@ -186,7 +204,7 @@ class Bench:
 
     def strace(self, *options: str) -> t.List[str]:
         """Trace the process itself, not its children (the compiler, the holder)."""
-        return ["strace", "-qq", "-y", f"--trace={','.join(CHANGES)}", *options]
+        return ["strace", "-qq", "-y", f"--trace={','.join(self.changes)}", *options]
 
     def disturbed(self, scenario: Scenario, wrap: t.Sequence[str]) -> None:
         """Run the task with strace around it, or around its holder."""
@@ -218,18 +236,18 @@ class Bench:
             tracing.communicate(timeout=60)
 
     def processes(self) -> t.Dict[int, str]:
-        """The host's processes except the warm Python and zombies: process id and state (a letter of proc(5))."""
+        """The host's processes except zombies: process id and state (a letter of proc(5))."""
         inode = os.stat(f"/run/netns/{self.host.name}").st_ino
         found = {}
         for entry in pathlib.Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError, IndexError):
                 if os.stat(entry / "ns/net").st_ino == inode:
                     found[int(entry.name)] = (entry / "stat").read_text().rsplit(")", 1)[1][1]
-        return {number: state for number, state in found.items() if state != "Z" and number != self.warm.pid}
+        return {number: state for number, state in found.items() if state != "Z"}
 
     def holders(self) -> t.List[int]:
         """The processes that outlive a module: the holders."""
-        return list(self.processes())
+        return [number for number in self.processes() if number not in self.at_rest]
 
     def stopped_holder(self) -> int:
         return self.wait_until(lambda: [number for number, state in self.processes().items() if state == "T"])[0]
@@ -257,10 +275,10 @@ class Bench:
         found = []
         for line in lines:
             call, _bracket, arguments = line.partition("(")
-            if call not in CHANGES:
+            if call not in self.changes:
                 continue
             seen[call] = seen.get(call, 0) + 1
-            if not re.search(CHANGES[call], arguments) or MADE_BY_ANSIBLE.search(arguments):
+            if not re.search(self.changes[call], arguments) or MADE_BY_ANSIBLE.search(arguments):
                 continue
             if call == "bpf" and 'prog_name="libbpf' in arguments:
                 continue  # libbpf probes the kernel: it does not keep what it loads
@@ -280,6 +298,7 @@ class Bench:
         for prefix, name in (
             (self.host.pins, "PINS"),
             ("/run/ebpf_fleet/" + self.host.pins.replace("/", "%2F"), "RECORDS"),
+            (f"{MANIFESTS}/{self.host.pins.replace('/', '%2F')}", "MANIFESTS"),
             (str(self.work), "FOLDER"),
         ):
             path = path.replace(prefix, name)
@@ -360,34 +379,181 @@ class Bench:
             yield point, self.judge(scenario, point, wanted)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--record", action="store_true")
-    parser.add_argument("scenario", nargs="*")
-    given = parser.parse_args()
+class Booting(Bench):
+    """Inside of a host with systemd, on which the programs are restored after a reboot.
+
+    Its twin has the same interfaces, and is booted with the files that are found on the host after a kill.
+    """
+
+    changes: t.ClassVar[t.Dict[str, str]] = {**CHANGES, "vfork": ""}  # it starts systemctl
+
+    def __init__(self, host: Host, warm: Warm, folder: pathlib.Path, seed: str) -> None:
+        super().__init__(host, warm, folder)
+        self.random = random.Random(seed) if seed else None
+        self.twin = Host(f"{host.name}-twin")
+        self.booted: t.Dict[str, t.Any] = {}  # what the twin ran, by the files that it was booted with
+        self.allowed: t.List[t.Any] = []
+        # Only the twin really restores: here everything runs already.
+        folder = pathlib.Path("/run/systemd/system/ebpf-fleet@.service.d")
+        (folder / "true.conf").write_text("[Service]\nExecStart=\nExecStart=/bin/true\n")
+
+    def scenarios(self) -> t.List[Scenario]:
+        kept, counter = {"persist": "true"}, self.counter
+        first = counter(1, **kept)
+        provisional = {"rollback_after": 1}
+        absent = {"state": "absent", "name": "counter"}
+        return [
+            Scenario("first attach, restored", [], first, counts=0),
+            Scenario("upgrade, restored", [first], counter(2)),
+            Scenario("different mode, restored", [first], counter(1, mode="generic")),
+            Scenario("restored from now on", [counter(1)], first),
+            Scenario("no longer restored", [first], counter(1, persist="false")),
+            Scenario("no longer restored on one interface", [first], {**absent, "interfaces": BOTH[:1]}, counts=None),
+            Scenario("detach, restored", [first], {**absent, "state": "detached"}),
+            Scenario("remove, restored", [first], absent, counts=None),
+            Scenario("upgrade, to be confirmed, restored", [first], counter(2, **provisional), settled=counter(2)),
+            *self.held("first attach, restored", [], kept, first, 0),
+            *self.held("upgrade, restored", [first], {"object": counter(2)["object"]}, counter(2), PACKETS),
+        ]
+
+    def begin(self, scenario: Scenario) -> None:
+        super().begin(scenario)
+        units = [self.unit(each) for each in BOTH if self.enabled(each) == "enabled"]
+        if units:
+            sh("systemctl", "start", *units)  # as a boot leaves it: systemd remembers that it has started them
+
+    def unit(self, interface: str) -> str:
+        return f"ebpf-fleet@{interface}.service"
+
+    def enabled(self, interface: str) -> str:
+        return sh("sh", "-c", f"systemctl is-enabled {self.unit(interface)} 2>/dev/null || :").strip()
+
+    def files(self) -> t.Dict[str, t.Any]:
+        """What a reboot restores from: by path the content, or where a link leads to."""
+        paths = [path for folder in (UNITS, MANIFESTS) for path in folder.rglob("*")]
+        return {
+            str(path): os.readlink(path) if path.is_symlink() else path.is_file() and path.read_bytes()
+            for path in sorted([*paths, *([MANIFESTS] if MANIFESTS.exists() else [])])
+        }
+
+    def state(self) -> t.Any:
+        known = {}
+        for interface in BOTH:
+            device = f"sys-subsystem-net-devices-{interface}.device"
+            words = ("systemctl", "show", "--property=LoadState,UnitFileState,NeedDaemonReload,Wants,ActiveState")
+            known[interface] = [self.enabled(interface), sh(*words, device), sh(*words, self.unit(interface))]
+        failed = sh("systemctl", "list-units", "--failed", "--no-legend", "--plain")
+        files = {path: hashlib.sha256(str(content).encode()).hexdigest() for path, content in self.files().items()}
+        return (*super().state(), files, known, failed)
+
+    def after_reboot(self) -> t.Any:
+        """What would run on each interface if the host rebooted now, and which units would fail.
+
+        The twin is booted with the same files.
+        """
+        files = self.files()
+        key = hashlib.sha256(repr(files).encode()).hexdigest()
+        if key not in self.booted:
+            folder = self.folder / "twin"
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(UNITS, folder / "etc", symlinks=True)
+            if MANIFESTS.exists():
+                shutil.copytree(MANIFESTS, folder / "var" / MANIFESTS.name)
+            with Systemd(folder, self.twin.name, self.twin.hub) as systemd:
+                runs = {each: self.twin.xdp(each) or {} for each in BOTH}
+                said = systemd.sh("sh", "-c", "systemctl list-units --failed --no-legend; cat /run/restored || :")
+            ran = [(each, run.get("mode"), run.get("prog", {}).get("tag")) for each, run in runs.items()]
+            self.booted[key] = [*ran, said if "failed" in said else "no unit failed"]
+            self.wait_until(lambda: not any(map(self.twin.xdp, BOTH)))
+        return self.booted[key]
+
+    def points(self, scenario: Scenario) -> t.List[Point]:
+        """With a seed only a sample: each takes two seconds, and hosts without systemd have most of them too."""
+        self.begin(scenario)
+        self.allowed = [self.after_reboot()]
+        found = super().points(scenario)
+        self.settle(scenario)
+        self.allowed.append(self.after_reboot())
+        return [
+            point
+            for point in found
+            if not self.random or self.random.random() < SAMPLE[bool(ABOUT_BOOT.search(point.what))]
+        ]
+
+    def settle(self, scenario: Scenario) -> None:
+        found = self.after_reboot()
+        if self.allowed[1:] and not all(one in sides for one, sides in zip(found, zip(*self.allowed))):
+            raise AssertionError(f"after a reboot {found} would run, neither {' nor '.join(map(str, self.allowed))}")
+        super().settle(scenario)
+
+
+Row = t.Tuple[str, str, int, str, str]
+
+
+def run_all(kind: t.Callable[[Warm], Bench], host: Host, names: t.Sequence[str]) -> t.List[Row]:
+    """Run the scenarios with these names, or all; prints a line for each point."""
+    rows: t.List[Row] = []
+    with Warm(host, MODULES) as warm:
+        bench = kind(warm)
+        for scenario in bench.scenarios():
+            if names and scenario.name not in names:
+                continue
+            for point, wrong in bench.run(scenario):
+                rows.append((scenario.name, point.call, point.number, point.what, wrong))
+                print(f"{scenario.name:38} {point.what:78.78} {'NO: ' + wrong if wrong else 'converged'}", flush=True)
+    return rows
+
+
+@contextlib.contextmanager
+def a_host(suffix: str = "") -> t.Iterator[t.Tuple[Host, pathlib.Path]]:
+    """A host, and a folder for its files."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="ebpf-kill", dir="/run"))
-    host = Host(f"ebpf-kill-{os.getpid()}")
-    rows: t.List[t.Tuple[str, str, int, str, str]] = []
-    began = time.monotonic()
+    host = Host(f"ebpf-kill-{os.getpid()}{suffix}")
     try:
-        with Warm(host, MODULES) as warm:
-            bench = Bench(host, warm, folder)
-            sh("bpftool", "prog", "load", folder / "1.o", bench.foreign)
-            for scenario in bench.scenarios():
-                if given.scenario and scenario.name not in given.scenario:
-                    continue
-                for point, wrong in bench.run(scenario):
-                    rows.append((scenario.name, point.call, point.number, point.what, wrong))
-                    print(
-                        f"{scenario.name:38} {point.what:78.78} {'NO: ' + wrong if wrong else 'converged'}", flush=True
-                    )
+        yield host, folder
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{host.pins}-foreign")
         host.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_booted(names: t.Sequence[str], seed: str) -> t.List[Row]:
+    """This program inside of a host with systemd: its files, its processes and its bpffs."""
+    with a_host("-systemd") as (host, folder), Systemd(folder, host.name, host.hub) as systemd:
+        temporary = folder / "tmp"
+        temporary.mkdir()
+        words = ("env", f"--chdir={ROOT}", f"TMPDIR={temporary}", sys.executable, __file__)
+        inside = ("--inside", host.name, folder, seed)
+        status = subprocess.run(systemd.command(*words, *inside, *names), check=False).returncode
+        if status:
+            raise RuntimeError(f"the scenarios with systemd ended with status {status}")
+        return [t.cast(Row, tuple(row)) for row in json.loads((folder / "rows").read_text())]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--record", action="store_true")
+    parser.add_argument("--whole", action="store_true", help="with systemd too, kill at all calls; --record implies it")
+    parser.add_argument("--inside", nargs=3, help=argparse.SUPPRESS, metavar=("HOST", "FOLDER", "SEED"))
+    parser.add_argument("scenario", nargs="*")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(128 + signal.SIGTERM))  # what was made is removed
+    if given.inside:
+        name, path, seed = given.inside
+        inside = Booted(name)
+        rows = run_all(lambda warm: Booting(inside, warm, pathlib.Path(path), seed), inside, given.scenario)
+        pathlib.Path(path, "rows").write_text(json.dumps(rows))
+        return 0
+    began = time.monotonic()
+    with a_host() as (host, folder):
+        rows = run_all(lambda warm: Bench(host, warm, folder), host, given.scenario)
+    print(f"{time.monotonic() - began:.0f} s", flush=True)
+    began = time.monotonic()
+    commit = sh("git", "-C", ROOT, "rev-parse", "HEAD").strip()
+    rows += run_booted(given.scenario, "" if given.whole or given.record else commit)
+    print(f"{time.monotonic() - began:.0f} s with systemd")
     failed = [row for row in rows if row[-1]]
-    print(f"{time.monotonic() - began:.0f} s")
     if given.record and not failed and not given.scenario:
         points: t.Dict[str, int] = {}
         for row in rows:

@@ -140,11 +140,15 @@ class Host:
             for folder, folders, names in os.walk(top)  # which bears that a concurrent test run removes its own
             for name in folders + names
         )
-        files = sorted(path for path in paths if self.mark in path)
+        files = sorted(path for path in paths if self.owns(path))
         links = json.loads(sh("ip", "-json", "-n", self.name, "link", "show"))
         mounts = [line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
         mounts = [each for each in mounts if each.startswith("/sys/")]
         return files, mounts, [(link["ifname"], (link.get("xdp") or {}).get("prog", {}).get("id")) for link in links]
+
+    def owns(self, path: str) -> bool:
+        """Whether a path in bpffs or /run is of this host, and not of a concurrent test run."""
+        return self.mark in path
 
     def pin(self, interface: str, rest: str, name: str = "packet_count") -> str:
         return f"{self.pins}/{name}/{interface.replace('.', '%2E')}/{rest}"

@@ -14,7 +14,7 @@ from ..errors import FleetError
 from ..libbpf.kinds import SIZED_BY_CPUS
 from ..state.bpffs import reach
 from ..state.locks import LOCK_SECONDS, lock
-from ..state.places import MANIFESTS, MARKS, NEW, PROVISIONAL, Place, places_of
+from ..state.places import MANIFESTS, MARKS, NEW, PROVISIONAL, UNREAD, Place, places_of
 from .observe import PLAIN_MTU, Seen, observe
 from .plan import FRAGS_TWIN, keeps_maps, plan
 from .planned import Plan
@@ -83,17 +83,24 @@ def _raise_file_limit() -> None:
 
 
 def _clean_up(plans: t.Iterable[Plan]) -> None:
-    """Remove what killed runs left in /run."""
+    """Remove what killed runs left in /run, and their empty folders; have systemd read the units that they changed."""
     if os.path.isdir(PROVISIONAL):
         from .provisional import sweep
 
         sweep()
+    if os.path.isdir(UNREAD):
+        from ..persist import persistence
+
+        persistence.sweep()
     for each in plans:
-        record = each.seen.place.record
-        if os.path.exists(record + NEW):
+        seen, place = each.seen, each.seen.place
+        unfinished = [place.record] if os.path.exists(place.record + NEW) else []
+        if seen.persistence and not os.path.exists(place.manifest) and os.path.isdir(MANIFESTS):
+            unfinished.append(place.manifest)
+        for path in unfinished:
             from ..state.private_files import remove_unfinished
 
-            remove_unfinished(record)
+            remove_unfinished(path)
 
 
 def _plans(

@@ -12,8 +12,8 @@ import typing as t
 
 from ..errors import FleetError
 from ..state.files import read_file
-from ..state.places import MANIFESTS, NEW, RUNNER, Place
-from ..state.private_files import remove, remove_empty, remove_unfinished, write_private
+from ..state.places import MANIFESTS, NEW, RECORDS, RUNNER, UNREAD, Place, escape, scan, unescape
+from ..state.private_files import make_folder, remove, remove_empty, remove_unfinished, write_private
 from . import systemd
 from .manifests import Manifest, all_places, read_manifest
 
@@ -64,7 +64,20 @@ def is_possible() -> bool:
 
 def reload_units(interfaces: t.Iterable[str]) -> None:
     """To be called once after write_manifest(), for all interfaces together. Raises FleetError."""
+    interfaces = tuple(interfaces)
     systemd.reload_units(interfaces)
+    for each in interfaces:
+        remove(_unread(each))
+    remove_empty(UNREAD, RECORDS)
+
+
+def sweep() -> None:
+    """Have systemd read what killed runs changed; their files do not show that it has not. Raises FleetError."""
+    reload_units(unescape(each.name) for each in scan(UNREAD))
+
+
+def _unread(interface: str) -> str:
+    return f"{UNREAD}/{escape(interface)}"
 
 
 def _obstacle(place: Place, ifindex: int) -> str:
@@ -84,6 +97,9 @@ def _obstacle(place: Place, ifindex: int) -> str:
 def write_manifest(place: Place, content: t.Optional[bytes], runner: Runner) -> None:
     """Have the host restore exactly this, or (None) nothing; call systemd.reload_units() next. Raises OSError."""
     enabled = systemd.enabled(place.interface)
+    make_folder(UNREAD)
+    with open(_unread(place.interface), "wb"):
+        pass
     if content is not None:
         for path, wanted, mode in ((RUNNER, runner(), 0o600), (systemd.UNIT, systemd.unit_file(), 0o644)):
             if read_file(path) != wanted:
