@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* XDP programs for the entries of maps, which no interface runs; with INTERFACE also one for an interface. */
+/* XDP programs for the entries of maps, which no interface runs; with INTERFACE also one for an
+ * interface. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
