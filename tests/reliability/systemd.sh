@@ -3,6 +3,7 @@
 # What it could write to is private: FOLDER/etc and FOLDER/var last, as on a disk; /run and bpffs are new at each boot.
 # The named network namespaces stay accessible; the first is the host's own.
 set -eu
+identity=$(realpath "${0%/*}/../../plugins/module_utils/state/identity.py")
 folder=$1
 shift
 
@@ -17,6 +18,13 @@ done
 mount -n --bind "$folder" "$folder/run/${folder#/run/}"
 mount -n --bind "$folder/etc" /etc/systemd/system
 mount -n --bind "$folder/var" /var/lib
+# It stands for a machine. What tells a machine's own network namespace from others, a new one cannot have: so it is
+# that of pid 1, and all else in the file is as it is.
+{
+	cat "$identity"
+	printf '\n\ndef _is_the_machines_own(cookie):\n    return bool(_is_that_of_pid_1())\n'
+} >"$folder/run/identity.py"
+mount -n --bind "$folder/run/identity.py" "$identity"
 mount -n -t tmpfs -o ro generators /usr/lib/systemd/system-generators # they make units for this machine's disks
 mount -n -o remount,bind,ro /
 mount -n --move "$folder/run" /run
