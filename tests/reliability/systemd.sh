@@ -29,6 +29,7 @@ mount -n -t tmpfs -o ro generators /usr/lib/systemd/system-generators # they mak
 mount -n -o remount,bind,ro /
 mount -n --move "$folder/run" /run
 mount -n -t proc proc /proc
+umount -n -R -l /sys # the machine's bpffs must not be seen below the new one
 mount -n -t sysfs sysfs /sys
 mount -n -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -n -t bpf bpf /sys/fs/bpf
