@@ -308,7 +308,7 @@ class Bench:
 
     def state(self) -> t.Any:
         """Everything except ids: pins and what they refer to, running programs, files, trace instances, holders."""
-        files, links = self.host.state()
+        files, mounts, links = self.host.state()
         pins = {}
         for path in files:
             short = self.short(path)
@@ -334,7 +334,7 @@ class Bench:
         }
         instances = [str(each) for each in pathlib.Path("/sys/kernel/tracing/instances").glob("ebpf_fleet.*")]
         waiting = os.path.isdir("/run/ebpf_fleet/provisional") and os.listdir("/run/ebpf_fleet/provisional")
-        return pins, modes, work, instances, waiting or []
+        return pins, modes, work, instances, waiting or [], mounts
 
     def settle(self, scenario: Scenario) -> None:
         """Run the task again, undisturbed."""
