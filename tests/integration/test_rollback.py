@@ -57,7 +57,7 @@ def confirm(host: Host, result: Options) -> Options:
 
 def deep_state(host: Host) -> t.Any:
     """All of a host's state, including what each pin refers to, but without ids that change with a new link."""
-    files, links = host.state()
+    files, mounts, links = host.state()
     pins = {}
     for path in files:
         if re.search(r"/(program|counters)$", path):
@@ -65,7 +65,7 @@ def deep_state(host: Host) -> t.Any:
             pins[path] = bpftool(kind, "show", "pinned", path)["id"]
         elif path.endswith("json"):
             pins[path] = pathlib.Path(path).read_text()
-    return files, links, pins
+    return files, mounts, links, pins
 
 
 def test_a_waiting_run_rebuilds_an_object_that_was_rolled_back(host: Host, tmp_path: pathlib.Path) -> None:
