@@ -57,7 +57,7 @@ def refusal(
     if error.errno == errno.EPERM:
         return str(error.strerror), f"; {remedies.not_permitted()}"
     if error.errno == errno.ENODEV:
-        return (f"{error.strerror}: it has just disappeared", "; run again when it is back")
+        return f"{error.strerror}: it has just disappeared", "; run again when it is back"
     said = _ask(lib, ifindex, program_fd, mode)
     if not said:
         return str(error.strerror), ""

@@ -10,7 +10,7 @@ import errno
 import os
 import typing as t
 
-from ..errors import FleetError
+from ..errors import FleetError, said
 from ..libbpf.library import BpfError, Libbpf
 from ..state.places import NEW
 from ..state.private_files import make_folder, remove
@@ -60,10 +60,10 @@ class Work:
             yield
         except BaseException as error:
             part, self._undo = self._undo, before
-            said = words(error)
-            _close(part, f"{said}, and the rollback failed")
+            text = words(error)
+            _close(part, f"{text}, and the rollback failed")
             if isinstance(error, (OSError, FleetError)):
-                raise FleetError(said) from error
+                raise FleetError(text) from error
             raise
         part, self._undo = self._undo, before
         self._undo.push(part)
@@ -132,4 +132,4 @@ def _close(undo: contextlib.ExitStack, words: str) -> None:
     try:
         undo.close()
     except (OSError, FleetError) as error:
-        raise FleetError(f"{words}: {error}. Run the task again to repair the host") from error
+        raise FleetError(f"{words}: {said(error)}. Run the task again to repair the host") from error

@@ -21,7 +21,7 @@ import time
 import typing as t
 
 from ..background import fork_into_background
-from ..errors import FleetError
+from ..errors import FleetError, said
 from ..state.places import PROVISIONAL, RECORDS
 from ..state.private_files import make_folder, remove_empty
 
@@ -120,7 +120,7 @@ class _Holder:
             try:
                 answer = self._change.keep()
             except (OSError, FleetError) as error:
-                why = f"it could not be confirmed: {error}"
+                why = f"it could not be confirmed: {said(error)}"
         if not answer:
             why = self._roll_back(why)
             answer = {"error": why}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..errors import FleetError
+from ..errors import FleetError, said
 from .apply import Applier
 from .planned import Plan
 from .request import Request
@@ -72,7 +72,7 @@ class Transaction:
             try:
                 applier.roll_back()
             except FleetError as second:
-                raise FleetError(f"{error}; {second}") from error
+                raise FleetError(f"{said(error)}; {second}") from error
             raise
 
     def _commit_group(self, applier: Applier, group: t.Sequence[Plan]) -> None:

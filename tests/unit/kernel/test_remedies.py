@@ -12,7 +12,7 @@ import typing as t
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.counting import trace
 from ansible_collections.ebpf.fleet.plugins.module_utils.entry import message_of
-from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
+from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError, said
 from ansible_collections.ebpf.fleet.plugins.module_utils.inspection import dump
 from ansible_collections.ebpf.fleet.plugins.module_utils.kernel import mounts, remedies
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import BpfError
@@ -102,6 +102,8 @@ def test_why_something_is_not_permitted(say: Say, files: t.Dict[str, str], words
 
 def test_no_error_without_its_subject_and_remedy(say: Say) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/run/ebpf_fleet/x")
+    assert said(full) == "No space left on device: '/run/ebpf_fleet/x'"
+    assert said(BpfError(errno.ENOENT, "bpf_obj_get /a")) == "bpf_obj_get /a: No such file or directory"
     assert message_of(full) == (
         "cannot use /run/ebpf_fleet/x: No space left on device; free some space there, and run again"
     )
