@@ -54,7 +54,7 @@ class Fleet:
         wrap: t.Sequence[str] = (),
     ) -> str:
         """`env`: in addition to the test's own; None unsets. `wrap` is a command to run it with."""
-        every = {
+        given: t.Dict[str, t.Optional[str]] = {
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
             "ANSIBLE_NOCOLOR": "1",
@@ -64,7 +64,7 @@ class Fleet:
             "PWD": str(self.folder),  # as a shell sets it
             **(env or {}),
         }
-        every = {name: value for name, value in every.items() if value is not None}
+        every = {name: value for name, value in given.items() if value is not None}
         words = [*wrap, str(BIN / command[0]), "-i", str(self.inventory), *map(str, command[1:])]
         done = subprocess.run(words, env=every, capture_output=True, text=True, check=False, cwd=self.folder)
         text = done.stdout + done.stderr
