@@ -17,7 +17,7 @@ def fork_into_background(work: t.Callable[[], None], keep: t.Iterable[int] = ())
     """Fork a child that calls `work` and exits, with status 1 if it raised; returns the child's process id.
 
     Signals to the parent's process group or terminal (a hang-up) do not reach the child, and it ignores SIGTERM. Of the
-    parent's sockets and pipes it has only those in `keep`: nobody who waits for the end of one also waits for the child.
+    parent's sockets and pipes it has only those in `keep`: who waits for the end of others need not wait for it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATING)  # until the child ignores them
     child = os.fork()

@@ -90,7 +90,7 @@ def booting(host: Host) -> t.Iterator[Booting]:
 def test_the_units_command_survives_its_interpreter(
     host: Host, booting: Booting, compiled: Compile, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when Ansible has found /usr/bin/python3.11, or a virtual environment, and an upgrade of the host removes it."""
+    """As when Ansible has found /usr/bin/python3.11, or a virtual environment, and an upgrade removes it."""
     python, used = tmp_path / "a venv/python3.11", tmp_path / "used"
     python.parent.mkdir()
     python.write_text(f'#!/bin/sh\necho "$@" >>{used}\nexec {sys.executable} "$@"\n')

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""rollback_after where the module's process is not the module's alone, as with mitogen: it lives on after the module."""
+"""rollback_after where the module's process is not the module's alone, as with Mitogen, and lives on after it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def test_with_mitogen(fleet: Fleet, compiled: Compiled) -> None:
     """mitogen has no connection to a network namespace: here all of Ansible runs in it."""
     (host,) = fleet.hosts
     inventory = json.loads(fleet.inventory.read_text())
-    inventory["fleet"]["vars"].update(ansible_connection="local", xdp_counter_rollback_after=30, xdp_counter_become=False)
+    inventory["fleet"]["vars"].update(
+        ansible_connection="local", xdp_counter_rollback_after=30, xdp_counter_become=False
+    )
     fleet.inventory.write_text(json.dumps(inventory))
     env = {
         "ANSIBLE_STRATEGY": "mitogen_linear",

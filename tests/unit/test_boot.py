@@ -73,6 +73,8 @@ def runner_of(executable: str) -> bytes:
 
 def test_the_file_is_the_same_for_all_pythons_of_the_distribution() -> None:
     """Else hosts would change with each controller that finds a different one."""
-    assert runner_of("/usr/bin/python3.11") == runner_of("/usr/libexec/platform-python") == runner_of("/usr/bin/python3")
+    assert (
+        runner_of("/usr/bin/python3.11") == runner_of("/usr/libexec/platform-python") == runner_of("/usr/bin/python3")
+    )
     assert b"\nfor python in '/opt/a b/python' /usr/bin/python3 " in runner_of("/opt/a b/python")
     assert b"python3.1" not in systemd.unit_file()
