@@ -12,7 +12,7 @@ LINE = "{:8} {:10} {:8} {:>10} {:>10}   {}"
 
 def main() -> int:
     with open(sys.argv[1], encoding="utf-8") as file:
-        counted = {(row["host"], row["interface"]): row for row in json.load(file)}
+        counted = {(row["host"], row["interface"] or "-"): row for row in json.load(file)}  # "-": not read
     with open(sys.argv[2], encoding="utf-8") as file:
         sent = {(host, interface): int(packets) for host, interface, packets in map(str.split, file)}
     print(LINE.format("HOST", "INTERFACE", "MODE", "SENT", "COUNTED", ""))

@@ -13,6 +13,8 @@ short_description: The packet counters of a fleet as rows
 description:
   - Makes a flat list of rows, one for each host and interface, from the facts of M(ebpf.fleet.xdp_counter_facts).
   - Hosts without these facts have no rows.
+  - With a fact cache (C(fact_caching)), hosts have rows only if a task M(ebpf.fleet.xdp_counter_facts) has read their
+    counters in this run of Ansible. What the cache has of earlier runs is left out.
 positional: query
 options:
   _input:
@@ -66,6 +68,8 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ..plugin_utils.this_run import is_read_now
+
 
 def counter_rows(hostvars: t.Mapping[str, t.Any], query: t.Optional[str] = None) -> t.Any:
     """Raises AnsibleFilterError if the input is not a mapping of hosts, or the query is not valid."""
@@ -84,7 +88,7 @@ def counter_rows(hostvars: t.Mapping[str, t.Any], query: t.Optional[str] = None)
 
 
 def _rows(host: str, facts: t.Optional[t.Mapping[str, t.Any]]) -> t.Iterator[t.Dict[str, t.Any]]:
-    if not facts:
+    if not facts or not is_read_now(facts):
         return
     for interface, values in facts["interfaces"].items():
         row = {

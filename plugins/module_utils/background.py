@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import typing as t
@@ -12,10 +13,11 @@ import typing as t
 TERMINATING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
-def fork_into_background(work: t.Callable[[], None]) -> int:
+def fork_into_background(work: t.Callable[[], None], keep: t.Iterable[int] = ()) -> int:
     """Fork a child that calls `work` and exits, with status 1 if it raised; returns the child's process id.
 
-    Signals to the parent's process group or terminal (a hang-up) do not reach the child, and it ignores SIGTERM.
+    Signals to the parent's process group or terminal (a hang-up) do not reach the child, and it ignores SIGTERM. Of the
+    parent's sockets and pipes it has only those in `keep`: who waits for the end of others need not wait for it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATING)  # until the child ignores them
     child = os.fork()
@@ -28,10 +30,27 @@ def fork_into_background(work: t.Callable[[], None]) -> int:
         for number in TERMINATING:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        devnull = os.open(os.devnull, os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(devnull, fd)  # else a reader of the parent's output would also wait for the child
+        _let_go(frozenset(keep))
         work()
         os._exit(0)
     finally:
         os._exit(1)
+
+
+def _let_go(keep: t.Container[int]) -> None:
+    """Close all file descriptors but the parent's own: those in `keep`, BPF objects, and folders, which are its locks.
+
+    The others are inherited: output, a connection of mitogen, in whose process the module runs, the lock of a flock(1).
+    """
+    devnull = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(devnull, fd)
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):  # that of the listing itself
+            if fd > 2 and fd not in keep and not _is_ours(fd):
+                os.close(fd)
+
+
+def _is_ours(fd: int) -> bool:
+    path = f"/proc/self/fd/{fd}"
+    return os.readlink(path).startswith(("anon_inode:bpf", "anon_inode:btf")) or os.path.isdir(path)

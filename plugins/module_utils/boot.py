@@ -4,7 +4,7 @@
 """Runs on a host after a reboot: restores the programs of each interface as soon as the interface appears.
 
 boot.pyz is this package in one file, which a systemd unit runs for each interface: the modules' own observe, plan and
-apply, with a manifest instead of options.
+apply, with a manifest instead of options. It begins as a shell script, which looks for a Python to run the rest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from __future__ import annotations
 import functools
 import importlib.util
 import io
+import os
 import pkgutil
+import shlex
 import sys
 import typing as t
 import zipfile
@@ -31,12 +33,27 @@ from .state.safe_path import check_safe
 if t.TYPE_CHECKING:
     from .libbpf.library import Libbpf
 
+# The interpreter that Ansible has found, often python3.11, is gone after the next upgrade of the distribution.
+_FIND_PYTHON = """\
+#!/bin/sh
+for python in {first}/usr/bin/python3 /usr/libexec/platform-python /usr/bin/python3.[0-9]* /usr/local/bin/python3*; do
+    "$python" -I -B -c 'import ctypes, sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null || continue
+    exec "$python" -I -B "$0" "$@"
+done
+echo "there is no Python 3.8 or later with ctypes on this host, so no XDP program is restored; install python3" >&2
+exit 1
+"""
+_SEARCHED = ("/usr/bin/", "/usr/libexec/", "/usr/local/bin/")
+
 
 @functools.lru_cache(maxsize=None)
 def runner() -> bytes:
-    """boot.pyz: this package as a file that Python can run. Built once, from the file in which the module was sent."""
+    """boot.pyz: this package as a file that sh can run. Built once, from the file in which the module was sent."""
     package = __name__.rpartition(".")[0]
     file = io.BytesIO()
+    # One from elsewhere, as in a virtual environment, may be the only one that works here.
+    first = "" if sys.executable.startswith(_SEARCHED) else f"{shlex.quote(sys.executable)} "
+    file.write(os.fsencode(_FIND_PYTHON.format(first=first)))
     with zipfile.ZipFile(file, "w") as archive:
         for path, source in sorted(_sources(package, "ebpf_fleet")):
             archive.writestr(zipfile.ZipInfo(path), source)

@@ -173,6 +173,14 @@ ansible_facts:
                 runs and counts.
               type: bool
               version_added: 0.2.0
+        run:
+          description:
+            - Identifies the run of Ansible on the controller that read this. By it, P(ebpf.fleet.counter_rows#filter)
+              recognises what a fact cache has of earlier runs.
+          type: str
+          returned: with a fact cache (C(fact_caching)); not with C(async), nor if C(gather_facts) runs this module
+          version_added: 0.2.0
+          sample: ansible-local-4711x8k2q1ab
         trace:
           description: The trace output.
           type: dict

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils import boot
+from ansible_collections.ebpf.fleet.plugins.module_utils.persist import systemd
 from ansible_collections.ebpf.fleet.plugins.module_utils.persist.manifests import Manifest, packed
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.deployed import Deployed
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import sha256
@@ -38,8 +40,15 @@ class Booting:
     def place(self, interface: str, name: str = "packet_count") -> Place:
         return Place(self.host.pins, name, interface)
 
-    def persist(self, path: str, interface: str = "eth0", name: str = "packet_count", **manifest: t.Any) -> None:
-        write_private(RUNNER, boot.runner())
+    def persist(
+        self,
+        path: str,
+        interface: str = "eth0",
+        name: str = "packet_count",
+        runner: t.Optional[bytes] = None,
+        **manifest: t.Any,
+    ) -> None:
+        write_private(RUNNER, runner or boot.runner())
         content = pathlib.Path(path).read_bytes()
         fields = {"program": "packet_count", "mode": "auto", **manifest}
         more = {key: fields.pop(key) for key in ("replace", "generic") if key in fields}
@@ -76,6 +85,31 @@ def booting(host: Host) -> t.Iterator[Booting]:
         yield made
     finally:
         made.close()
+
+
+def test_the_units_command_survives_its_interpreter(
+    host: Host, booting: Booting, compiled: Compile, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when Ansible has found /usr/bin/python3.11, or a virtual environment, and an upgrade removes it."""
+    python, used = tmp_path / "a venv/python3.11", tmp_path / "used"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\necho "$@" >>{used}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(python))
+        runner = boot.runner.__wrapped__()
+    booting.persist(compiled("packet_count"), runner=runner)
+    (command,) = re.findall("^ExecStart=(.*)", systemd.unit_file().decode(), re.MULTILINE)
+    words = ["nsenter", f"--net=/run/netns/{host.name}", *shlex.split(command.replace("%I", "eth0"))]
+    for there in (True, False):
+        if not there:
+            python.unlink()
+            used.unlink()
+        assert "eth0: attach by link, mode auto" in sh(*words, env={})
+        assert host.xdp("eth0") and used.exists() == there
+        host.send("eth0", 7)
+        assert host.counts() == (7, 448)
+        booting.reboot()
 
 
 def running(host: Host) -> t.Dict[str, t.Tuple[str, str]]:

@@ -222,6 +222,8 @@ def test_a_manifest_is_restored_from_and_left_unchanged(host: Host, compiled: Co
     assert [(host.xdp(each) or {})["mode"] for each in BOTH] == [1, 2]
     ids = [running(host, each) for each in BOTH]
 
+    unit = kept.units / "ebpf-fleet@.service"
+    assert f'ExecStart="{sys.executable}" -I -B /var/lib' in unit.read_text()
     kept.runner.write_bytes(old)  # as when this code first runs on the host, and installs its own runner
     for again in (False, True):
         for interface in BOTH:
@@ -232,6 +234,7 @@ def test_a_manifest_is_restored_from_and_left_unchanged(host: Host, compiled: Co
             now = json.loads(kept.manifest(interface).read_bytes())
             assert now.pop("format", 1) == 1 and now == json.loads(texts[interface])
     assert kept.runner.read_bytes() == new
+    assert "ExecStart=/bin/sh /var/lib" in unit.read_text(), "it does not need the Python that deployed it"
     assert [running(host, each) for each in BOTH] == ids
 
     host.ok("xdp_program", state="absent", name="packet_count", wrap=kept.wrap)

@@ -64,12 +64,12 @@ class Warm:
         return found.result
 
 
-def _stopped_first(work: t.Callable[[], None]) -> int:
+def _stopped_first(work: t.Callable[[], None], keep: t.Iterable[int] = ()) -> int:
     def stop_and_work() -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
         work()
 
-    return fork_into_background(stop_and_work)
+    return fork_into_background(stop_and_work, keep)
 
 
 def serve(modules: t.Sequence[str]) -> None:

@@ -46,8 +46,15 @@ class Fleet:
         self.inventory = folder / "inventory.json"
         self.inventory.write_text(json.dumps(inventory))
 
-    def run(self, *command: t.Any, fails: bool = False, env: t.Optional[t.Mapping[str, str]] = None) -> str:
-        every = {
+    def run(
+        self,
+        *command: t.Any,
+        fails: bool = False,
+        env: t.Optional[t.Mapping[str, t.Optional[str]]] = None,
+        wrap: t.Sequence[str] = (),
+    ) -> str:
+        """`env`: in addition to the test's own; None unsets. `wrap` is a command to run it with."""
+        given: t.Dict[str, t.Optional[str]] = {
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
             "ANSIBLE_NOCOLOR": "1",
@@ -57,7 +64,8 @@ class Fleet:
             "PWD": str(self.folder),  # as a shell sets it
             **(env or {}),
         }
-        words = [str(BIN / command[0]), "-i", str(self.inventory), *map(str, command[1:])]
+        every = {name: value for name, value in given.items() if value is not None}
+        words = [*wrap, str(BIN / command[0]), "-i", str(self.inventory), *map(str, command[1:])]
         done = subprocess.run(words, env=every, capture_output=True, text=True, check=False, cwd=self.folder)
         text = done.stdout + done.stderr
         assert (done.returncode != 0) == fails, text
@@ -65,8 +73,8 @@ class Fleet:
         assert fails or "WARNING" not in text, text
         return text
 
-    def play(self, name: str, *more: t.Any, fails: bool = False) -> str:
-        return self.run("ansible-playbook", f"ebpf.fleet.{name}", *more, fails=fails)
+    def play(self, name: str, *more: t.Any, **how: t.Any) -> str:
+        return self.run("ansible-playbook", f"ebpf.fleet.{name}", *more, **how)
 
     def close(self) -> None:
         for host in self.hosts:

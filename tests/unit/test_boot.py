@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import io
 import pathlib
+import subprocess
+import sys
+import typing as t
 import zipfile
 
 import pytest
@@ -29,3 +32,49 @@ def test_the_file_has_the_sources_of_the_modules() -> None:
         for name in ("boot", "deploy/change", "deploy/plan", "deploy/apply", "libbpf/__init__", "libbpf/objects"):
             assert archive.read(f"ebpf_fleet/{name}.py") == (PLUGINS / f"module_utils/{name}.py").read_bytes()
     assert "__main__.py" in names and len(names) == len(set(names))
+
+
+OLD = "#!/bin/sh\nexit 1\n"  # what it answers when it is asked whether it is new enough
+GOOD = '#!/bin/sh\n[ "$3" = -c ] || echo "$0 $@"\n'
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize(
+    ("pythons", "found"),
+    [
+        ({"bin/python3": GOOD, "bin/python3.11": GOOD}, "bin/python3"),
+        ({"bin/python3.13": GOOD}, "bin/python3.13"),
+        ({"bin/python3": OLD, "libexec/platform-python": OLD, "bin/python3.11": GOOD}, "bin/python3.11"),
+        ({"bin/python3.11-config": OLD, "libexec/platform-python": GOOD}, "libexec/platform-python"),
+        ({"local/bin/python3": GOOD}, "local/bin/python3"),
+        ({"local/bin/python3.9": GOOD}, "local/bin/python3.9"),
+        ({"bin/python3": OLD}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_file_looks_for_a_python(tmp_path: pathlib.Path, shell: str, pythons: t.Dict[str, str], found: str) -> None:
+    usr = tmp_path / "usr"
+    for name, script in pythons.items():
+        (usr / name).parent.mkdir(parents=True, exist_ok=True)
+        (usr / name).write_text(script)
+        (usr / name).chmod(0o755)
+    file = tmp_path / "boot.pyz"
+    file.write_bytes(runner_of("/usr/bin/python3.11").replace(b"/usr/", f"{usr}/".encode()))
+    done = subprocess.run([shell, file, "eth 0"], capture_output=True, text=True, check=False)
+    assert done.stdout == (f"{usr}/{found} -I -B {file} eth 0\n" if found else "")
+    assert (done.returncode, done.stderr[:30]) == ((0, "") if found else (1, "there is no Python 3.8 or late"))
+
+
+def runner_of(executable: str) -> bytes:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", executable)
+        return boot.runner.__wrapped__()
+
+
+def test_the_file_is_the_same_for_all_pythons_of_the_distribution() -> None:
+    """Else hosts would change with each controller that finds a different one."""
+    assert (
+        runner_of("/usr/bin/python3.11") == runner_of("/usr/libexec/platform-python") == runner_of("/usr/bin/python3")
+    )
+    assert b"\nfor python in '/opt/a b/python' /usr/bin/python3 " in runner_of("/opt/a b/python")
+    assert b"python3.1" not in systemd.unit_file()

@@ -148,7 +148,7 @@ class _Guard:
 
     def __enter__(self) -> None:
         done, self._alive = os.pipe()
-        self._child = fork_into_background(lambda: self._guard(done))
+        self._child = fork_into_background(lambda: self._guard(done), keep=(done,))
         os.close(done)
         try:
             with lock(f"{TRACEFS}/instances"):
@@ -170,7 +170,6 @@ class _Guard:
             raise FleetError(f"cannot remove the tracefs instance {self.instance}: is a different process reading it?")
 
     def _guard(self, done: int) -> None:
-        os.close(self._alive)
         os.read(done, 1)
         for switch in self.switches:
             maps.update(self.lib, switch, b"\0" * 4, bytes(_SWITCH.size))

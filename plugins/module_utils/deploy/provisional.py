@@ -57,7 +57,9 @@ def hold(seconds: float, change: Change) -> t.Tuple[str, Answer]:
             os.umask(umask)
         listening.listen(4)
         reading, writing = os.pipe()
-        fork_into_background(lambda: _Holder(listening, token, seconds, change).run(writing))
+        fork_into_background(
+            lambda: _Holder(listening, token, seconds, change).run(writing), keep=(listening.fileno(), writing)
+        )
         os.close(writing)
         with open(reading, "rb") as report:
             text = report.read()

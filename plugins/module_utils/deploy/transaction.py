@@ -95,9 +95,14 @@ class Transaction:
 
     def _hold(self, applier: Applier) -> Provisional:
         """Have a holder make the change. It returns errors and warnings."""
-        # Imported now: the holder outlives the file that contains the module.
-        from ..attach import owners, stacked, words  # noqa: F401 (used by observe(), Hook, undos)
+        # Imported now: the holder outlives the file that contains the module. Under mitogen it cannot import at all: it
+        # would wait for a thread that only its parent has.
+        from ..attach import exactness, owners, refusal, stacked, ways, words  # noqa: F401
+        from ..kernel import ethtool, remedies  # noqa: F401
         from .provisional import Change, hold
+
+        for name in ways.NAMES:
+            ways.way(name)
 
         work, warn = applier.work, applier.work.warn
         warnings: t.List[str] = []

@@ -31,15 +31,22 @@ def compile_object(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
     if module.check_mode:
         return _compile(module, lib)
     # One at a time: if the controller builds for several hosts, the first task compiles and the others find the object.
-    made = not os.path.isdir(os.path.dirname(dest))
-    make_folders(os.path.dirname(dest))
+    folder = os.path.dirname(dest)
+    made = not os.path.isdir(folder)
     try:
-        with lock(os.path.dirname(dest)):
+        make_folders(folder)
+    except OSError as error:
+        raise FleetError(
+            f"uid {os.geteuid()} cannot create the folder {folder}: {error.strerror}; give a dest in a folder that it"
+            " can write to (in the role xdp_counter: xdp_counter_controller_directory)"
+        ) from error
+    try:
+        with lock(folder):
             return _compile(module, lib)
     finally:
         if made:
             with contextlib.suppress(OSError):
-                os.rmdir(os.path.dirname(dest))
+                os.rmdir(folder)
 
 
 def _compile(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:

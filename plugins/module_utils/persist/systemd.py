@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import typing as t
 
 from ..errors import FleetError
@@ -35,7 +34,7 @@ Before=shutdown.target
 Type=oneshot
 RemainAfterExit=yes
 TimeoutStartSec={seconds}
-ExecStart="{python}" -I -B {runner} %I
+ExecStart=/bin/sh {runner} %I
 
 [Install]
 WantedBy=sys-subsystem-net-devices-%i.device
@@ -43,8 +42,7 @@ WantedBy=sys-subsystem-net-devices-%i.device
 
 
 def unit_file() -> bytes:
-    python = (sys.executable or "/usr/bin/python3").replace("%", "%%")
-    return _UNIT.format(folder=MANIFESTS, seconds=START_SECONDS, python=python, runner=RUNNER).encode()
+    return _UNIT.format(folder=MANIFESTS, seconds=START_SECONDS, runner=RUNNER).encode()
 
 
 def _escaped(name: str) -> str:

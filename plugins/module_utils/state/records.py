@@ -47,8 +47,12 @@ def _fields(content: bytes) -> t.Tuple[Deployed, int, t.Dict[str, str]]:
 
 
 def records() -> t.Iterator[Record]:
-    """The records of all names and interfaces of this host, in all its network namespaces."""
-    for root in scan(RECORDS):
+    """The records of all names and interfaces of this host, in all its network namespaces. Only root can read any."""
+    try:
+        roots = scan(RECORDS)
+    except PermissionError:
+        return
+    for root in roots:
         for name in scan(root.path):
             for entry in scan(name.path):
                 found = _read_record(entry.path)
