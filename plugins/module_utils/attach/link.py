@@ -127,18 +127,6 @@ def _create(work: Work, place: Place, ifindex: int, program: int, mode: str) -> 
                     f" support BPF links for XDP, which need 5.9; use a newer kernel"
                 ) from error
             # A link that was just unpinned frees the hook a moment later.
-            if error.errno not in BUSY_ERRORS:
+            if error.errno not in BUSY_ERRORS or time.monotonic() > deadline:
                 raise
-            if time.monotonic() > deadline:
-                raise _blocked(place, error) from error
             time.sleep(0.02)
-
-
-def _blocked(place: Place, error: BpfError) -> Exception:
-    if error.errno != errno.EEXIST:
-        return error
-    return FleetError(
-        f"cannot attach {place.name} to {place.interface}: {error.strerror}. The kernel refuses it while an interface"
-        f" above it (a VLAN, macvlan, bond or bridge, also one in another network namespace) has a program; detach that"
-        f" one first (`ip netns` lists the namespaces, `ip -all netns exec ip -d link` what is in them)"
-    )

@@ -45,7 +45,8 @@ REMEDIES = (
     ),
     (
         r"upper device",
-        "detach that program first: `ip link show` lists the interfaces above {interface}, with their programs",
+        "detach the program of the interface above {interface} first: `ip -d link` shows it, and if it is in another"
+        " network namespace, `ip -all netns exec ip -d link`",
     ),
 )
 

@@ -29,7 +29,7 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.attach.refusal import r
         ("Failed to set xdp program, the Rx/Tx channel count should be at most half of the maximum", "combined N"),
         ("No native XDP support for the current bonding mode", "ip link set dev eth0 type bond mode MODE"),
         ("Slave device does not support XDP", "ip -d link show master eth0"),
-        ("Cannot attach when an upper device already has a program", "detach that program first"),
+        ("Cannot attach when an upper device already has a program", "detach the program of the interface above eth0"),
         ("Underlying driver does not support XDP in native mode", ""),
         ("", ""),
     ],
