@@ -31,12 +31,12 @@ DOCUMENT = ROOT / "docs/kernels.md"
 UPGRADES = ROOT / "tests/reliability/upgrades.json"
 
 GUESTS = (
-    Guest("5.10", "bullseye-security", "bookworm"),
+    Guest("5.10", "bullseye-security", "bookworm", maps=True),
     Guest("6.1", "bookworm-security", "bookworm"),
     Guest("6.12", "trixie-security", "bookworm"),
     Guest("6.12", "trixie-security", "trixie"),
     Guest("newest", "trixie-backports", "bookworm"),
-    Guest("newest", "trixie-backports", "sid"),
+    Guest("newest", "trixie-backports", "sid", maps=True),
 )
 
 HEAD = """\
