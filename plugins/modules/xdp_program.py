@@ -18,8 +18,8 @@ description:
     atomically and keeps the maps, so no packet passes uncounted.
   - A foreign program on an interface is named and left alone, unless O(on_conflict=replace).
   - All programs of a task are loaded, and so checked by the verifier, before anything is changed on any interface.
-  - The kernel attaches a program to an interface only while no interface directly above it, such as a VLAN, macvlan,
-    bond or bridge, has one. So the lower interfaces come first, and a program of this collection above them is detached
+  - The kernel attaches a program to an interface only while no interface directly above it has one, such as a VLAN,
+    macvlan, bond or bridge. So the lower interfaces come first, and a program of this collection above them is detached
     for a moment, and attached again. A foreign program above is named, and nothing is changed.
 extends_documentation_fragment:
   - ebpf.fleet.attributes

@@ -21,7 +21,7 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.persist.manifests impor
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.deployed import Deployed
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import sha256
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import MANIFESTS, MARKS, RUNNER, Place
-from ansible_collections.ebpf.fleet.plugins.module_utils.state.private_files import write_private
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.private_files import remove_empty, write_private
 from commands import bpftool, sh
 from host import Host
 
@@ -46,6 +46,10 @@ def task(compiled: Compiled) -> Options:
     return {"object": compiled("counter", VERSION=1), "name": "counter"}
 
 
+def marked(host: Host) -> bool:
+    return os.path.exists(f"{MARKS}/{host.pins.replace('/', '%2F')}")
+
+
 def running(host: Host, interface: str) -> t.Tuple[str, int]:
     """Mode and id of the program, which is the pinned one and in the pinned link."""
     found = host.xdp(interface) or {"mode": 0, "prog": {"id": 0}}
@@ -65,7 +69,7 @@ def as_predicted(host: Host, **options: t.Any) -> Options:
     assert done["steps"] == predicted["steps"] and done["changed"]
     assert [each["interface"] for each in done["attachments"]] == options["interfaces"]
     assert not host.ok("xdp_program", **options)["changed"]
-    assert not os.path.exists(MARKS)
+    assert not marked(host)
     return done
 
 
@@ -212,7 +216,7 @@ def test_a_failure_afterwards_undoes_it(host: Host, task: Options, compiled: Com
     lower = running(host, "eth0")
     host.refused("xdp_program", **task, interfaces=["eth0", "jumbo0"], mode="native")
     assert (running(host, "eth0"), running(host, "mac0")) == (lower, before)
-    assert all(pinned(host, name) for name in BOTH) and not os.path.exists(MARKS)
+    assert all(pinned(host, name) for name in BOTH) and not marked(host)
     done = host.module("xdp_program", **task, interfaces=["eth0", "jumbo0"], mode="native", on_error="continue")
     assert "1 of 2 interfaces failed" in done["msg"] and running(host, "eth0")[0] == "native"
     assert running(host, "mac0") == before and pinned(host, "mac0")
@@ -264,7 +268,7 @@ def test_provisional(host: Host, task: Options, start: str, end: str) -> None:
     else:
         os.kill(holder, signal.SIGTERM if end == "rolled back" else signal.SIGKILL)
     wait_for_holders(host)
-    assert running(host, "mac0") == upper and pinned(host, "mac0") and not os.path.exists(MARKS)
+    assert running(host, "mac0") == upper and pinned(host, "mac0") and not marked(host)
     if end == "killed":  # as without anything above: the kernel detaches it, and the next run attaches it
         assert not host.xdp("eth0")
         host.ok("xdp_program", **task, interfaces=["eth0"], mode="generic")
@@ -282,7 +286,7 @@ def test_a_removal_is_rolled_back_below_a_program(host: Host, task: Options, sta
     os.kill(holders(host)[0], signal.SIGTERM)
     wait_for_holders(host)
     assert [running(host, name) for name in BOTH] == before and all(pinned(host, name) for name in BOTH)
-    assert not os.path.exists(MARKS)
+    assert not marked(host)
 
 
 # Killed and rebooted hosts
@@ -301,11 +305,22 @@ def test_what_a_killed_run_left_detached_is_attached_again(host: Host, task: Opt
     assert running(host, "mac0") == before and pinned(host, "mac0")
 
 
+def test_a_link_that_a_killed_run_has_not_named_yet(host: Host, task: Options) -> None:
+    host.ok("xdp_program", **task, interfaces=BOTH)
+    before = running(host, "mac0")
+    write_private(Place(host.pins, "counter", "mac0").record.replace("/run/ebpf_fleet", MARKS), b"generic")
+    link = host.pin("mac0", "link", "counter")
+    os.rename(link, link + "%new")
+    done = as_predicted(host, **task, interfaces=["eth0"], mode="generic")
+    assert "mac0: pin the link again" in done["steps"]
+    assert running(host, "mac0") == before and pinned(host, "mac0") and not os.path.exists(link + "%new")
+
+
 def test_what_is_to_be_detached_is_not_attached_again(host: Host, task: Options) -> None:
     host.ok("xdp_program", **task, interfaces=BOTH)
     write_private(Place(host.pins, "counter", "mac0").record.replace("/run/ebpf_fleet", MARKS), b"generic")
     host.ok("xdp_program", name="counter", state="detached")
-    assert not os.path.exists(MARKS)
+    assert not marked(host)
     host.ok("xdp_program", **task, interfaces=["eth0"])
     assert not host.xdp("mac0")
 
@@ -325,5 +340,5 @@ def test_restored_in_whatever_order_they_appear(host: Host, task: Options, order
         assert running(host, "eth0")[0] == "native" and running(host, "mac0")[0] == "generic"
     finally:
         shutil.rmtree(os.path.dirname(os.path.dirname(Place(host.pins, "counter", "eth0").manifest)))
-        os.unlink(RUNNER)
-        os.rmdir(MANIFESTS)
+        pathlib.Path(RUNNER).unlink(missing_ok=True)
+        remove_empty(MANIFESTS)

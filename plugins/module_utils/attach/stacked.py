@@ -22,7 +22,7 @@ from ..libbpf.library import BpfError, Libbpf
 from ..state.deployed import MODES
 from ..state.files import read_file
 from ..state.places import MARKS, RECORDS, Place, pinned_names, scan, unescape
-from ..state.private_files import remove, remove_unfinished, write_private
+from ..state.private_files import remove, remove_empty, remove_unfinished, write_private
 from . import ways
 from .hooks import Attachment, Hook, Links, hooks
 from .work import Work
@@ -139,6 +139,10 @@ def _mark(place: Place) -> str:
     return place.record.replace(RECORDS, MARKS, 1)
 
 
+def _marks_of(root: str) -> str:
+    return os.path.dirname(os.path.dirname(_mark(Place(root, "any", "any"))))
+
+
 def _set_mark(place: Place, mode: str) -> None:
     write_private(_mark(place), mode.encode())
 
@@ -187,9 +191,14 @@ def uncovered(work: Work, place: Place, ifindex: int) -> t.Iterator[None]:
 def marks(root: str) -> t.List[t.Tuple[Place, str]]:
     """Programs that a killed run has detached and not attached again, with their modes ("" if it is unknown)."""
     found = []
-    for name in scan(os.path.dirname(os.path.dirname(_mark(Place(root, "any", "any"))))):
+    for name in scan(_marks_of(root)):
         for entry in scan(name.path):
             place = Place(root, name.name, unescape(entry.name.split(".json")[0]))
             mode = (read_file(_mark(place)) or b"").decode(errors="replace")
             found.append((place, mode if mode in MODES[1:] else ""))
     return found
+
+
+def remove_mark_folders(root: str) -> None:
+    """Remove those that a killed run left empty."""
+    remove_empty(*(entry.path for entry in scan(_marks_of(root))), _marks_of(root), MARKS)

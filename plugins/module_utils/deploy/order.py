@@ -14,12 +14,11 @@ from ..attach import stacked
 from ..attach.hooks import Attachment, Links
 from ..attach.stacked import Stack, Upper
 from ..errors import FleetError
-from ..libbpf.info import ProgramInfo
 from ..libbpf.library import Libbpf
-from ..state.places import Place
+from ..state.places import NEW, Place
 from .observe import Seen, observe
 from .planned import Plan, describe
-from .steps import Attach, Lift, PutBack, Step
+from .steps import Adopt, Attach, Lift, PutBack, Step, Unpin
 
 Group = t.Tuple[Plan, ...]
 Errors = t.Mapping[str, str]
@@ -55,11 +54,23 @@ def _left_over(lib: Libbpf, root: str, requested: t.Container[str]) -> t.Iterato
     """Plans for what a killed run has detached, except on interfaces that the request has plans for."""
     modes = {place: mode for place, mode in stacked.marks(root) if mode and place.interface not in requested}
     for seen in observe(lib, modes):
-        if _is_left(seen):
-            number = t.cast(ProgramInfo, seen.pinned).id
-            was = Attachment("link", 0, number, seen.ifindex, modes[seen.place])
+        steps = tuple(_completing(seen, modes[seen.place]))
+        if steps:
             state = describe(seen)
-            yield Plan(seen, (PutBack(seen.place.name, was),), state, {**state, "state": "attached"})
+            yield Plan(seen, steps, state, {**state, "state": "attached"})
+
+
+def _completing(seen: Seen, mode: str) -> t.Iterator[Step]:
+    """The rest of a PutBack that was killed, perhaps between pinning the new link and giving the pin its name."""
+    if not seen.pinned or not seen.ifindex:
+        return
+    if not seen.hooks:
+        yield PutBack(seen.place.name, Attachment("link", 0, seen.pinned.id, seen.ifindex, mode))
+    elif not seen.ours and seen.hooks[0].link_id and seen.hooks[0].program.id == seen.pinned.id:
+        yield Adopt("link", seen.hooks[0])
+    else:
+        return
+    yield from (Unpin(path) for path in seen.leftovers if path.endswith(NEW))
 
 
 def _is_left(seen: Seen) -> bool:
@@ -72,6 +83,7 @@ def remove_marks(lib: Libbpf, root: str, requested: t.Container[Place]) -> None:
     for place, _mode in stacked.marks(root):
         if place in requested or not _is_left(observe(lib, [place])[0]):
             stacked.remove_mark(place)
+    stacked.remove_mark_folders(root)
 
 
 def _observe(lib: Libbpf, root: str, plans: t.Iterable[Plan]) -> Around:
@@ -87,23 +99,26 @@ def _observe(lib: Libbpf, root: str, plans: t.Iterable[Plan]) -> Around:
 def allowed(plans: t.Sequence[Plan], around: Around, errors: t.Dict[str, str]) -> t.List[Plan]:
     """The plans that can be carried out. Pure, but adds to `errors`."""
     attaching = {plan.seen.ifindex: plan for plan in plans if attaches(plan)}
+    adopting = {plan.seen.ifindex for plan in plans if _adopted(plan)}
     for plan in sorted(attaching.values(), key=lambda each: -around.stack.depth(each.seen.ifindex)):
         try:
-            _check(plan, attaching, around, errors)
+            _check(plan, attaching, adopting, around, errors)
         except FleetError as error:
             errors[plan.seen.interface] = str(error)
     return [plan for plan in plans if plan.seen.interface not in errors]
 
 
-def _check(plan: Plan, attaching: t.Mapping[int, Plan], around: Around, errors: Errors) -> None:
+def _check(
+    plan: Plan, attaching: t.Mapping[int, Plan], adopting: t.Container[int], around: Around, errors: Errors
+) -> None:
     """Raises FleetError if the kernel would refuse to attach, whatever the order."""
     name, interface = plan.seen.place.name, plan.seen.interface
     for index in around.stack.covering(plan.seen.ifindex):
         upper = around.uppers[index]
         if upper.name in errors:
             raise FleetError(f"cannot attach {name} to {interface}: {upper.name}, which is above it, failed")
-        if index in attaching:
-            continue  # its own plan detaches what is there
+        if index in attaching or index in adopting:
+            continue  # its own plan detaches what is there, or finds that it is ours
         if not upper.place:
             raise FleetError(stacked.foreign_words(name, interface, upper))
         if around.stack.devices[index].kind == "bond" and upper.hooks[0].mode == "native":
@@ -135,6 +150,7 @@ def arrange(plans: t.Sequence[Plan], around: Around) -> Order:
     stack = around.stack
     nodes = {plan.seen.ifindex: plan for plan in plans if attaches(plan)}
     covering = {up for index in nodes for up in stack.covering(index)}
+    nodes.update({plan.seen.ifindex: plan for plan in plans if plan.seen.ifindex in covering and _adopted(plan)})
     for up in covering - nodes.keys():
         seen = around.seen[up]
         nodes[up] = next((plan for plan in plans if plan.seen.place == seen.place), None) or _unchanged(seen)
@@ -178,10 +194,22 @@ def _halves(plan: Plan, below: t.Tuple[str, ...]) -> t.Tuple[Plan, Plan]:
     for number, step in enumerate(plan.steps):
         if isinstance(step, Attach):
             return plan._replace(steps=plan.steps[:number]), plan._replace(steps=plan.steps[number:])
-    seen = plan.seen
-    ours = t.cast(Attachment, seen.ours)
-    lift, back = Lift(seen.place.name, ours, below), PutBack(seen.place.name, ours)
-    return plan._replace(steps=(lift,)), plan._replace(steps=(back, *plan.steps))
+    name = plan.seen.place.name
+    adopted = _adopted(plan)
+    first = plan.steps.index(adopted) + 1 if adopted else 0
+    ours = t.cast(Attachment, plan.seen.ours)
+    if adopted:
+        hook = adopted.hook
+        ours = Attachment(adopted.by, t.cast(int, hook.link_id), hook.program.id, plan.seen.ifindex, hook.mode)
+    return (
+        plan._replace(steps=(*plan.steps[:first], Lift(name, ours, below))),
+        plan._replace(steps=(PutBack(name, ours), *plan.steps[first:])),
+    )
+
+
+def _adopted(plan: Plan) -> t.Optional[Adopt]:
+    """The step that pins our program's link again, before which nothing tells that it is ours."""
+    return next((step for step in plan.steps if isinstance(step, Adopt)), None)
 
 
 def _merged(plans: t.Sequence[Plan], groups: t.Sequence[Group]) -> t.Tuple[Plan, ...]:
