@@ -30,8 +30,8 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import Pla
 NAMES = ["", "eth0", "eth0.10", "eth0.20", "vx0", "port1", "port2", "bond0", "bond0.10"]
 BELOW = {"eth0.10": "eth0", "eth0.20": "eth0", "vx0": "eth0.10", "bond0.10": "bond0"}
 PROGRAM = ProgramInfo(41, "xdp", "filter", "5bb1", 0, ())
-ATTACH = [Attach("auto"), Note(None)]
-CHANGE = [Attach("generic"), Note(None)]  # after the Detach that plan() adds
+ATTACH: t.List[Step] = [Attach("auto"), Note(None)]
+CHANGE: t.List[Step] = [Attach("generic"), Note(None)]  # after the Detach that plan() adds
 LIFT = "detach counter for a moment, as the kernel attaches to {} only without it"
 BACK = "attach counter again by link, mode generic"
 
