@@ -21,10 +21,12 @@ Compiled = t.Callable[..., str]
 Rows = t.Dict[t.Tuple[str, t.Optional[str]], t.Dict[str, t.Any]]
 
 
-def edit(fleet: Fleet, hosts: t.Mapping[str, t.Any] = {}, everyone: t.Optional[t.Mapping[str, t.Any]] = None) -> None:
+def edit(
+    fleet: Fleet, hosts: t.Optional[t.Mapping[str, t.Any]] = None, everyone: t.Optional[t.Mapping[str, t.Any]] = None
+) -> None:
     """Change the variables of hosts in the inventory, and those of the group all."""
     inventory = json.loads(fleet.inventory.read_text())
-    for name, variables in hosts.items():
+    for name, variables in (hosts or {}).items():
         inventory["fleet"]["hosts"].setdefault(name, {}).update(variables)
     if everyone is not None:
         inventory["all"] = {"vars": everyone}

@@ -520,7 +520,9 @@ def a_host(suffix: str = "") -> t.Iterator[t.Tuple[Host, pathlib.Path]]:
 
 def run_booted(names: t.Sequence[str], seed: str) -> t.List[Row]:
     """This program inside of a host with systemd: its files, its processes and its bpffs."""
-    with a_host("-systemd") as (host, folder), Systemd(folder, host.name, host.hub) as systemd:
+    with contextlib.ExitStack() as running:
+        host, folder = running.enter_context(a_host("-systemd"))
+        systemd = running.enter_context(Systemd(folder, host.name, host.hub))
         temporary = folder / "tmp"
         temporary.mkdir()
         words = ("env", f"--chdir={ROOT}", f"TMPDIR={temporary}", sys.executable, __file__)

@@ -24,7 +24,6 @@ if t.TYPE_CHECKING:
     from ..state.records import Record
     from .contents import Contents
 
-_NOWHERE: t.Mapping[Place, Place] = {}
 PLAIN_MTU = 1500  # what a single buffer holds with every driver
 
 
@@ -108,7 +107,7 @@ def _observe_settled(lib: Libbpf, place: Place, links: Links, tries: int = 50) -
         links = Links(lib)
 
 
-def observe(lib: Libbpf, where: t.Iterable[Place], former: t.Mapping[Place, Place] = _NOWHERE) -> t.List[Seen]:
+def observe(lib: Libbpf, where: t.Iterable[Place], former: t.Optional[t.Mapping[Place, Place]] = None) -> t.List[Seen]:
     """Read the state of interfaces from the kernel. Raises BpfError or OSError if it cannot be read.
 
     `former`: the places in which older releases made what belongs to those in `where`.
@@ -118,7 +117,7 @@ def observe(lib: Libbpf, where: t.Iterable[Place], former: t.Mapping[Place, Plac
     links = Links(lib)
     found = []
     for place in where:
-        there = former.get(place, place)
+        there = former.get(place, place) if former else place
         seen = _observe(lib, there, links)._replace(record=read_record(there))
         if there != place:
             if not seen.record:

@@ -174,7 +174,7 @@ def _families(stack: Stack, nodes: t.Iterable[int]) -> t.Iterator[t.List[int]]:
     """Those that stand on each other, directly or by others of them, the lowest first."""
     left = dict.fromkeys(nodes)
     while left:
-        family, todo = [], [next(iter(left))]
+        family, todo = [], list(left)[:1]
         while todo:
             one = todo.pop()
             if one in left:
