@@ -71,6 +71,12 @@ def bpftool(*words: t.Any) -> t.Any:
     return json.loads(sh("bpftool", "--json", *words) or "null")
 
 
+def pinned_link(path: pathlib.Path) -> t.Any:
+    """One of all links: bpftool 7.5 and later fails after it has shown a single one."""
+    (link,) = (each for each in bpftool("--bpffs", "link", "list") if str(path) in each.get("pinned", ()))
+    return link
+
+
 def start(module: str, **options: t.Any) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", f"ansible_collections.ebpf.fleet.plugins.modules.{module}"],
@@ -173,9 +179,7 @@ class Wire:
         result = ok("xdp_program", object=str(OBJECTS / f"{object_name}.bpf.o"), interfaces=[self.interface], **options)
         (mine,) = result["attachments"]
         expect((mine["mode"], mine["program_id"]), self.xdp(), "mode and program, the module's and ip's")
-        # All programs: bpftool 7.8 fails after showing a single one.
-        pin = str(self.pin("link"))
-        (link,) = (each for each in bpftool("--bpffs", "link", "list") if pin in each.get("pinned", ()))
+        link = pinned_link(self.pin("link"))
         expect((mine["link_id"], mine["program_id"]), (link["id"], link["prog_id"]), "link, the module's and bpftool's")
         program = bpftool("prog", "show", "pinned", self.pin("program"))
         expect(
@@ -440,7 +444,7 @@ def stacked(*interfaces: str, **options: t.Any) -> t.Tuple[t.List[str], t.List[s
         found = json.loads(sh("ip", "-json", "link", "show", "dev", each["interface"]))[0]["xdp"]
         mine = (each["mode"], each["program_id"])
         expect(mine, (MODES[found["mode"]], found["prog"]["id"]), f"{each['interface']}'s mode and program")
-        link = bpftool("link", "show", "pinned", PINS / "packet_count" / each["interface"].replace(".", "%2E") / "link")
+        link = pinned_link(PINS / "packet_count" / each["interface"].replace(".", "%2E") / "link")
         expect(link["prog_id"], each["program_id"], f"{each['interface']}'s program in the pinned link")
     lifted = [step.split(":")[0] for step in result["steps"] if "for a moment" in step]
     return [each["mode"] for each in result["attachments"]], lifted
