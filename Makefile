@@ -62,9 +62,9 @@ integration: setup-test
 molecule: setup-molecule
 	$(SUDO) tools/molecule.sh $(SCENARIOS)
 
-# Kill each task at each of its calls, and run it again; print a line for each task. `make test-kill SCENARIOS="upgrade"` does
-# one task. On a host with systemd, it kills at a sample of the calls, chosen by the commit; with WHOLE=1 or RECORD=1 at all of
-# them. With RECORD=1, this and test-fuzz save their figures, which `make figures` puts into docs/reliability.md.
+# Kill each task at its calls, and run it again; print a line for each kill: at a sample of the calls, chosen by the commit, or
+# with WHOLE=1, RECORD=1 or SCENARIOS="upgrade" at all of them. With RECORD=1, this and test-fuzz save their figures, which
+# `make figures` puts into docs/reliability.md.
 test-kill: setup-test
 	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/kill_matrix.py $(record) $(if $(WHOLE),--whole) $(if $(SCENARIOS),"$(SCENARIOS)")
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""kill_matrix.py [--record] [SCENARIO...]: kill a module at each call that changes something, and run it again.
+"""kill_matrix.py [--record] [--whole] [SCENARIO...]: kill a module where it changes something, and run it again.
 
 strace lists the calls with which an undisturbed run changes something: BPF objects, pins, links, files. Then, once for
 each of these calls, the task is run from the same start and killed (SIGKILL) as it makes that call. (Nothing changes
@@ -10,6 +10,8 @@ a run that passed.
 
 What is restored after a reboot is killed on a host with systemd. There, whatever is left between the kill and the
 second run, a host with these files is booted too: each interface must come up with its old or its new program.
+
+Without --whole, --record or a scenario it kills at a sample of the calls, chosen by the commit.
 """
 
 from __future__ import annotations
@@ -63,7 +65,10 @@ CHANGES = {
 UNITS = pathlib.Path("/etc/systemd/system")
 MANIFESTS = pathlib.Path("/var/lib/ebpf_fleet")
 ABOUT_BOOT = re.compile(f"MANIFESTS|/unread|{MANIFESTS}|{UNITS}|vfork")
-SAMPLE = {True: 0.4, False: 0.1}  # with systemd, of the calls that are and those that are not about restoring
+SAMPLE = 0.5  # of the calls
+# With systemd, of those that are and those that are not about restoring: each takes two seconds, and hosts without
+# systemd have most of the latter too.
+BOOTING_SAMPLE = {True: 0.4, False: 0.1}
 # The folder of a task, and the file with which Python tests for a usable one: Ansible's to remove, on every host.
 MADE_BY_ANSIBLE = re.compile(r"/\.ansible/tmp|ansible-moduletmp|/tmp/(ansible|\w{8}[>\"])")
 
@@ -98,8 +103,10 @@ class Bench:
 
     changes: t.ClassVar[t.Dict[str, str]] = CHANGES
 
-    def __init__(self, host: Host, warm: Warm, folder: pathlib.Path) -> None:
+    def __init__(self, host: Host, warm: Warm, folder: pathlib.Path, seed: str) -> None:
+        """seed: what chooses a sample of the calls; "" for all."""
         self.host, self.warm, self.folder = host, warm, folder
+        self.random = random.Random(seed) if seed else None
         self.work = folder / "work"
         for version in (1, 2):
             for source, made, defines in (
@@ -376,7 +383,12 @@ class Bench:
         self.settle(scenario)
         wanted = self.state()
         for point in points:
-            yield point, self.judge(scenario, point, wanted)
+            if not self.random or self.random.random() < self.share(point):
+                yield point, self.judge(scenario, point, wanted)
+
+    def share(self, point: Point) -> float:
+        """How much of the calls like this one a sample has."""
+        return SAMPLE
 
 
 class Booting(Bench):
@@ -388,8 +400,7 @@ class Booting(Bench):
     changes: t.ClassVar[t.Dict[str, str]] = {**CHANGES, "vfork": ""}  # it starts systemctl
 
     def __init__(self, host: Host, warm: Warm, folder: pathlib.Path, seed: str) -> None:
-        super().__init__(host, warm, folder)
-        self.random = random.Random(seed) if seed else None
+        super().__init__(host, warm, folder, seed)
         self.twin = Host(f"{host.name}-twin")
         self.booted: t.Dict[str, t.Any] = {}  # what the twin ran, by the files that it was booted with
         self.allowed: t.List[t.Any] = []
@@ -468,17 +479,15 @@ class Booting(Bench):
         return self.booted[key]
 
     def points(self, scenario: Scenario) -> t.List[Point]:
-        """With a seed only a sample: each takes two seconds, and hosts without systemd have most of them too."""
         self.begin(scenario)
         self.allowed = [self.after_reboot()]
         found = super().points(scenario)
         self.settle(scenario)
         self.allowed.append(self.after_reboot())
-        return [
-            point
-            for point in found
-            if not self.random or self.random.random() < SAMPLE[bool(ABOUT_BOOT.search(point.what))]
-        ]
+        return found
+
+    def share(self, point: Point) -> float:
+        return BOOTING_SAMPLE[bool(ABOUT_BOOT.search(point.what))]
 
     def settle(self, scenario: Scenario) -> None:
         found = self.after_reboot()
@@ -536,7 +545,7 @@ def run_booted(names: t.Sequence[str], seed: str) -> t.List[Row]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--record", action="store_true")
-    parser.add_argument("--whole", action="store_true", help="with systemd too, kill at all calls; --record implies it")
+    parser.add_argument("--whole", action="store_true", help="kill at all calls, as with --record or a SCENARIO")
     parser.add_argument("--inside", nargs=3, help=argparse.SUPPRESS, metavar=("HOST", "FOLDER", "SEED"))
     parser.add_argument("scenario", nargs="*")
     given = parser.parse_args()
@@ -547,13 +556,14 @@ def main() -> int:
         rows = run_all(lambda warm: Booting(inside, warm, pathlib.Path(path), seed), inside, given.scenario)
         pathlib.Path(path, "rows").write_text(json.dumps(rows))
         return 0
+    whole = given.whole or given.record or given.scenario
+    seed = "" if whole else sh("git", "-C", ROOT, "rev-parse", "HEAD").strip()
     began = time.monotonic()
     with a_host() as (host, folder):
-        rows = run_all(lambda warm: Bench(host, warm, folder), host, given.scenario)
+        rows = run_all(lambda warm: Bench(host, warm, folder, seed), host, given.scenario)
     print(f"{time.monotonic() - began:.0f} s", flush=True)
     began = time.monotonic()
-    commit = sh("git", "-C", ROOT, "rev-parse", "HEAD").strip()
-    rows += run_booted(given.scenario, "" if given.whole or given.record else commit)
+    rows += run_booted(given.scenario, seed)
     print(f"{time.monotonic() - began:.0f} s with systemd")
     failed = [row for row in rows if row[-1]]
     if given.record and not failed and not given.scenario:
