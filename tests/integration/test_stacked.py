@@ -203,7 +203,7 @@ def test_an_interface_above_in_another_namespace(host: Host, task: Options, comp
     assert running(host, "eth0") == before and pinned(host, "eth0")
     host.ok("xdp_program", name="counter", state="absent")
     words = host.refused("xdp_program", **task, interfaces=["eth0"])
-    assert "an interface above it (a VLAN, macvlan, bond or bridge, also one in another network namespace)" in words
+    assert "detach the program of the interface above eth0 first" in words
 
 
 def test_a_failure_afterwards_undoes_it(host: Host, task: Options, compiled: Compiled) -> None:
