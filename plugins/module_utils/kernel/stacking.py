@@ -20,6 +20,9 @@ _ARPHRD_LOOPBACK = 772
 _STANDS_ON_LINK = {"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "rmnet", "dsa"}
 _STANDS_ON_DATA = {"vxlan": (3,), "hsr": (1, 2)}  # IFLA_VXLAN_LINK; IFLA_HSR_SLAVE1, IFLA_HSR_SLAVE2
 _MASTERS = {"bond", "bridge", "team"}
+_TUNNELS = {"geneve", "gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan", "ipip", "sit", "ip6tnl"}
+# Kinds whose packets another interface has received before. It is that of the route for tunnels, so not in `below`.
+RECEIVE_FROM_BELOW = frozenset(_STANDS_ON_LINK | set(_STANDS_ON_DATA) | _MASTERS | _TUNNELS)
 
 
 class Stacking(t.NamedTuple):

@@ -121,6 +121,7 @@ def kind(name: bytes, *data: bytes) -> bytes:
         ([kind(b"ipip"), number(LINK, 2)], (), 0),
         ([kind(b"vxlan", number(VXLAN_LINK, 3), number(1, 77))], (3,), 0),
         ([kind(b"vxlan", number(1, 77))], (), 0),
+        ([kind(b"hsr", number(1, 3), number(2, 2)), number(LINK, 3)], (3, 2), 0),
         ([number(LINK, 2)], (), 0),
     ],
 )
