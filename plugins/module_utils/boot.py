@@ -52,7 +52,8 @@ def runner() -> bytes:
     package = __name__.rpartition(".")[0]
     file = io.BytesIO()
     # One from elsewhere, as in a virtual environment, may be the only one that works here.
-    first = "" if sys.executable.startswith(_SEARCHED) else f"{shlex.quote(sys.executable)} "
+    executable = sys.executable or "/usr/bin/python3"  # None or "" where Python cannot find out
+    first = "" if executable.startswith(_SEARCHED) else f"{shlex.quote(executable)} "
     file.write(os.fsencode(_FIND_PYTHON.format(first=first)))
     with zipfile.ZipFile(file, "w") as archive:
         for path, source in sorted(_sources(package, "ebpf_fleet")):

@@ -52,9 +52,11 @@ def message_of(error: Exception) -> str:
     if isinstance(error, OSError):
         from .kernel.remedies import remedy  # here: a target compiles what it imports, and rarely needs this
 
-        what = error.filename if isinstance(error.filename, str) else "a call of the operating system"
-        words = f"the kernel refused {error.action}" if isinstance(error, BpfError) else f"cannot use {what}"
-        return "; ".join(filter(None, [f"{words}: {error.strerror}", remedy(error.errno or 0)]))
+        path = error.filename if isinstance(error.filename, str) else None
+        words = f"cannot use {path or 'a call of the operating system'}"
+        if isinstance(error, BpfError):
+            words = f"the kernel refused {error.action}"
+        return "; ".join(filter(None, [f"{words}: {error.strerror}", remedy(error.errno or 0, path)]))
     if isinstance(error, (ValueError, OverflowError)):  # a NUL in a path, a number too large for its C type
         return f"an option has a value that cannot be used: {error}"
     return str(error)

@@ -50,10 +50,14 @@ class Fleet:
         self,
         *command: t.Any,
         fails: bool = False,
+        warns: str = "",
         env: t.Optional[t.Mapping[str, t.Optional[str]]] = None,
         wrap: t.Sequence[str] = (),
     ) -> str:
-        """`env`: in addition to the test's own; None unsets. `wrap` is a command to run it with."""
+        """`warns`: words of the only warning that it gives. `wrap` is a command to run it with.
+
+        `env`: in addition to the test's own; None unsets.
+        """
         given: t.Dict[str, t.Optional[str]] = {
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
@@ -70,7 +74,8 @@ class Fleet:
         text = done.stdout + done.stderr
         assert (done.returncode != 0) == fails, text
         assert "Traceback" not in text
-        assert fails or "WARNING" not in text, text
+        assert fails or text.count("WARNING") == bool(warns), text
+        assert warns in " ".join(text.split()), text  # Ansible breaks the lines of a warning
         return text
 
     def play(self, name: str, *more: t.Any, **how: t.Any) -> str:

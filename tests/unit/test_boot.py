@@ -65,7 +65,7 @@ def test_the_file_looks_for_a_python(tmp_path: pathlib.Path, shell: str, pythons
     assert (done.returncode, done.stderr[:30]) == ((0, "") if found else (1, "there is no Python 3.8 or late"))
 
 
-def runner_of(executable: str) -> bytes:
+def runner_of(executable: t.Optional[str]) -> bytes:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", executable)
         return boot.runner.__wrapped__()
@@ -78,3 +78,8 @@ def test_the_file_is_the_same_for_all_pythons_of_the_distribution() -> None:
     )
     assert b"\nfor python in '/opt/a b/python' /usr/bin/python3 " in runner_of("/opt/a b/python")
     assert b"python3.1" not in systemd.unit_file()
+
+
+@pytest.mark.parametrize("unknown", [None, ""])
+def test_a_python_that_does_not_know_where_it_is(unknown: t.Optional[str]) -> None:
+    assert runner_of(unknown) == runner_of("/usr/bin/python3")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..kernel.stacking import Stacking, stacking
+from ..kernel.stacking import RECEIVE_FROM_BELOW, Stacking, stacking
 
 JOINING = ("rx-gro-hw", "rx-lro")  # offloads that put frames together; attaching turns them off where that is possible
 
@@ -36,11 +36,12 @@ def reason(interface: str, mode: t.Optional[str], found: Stacking, joining: t.Se
         return "a tun or tap hands over TCP segments of up to 64 kB, as its other side sent them, in each mode"
     if mode != "generic":
         return None
-    if found.kind == "veth":
-        return "in generic mode on a veth, TCP segments of up to 64 kB are one packet; mode: native splits them"
+    if found.kind in ("veth", "netkit"):  # as the other end sent them; a netkit has no native mode
+        words = f"in generic mode on a {found.kind}, TCP segments of up to 64 kB are one packet"
+        return words + ("; mode: native splits them" if found.kind == "veth" else "")
     if found.kind == "loopback":
         return "packets on the loopback interface are not cut into frames"
-    if found.kind:
+    if found.kind in RECEIVE_FROM_BELOW:
         words = (
             f"in generic mode on an interface of kind {found.kind}, the kernel shows a program the packets that it has"
             f" put together from several frames on the interface below (GRO)"

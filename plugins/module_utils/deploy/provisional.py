@@ -32,9 +32,10 @@ Answer = t.Dict[str, t.Any]
 
 
 class Change(t.NamedTuple):
-    """make() and keep() return the answer for their caller. If make() raises FleetError, it has changed nothing.
+    """make() and keep() return the answer for their caller.
 
-    keep() may raise FleetError too, and roll_back() where it fails.
+    If make() raises FleetError, it has rolled back by itself, or says that this failed; roll_back() is not called.
+    keep() may raise it too, and then roll_back() is called, which raises it where it fails.
     """
 
     make: t.Callable[[], Answer]

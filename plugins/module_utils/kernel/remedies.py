@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
+import shlex
 import typing as t
 
 # linux/capability.h, those that loading, attaching and pinning need
@@ -53,8 +54,14 @@ def locked_down() -> str:
     return f"the kernel is locked down for {state} ({LOCKDOWN}), and may forbid this also to root: boot it {milder}"
 
 
-def remedy(number: int) -> str:
-    """What to do about an error: one sentence, not capitalised, without a full stop. "" if nothing is known."""
+def remedy(number: int, path: t.Optional[str] = None) -> str:
+    """What to do about an error: one sentence, not capitalised, without a full stop. "" if nothing is known.
+
+    `path`: of the file that could not be used; None for a call, as of bpf(). What forbids the one is not what forbids
+    the other.
+    """
+    if path is not None and number in (errno.ENOENT, errno.EACCES, errno.EPERM):
+        return f"`namei -l {shlex.quote(path)}` shows what is there, and who may use it"
     if number in (errno.EPERM, errno.EACCES):
         return not_permitted()
     if number == errno.ENOSYS:  # some container engines answer so too

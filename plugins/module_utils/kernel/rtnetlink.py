@@ -21,10 +21,6 @@ _IFLA_MTU, _IFLA_EXT_MASK, _IFLA_XDP, _IFLA_ALT_IFNAME = 4, 29, 43, 53
 _SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 _IFLA_XDP_PROG_IDS = {5: "native", 6: "generic", 7: "offload"}
 
-# Kinds for which IFLA_LINK is the interface below. For others, such as veth and tunnels, it is only related.
-_STANDS_ON_LINK = {"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "rmnet", "dsa"}
-_STANDS_ON_DATA = {"vxlan": (3,), "hsr": (1, 2)}  # IFLA_VXLAN_LINK; IFLA_HSR_SLAVE1, IFLA_HSR_SLAVE2
-
 
 class Interface(t.NamedTuple):
     """MTU in bytes, and program ids by mode: 'native', 'generic', 'offload'."""

@@ -4,6 +4,7 @@
 """The kinds of interfaces, and which are above which. rtnetlink(7), include/uapi/linux/if_link.h"""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
+import contextlib
 import os
 import socket
 import struct
@@ -18,7 +19,10 @@ _ARPHRD_LOOPBACK = 772
 # Kinds for which IFLA_LINK is the interface below. For others, such as veth and tunnels, it is only related.
 _STANDS_ON_LINK = {"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "rmnet", "dsa"}
 _STANDS_ON_DATA = {"vxlan": (3,), "hsr": (1, 2)}  # IFLA_VXLAN_LINK; IFLA_HSR_SLAVE1, IFLA_HSR_SLAVE2
-_MASTERS = ("bond", "bridge", "team")
+_MASTERS = {"bond", "bridge", "team"}
+_TUNNELS = {"geneve", "gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan", "ipip", "sit", "ip6tnl"}
+# Kinds whose packets another interface has received before. It is that of the route for tunnels, so not in `below`.
+RECEIVE_FROM_BELOW = frozenset(_STANDS_ON_LINK | set(_STANDS_ON_DATA) | _MASTERS | _TUNNELS)
 
 
 class Stacking(t.NamedTuple):
@@ -75,18 +79,18 @@ def stacking(ifindex: int) -> Stacking:
     """Raises OSError if the interface does not exist."""
     answer = rtnetlink.ask(ifindex)
     device_type = struct.unpack_from("=BxH", answer)[1]
-    found = attributes(answer[rtnetlink.LINK.size :])
-    kind = _text(attributes(found.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND, b""))
-    below: t.List[int] = []
-    if kind in _MASTERS:
-        below = _members(ifindex)
-    elif kind != "veth" and _IFLA_LINK in found and _IFLA_LINK_NETNSID not in found:  # a veth's is its peer
-        below = [number(found[_IFLA_LINK])]
-    names = dict(socket.if_nameindex()) if below else {}
+    device = _device(ifindex, attributes(answer[rtnetlink.LINK.size :]))
+    below = _members(ifindex) if device.kind in _MASTERS else device.stands_on
     return Stacking(
-        kind or ("loopback" if device_type == _ARPHRD_LOOPBACK else ""),
-        tuple(names[each] for each in below if each in names),
+        device.kind or ("loopback" if device_type == _ARPHRD_LOOPBACK else ""),
+        tuple(filter(None, map(_name, below))),
     )
+
+
+def _name(ifindex: int) -> str:
+    with contextlib.suppress(OSError):  # it has disappeared
+        return socket.if_indextoname(ifindex)
+    return ""
 
 
 def _members(ifindex: int) -> t.List[int]:

@@ -81,6 +81,8 @@ def reach(root: str, lasting: bool, make: bool) -> bool:
     if is_namespace_of_pid_1():
         if make:
             _mount()
+        elif lasting:
+            _check_folder()
         return lasting
     exists = _is_mounted_for_pid_1()
     if exists or lasting:
@@ -107,7 +109,16 @@ def _check_reachable() -> None:
         raise FleetError(_UNREACHABLE.format(f"/proc/1/ns/mnt: {error.strerror}")) from error
 
 
+def _check_folder() -> None:
+    if not os.path.isdir(BPFFS):
+        raise FleetError(
+            f"cannot mount bpffs on {BPFFS}: there is no such folder, which the kernel makes in sysfs; mount that with"
+            " `mount -t sysfs sysfs /sys`, or, if it is mounted, use a kernel with CONFIG_BPF_SYSCALL"
+        )
+
+
 def _mount() -> None:
+    _check_folder()
     with lock():
         # A different run may have done it meanwhile. One mounted over a bpffs would hide all pins.
         if not is_mounted(BPFFS):

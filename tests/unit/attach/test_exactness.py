@@ -27,6 +27,11 @@ def test_the_driver_shows_each_frame(mode: str, kind: str) -> None:
         (Stacking("bond", ("eth0", "eth1")), (), "count on eth0 and eth1 instead"),
         (Stacking("macvlan"), (), "(GRO)"),  # the interface below is in a different network namespace
         (Stacking("vxlan"), (), "kind vxlan"),
+        (Stacking("gretap"), (), "kind gretap"),
+        (Stacking("netkit"), (), "on a netkit, TCP segments of up to 64 kB are one packet"),
+        (Stacking("dummy"), (), None),
+        (Stacking("ifb"), (), None),
+        (Stacking("netdevsim"), (), None),
         (Stacking("veth"), (), "mode: native splits them"),
         (Stacking("tun"), (), "in each mode"),
         (Stacking("loopback"), (), "loopback"),

@@ -113,3 +113,15 @@ def test_no_error_without_its_subject_and_remedy(say: Say) -> None:
         "the kernel refused bpf_obj_get /a: Function not implemented;"
         " this kernel has no such call: use one with CONFIG_BPF_SYSCALL"
     )
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EPERM])
+def test_a_file_has_no_remedy_of_a_call(say: Say, number: int) -> None:
+    """It has not been removed just now, and no capability for bpf() is missing."""
+    say(status="CapEff:\t0000000000200000\n")
+    assert message_of(OSError(number, os.strerror(number), "/etc/a b")) == (
+        f"cannot use /etc/a b: {os.strerror(number)}; `namei -l '/etc/a b'` shows what is there, and who may use it"
+    )
+    expected = "it has just been removed" if number == errno.ENOENT else "this runs without CAP_NET_ADMIN"
+    assert expected in message_of(BpfError(number, "bpf_obj_get /a"))
+    assert expected in message_of(OSError(number, os.strerror(number)))

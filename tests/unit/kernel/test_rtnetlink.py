@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.kernel.rtnetlink import Interface, interface
-from ansible_collections.ebpf.fleet.plugins.module_utils.kernel.stacking import Device, devices
+from ansible_collections.ebpf.fleet.plugins.module_utils.kernel.stacking import Device, Stacking, devices, stacking
 
 NEWLINK, ERROR = 16, 2
 IFNAME, MTU, LINK, MASTER, LINKINFO, LINK_NETNSID, XDP = 3, 4, 5, 10, 18, 37, 43
@@ -117,9 +117,11 @@ def kind(name: bytes, *data: bytes) -> bytes:
         ([kind(b"macvlan"), number(LINK, 2), number(MASTER, 9)], (2,), 9),
         ([kind(b"vlan"), number(LINK, 2), number(LINK_NETNSID, 0)], (), 0),  # an index of a different namespace
         ([kind(b"veth"), number(LINK, 2)], (), 0),  # its peer
+        ([kind(b"netkit"), number(LINK, 2)], (), 0),
         ([kind(b"ipip"), number(LINK, 2)], (), 0),
         ([kind(b"vxlan", number(VXLAN_LINK, 3), number(1, 77))], (3,), 0),
         ([kind(b"vxlan", number(1, 77))], (), 0),
+        ([kind(b"hsr", number(1, 3), number(2, 2)), number(LINK, 3)], (3, 2), 0),
         ([number(LINK, 2)], (), 0),
     ],
 )
@@ -129,3 +131,11 @@ def test_what_an_interface_stands_on(
     answer = link(attribute(IFNAME, b"x\xff0\0"), *attributes) + message(3, bytes(4))
     (found,) = answered(answer, monkeypatch, devices)
     assert (found.stands_on, found.master, found.name) == (below, master, "x\udcff0")
+    monkeypatch.setattr(socket, "if_indextoname", "lo eth1 eth2 eth3".split().__getitem__)
+    monkeypatch.delattr(socket, "if_nameindex")  # the kernel would list all interfaces, for each that is looked at
+    assert answered(answer, monkeypatch, lambda: stacking(7)) == Stacking(found.kind, tuple(f"eth{i}" for i in below))
+
+
+def test_an_interface_below_that_has_disappeared(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = link(kind(b"vlan"), number(LINK, 2**31 - 1))
+    assert answered(answer, monkeypatch, lambda: stacking(7)) == Stacking("vlan")

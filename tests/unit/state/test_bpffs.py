@@ -72,3 +72,13 @@ def test_check_mode_predicts_a_mount(folder: str, monkeypatch: pytest.MonkeyPatc
     assert bpffs.reach(f"{folder}/pins", lasting=False, make=False) is False
     with pytest.raises(FleetError, match="file system of type ext4, which cannot contain pins"):
         bpffs.check_root("/nowhere")
+
+
+def test_a_missing_folder_is_named_as_what_it_is(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where sysfs is not mounted. Check mode says the same."""
+    mounted(monkeypatch, [])
+    monkeypatch.setattr(bpffs, "BPFFS", f"{folder}/none")
+    for make in (True, False):
+        with pytest.raises(FleetError, match="there is no such folder, which the kernel makes in sysfs"):
+            bpffs.reach(f"{folder}/none/pins", lasting=True, make=make)
+    assert bpffs.reach(f"{folder}/none/pins", lasting=False, make=False) is False
