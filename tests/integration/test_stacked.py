@@ -277,6 +277,21 @@ def test_provisional(host: Host, task: Options, start: str, end: str) -> None:
         assert running(host, "eth0") == lower and (not lower[0] or pinned(host, "eth0"))
 
 
+@pytest.mark.parametrize("upper_name", ["counter", "packet_count"])
+def test_a_confirmed_change_tells_only_what_was_requested(
+    host: Host, task: Options, compiled: Compiled, upper_name: str
+) -> None:
+    """As the same task does without rollback_after: the caller checks the packets of what it gets."""
+    host.ok("xdp_program", object=compiled("counter", VERSION=1), name=upper_name, interfaces=["mac0"])
+    done = host.ok("xdp_program", **task, interfaces=["eth0"], rollback_after=30)
+    assert any(step.startswith("mac0: detach") for step in done["steps"])
+    assert [list(done["provisional"][when]) for when in ("before", "after")] == [["eth0"], ["eth0"]]
+    confirmed = host.ok("xdp_confirm", token=done["provisional"]["token"])
+    assert [each["interface"] for each in confirmed["attachments"]] == ["eth0"]
+    wait_for_holders(host)
+    assert pinned(host, "eth0") and pinned(host, "mac0", upper_name)
+
+
 @pytest.mark.parametrize("state", ["detached", "absent"])
 def test_a_removal_is_rolled_back_below_a_program(host: Host, task: Options, state: str) -> None:
     host.ok("xdp_program", **task, interfaces=BOTH)

@@ -19,7 +19,7 @@ from .observe import PLAIN_MTU, Seen, observe
 from .plan import FRAGS_TWIN, keeps_maps, plan
 from .planned import Plan
 from .request import PRESENT, Request, Wanted
-from .results import Outcome, attachments, look, without_errors
+from .results import Outcome, attachments, look, of_request, without_errors
 from .steps import Attach
 
 if t.TYPE_CHECKING:
@@ -57,7 +57,9 @@ def change(
             if changed_files or any(each.steps for each in plans):
                 from .transaction import Transaction
 
-                provisional = Transaction(lib, request, plans, groups, errors, changed_files).run(image, warn)
+                provisional = Transaction(lib, request, plans, groups, requested, errors, changed_files).run(
+                    image, warn
+                )
             if wanted.state == "absent":
                 from ..state.private_files import remove_empty_folders
 
@@ -71,7 +73,7 @@ def change(
         for warning in each.warnings:
             warn(warning)
     applied = without_errors(plans, errors)
-    found = attachments(wanted, [each for each in plans if each.seen.place in requested], after, errors)
+    found = attachments(wanted, of_request(plans, requested), after, errors)
     parts = tuple(part for group in groups for part in without_errors(group, errors))
     return Outcome(applied, parts, found, errors, mounts, changed_files if applied else (), provisional)
 

@@ -11,12 +11,13 @@ from ..errors import FleetError, said
 from .apply import Applier
 from .planned import Plan
 from .request import Request
-from .results import Provisional, attachments, look, without_errors
+from .results import Provisional, attachments, look, of_request, without_errors
 from .steps import changes_what_runs
 
 if t.TYPE_CHECKING:
     from ..libbpf.library import Libbpf
     from ..objects.image import Image
+    from ..state.places import Place
     from ..state.replacing import ReplacedFile
     from .observe import Seen
 
@@ -24,7 +25,10 @@ Warn = t.Callable[[str], None]
 
 
 class Transaction:
-    """Adds to `errors`, by interface, if the other interfaces are done nevertheless. Writes `files` too."""
+    """Adds to `errors`, by interface, if the other interfaces are done nevertheless. Writes `files` too.
+
+    `plans` may have more than was `requested`: see order.py.
+    """
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class Transaction:
         request: Request,
         plans: t.Sequence[Plan],
         groups: t.Sequence[t.Sequence[Plan]],
+        requested: t.Container[Place],
         errors: t.Dict[str, str],
         files: t.Sequence[ReplacedFile],
     ) -> None:
@@ -39,6 +44,7 @@ class Transaction:
         self._request = request
         self._plans = plans
         self._groups = groups
+        self._named = of_request(plans, requested)
         self._errors = errors
         self._files = files
 
@@ -110,20 +116,20 @@ class Transaction:
 
         def make() -> t.Dict[str, t.Any]:
             self._commit(applier)
-            seen = look(self._lib, self._plans)
+            seen = look(self._lib, self._named)
             return {"errors": self._errors, "warnings": warnings, "after": _running(seen.values())}
 
         def keep() -> t.Dict[str, t.Any]:
             applier.keep()
-            seen = look(self._lib, self._plans)
-            return {"attachments": attachments(self._request.wanted, self._plans, seen, self._errors)}
+            seen = look(self._lib, self._named)
+            return {"attachments": attachments(self._request.wanted, self._named, seen, self._errors)}
 
         change = Change(make, keep, applier.roll_back)
         token, made = hold(self._request.rollback_after, change)
         self._errors.update(made["errors"])
         for warning in made["warnings"]:
             warn(warning)
-        return Provisional(token, _running(plan.seen for plan in self._plans), made["after"])
+        return Provisional(token, _running(plan.seen for plan in self._named), made["after"])
 
     def _try(self, do: t.Callable[[Plan], None], plan: Plan) -> None:
         try:
