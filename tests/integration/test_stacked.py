@@ -304,6 +304,21 @@ def test_a_removal_is_rolled_back_below_a_program(host: Host, task: Options, sta
     assert not marked(host)
 
 
+def test_what_a_failed_rollback_left_detached_is_attached_again(host: Host, task: Options, compiled: Compiled) -> None:
+    """It fails, as mac0 itself has got something above it meanwhile."""
+    host.ok("xdp_program", object=compiled("packet_count"), interfaces=["mac0"])
+    before = running(host, "mac0")
+    host.ok("xdp_program", **task, interfaces=["eth0"], rollback_after=30)
+    add(host, "vx0", "type", "vxlan", "id", "5", "dev", "mac0", "dstport", "4789")
+    with foreign(host, "vx0", compiled("packet_count")):
+        os.kill(holders(host)[0], signal.SIGTERM)
+        wait_for_holders(host)
+        assert not host.xdp("mac0") and not host.xdp("eth0") and marked(host)
+    sh("ip", "-n", host.name, "link", "del", "vx0")
+    host.ok("xdp_program", **task, interfaces=["eth0.10"])
+    assert running(host, "mac0") == before and pinned(host, "mac0", "packet_count") and not marked(host)
+
+
 # Killed and rebooted hosts
 
 
