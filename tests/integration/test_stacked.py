@@ -236,6 +236,34 @@ def test_those_that_depend_on_each_other_fail_together(host: Host, task: Options
     assert running(host, "mac0") == before and pinned(host, "mac0")
 
 
+def test_only_what_was_requested_fails(host: Host, task: Options, compiled: Compiled) -> None:
+    """What is above is left as it was, and is not the task's: it is not in the result."""
+    sh("ip", "-n", host.hub, "link", "set", "dev", "p-eth0", "mtu", "9000")
+    sh("ip", "-n", host.name, "link", "set", "dev", "eth0", "mtu", "9000")
+    host.ok("xdp_program", object=compiled("packet_count"), interfaces=["mac0"])
+    before = running(host, "mac0")
+    options = {**task, "mode": "native", "on_error": "continue"}
+    done = host.module("xdp_program", **options, interfaces=["eth0.10", "eth0"])
+    assert done["msg"].startswith("1 of 2 interfaces failed: cannot attach"), done["msg"]
+    assert [each["interface"] for each in done["attachments"]] == ["eth0.10", "eth0"]
+    assert [each["state"] for each in done["attachments"]] == ["attached", "absent"]
+    assert running(host, "mac0") == before and pinned(host, "mac0", "packet_count") and not marked(host)
+
+
+def test_why_something_above_failed_is_told(host: Host, task: Options, compiled: Compiled) -> None:
+    """mac0 cannot be detached, as its mark cannot be written."""
+    host.ok("xdp_program", object=compiled("packet_count"), interfaces=["mac0"])
+    marks = os.path.dirname(Place(host.pins, "packet_count", "mac0").record.replace("/run/ebpf_fleet", MARKS))
+    write_private(marks, b"this should be a folder")
+    try:
+        done = host.module("xdp_program", **task, interfaces=["eth0"], on_error="continue")
+    finally:
+        os.unlink(marks)
+        remove_empty(os.path.dirname(marks), MARKS)
+    assert done["msg"].startswith("1 of 1 interfaces failed: eth0 was left as it was, because mac0 failed: cannot")
+    assert pinned(host, "mac0", "packet_count") and not host.xdp("eth0")
+
+
 # Provisional
 
 

@@ -19,7 +19,7 @@ from .observe import PLAIN_MTU, Seen, observe
 from .plan import FRAGS_TWIN, keeps_maps, plan
 from .planned import Plan
 from .request import PRESENT, Request, Wanted
-from .results import Outcome, attachments, look, of_request, without_errors
+from .results import Outcome, attachments, errors_of_request, look, of_request, without_errors
 from .steps import Attach
 
 if t.TYPE_CHECKING:
@@ -50,6 +50,7 @@ def change(
     with contextlib.nullcontext() if request.check else lock(seconds=timeout):
         planned, errors = _plans(lib, request, image, warn)
         requested = {each.seen.place for each in planned}
+        requested |= {Place(request.root, wanted.name, name) for name in errors}
         plans, groups = _in_order(lib, request, planned, errors)
         changed_files = tuple(file for file in files if file.differs()) if without_errors(plans, errors) else ()
         if not request.check:
@@ -67,14 +68,15 @@ def change(
             if not provisional and os.path.isdir(MARKS):
                 from .order import remove_marks
 
-                remove_marks(lib, request.root, requested)
+                remove_marks(lib, request.root, {each.seen.place for each in without_errors(planned, errors)})
             after = {} if provisional else look(lib, [each for each in plans if each.steps])
     for each in plans:
         for warning in each.warnings:
             warn(warning)
     applied = without_errors(plans, errors)
-    found = attachments(wanted, of_request(plans, requested), after, errors)
     parts = tuple(part for group in groups for part in without_errors(group, errors))
+    errors = errors_of_request(errors, requested)
+    found = attachments(wanted, of_request(plans, requested), after, errors)
     return Outcome(applied, parts, found, errors, mounts, changed_files if applied else (), provisional)
 
 

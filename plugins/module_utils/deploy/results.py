@@ -60,6 +60,12 @@ def of_request(plans: t.Iterable[Plan], requested: t.Container["Place"]) -> t.Li
     return [plan for plan in plans if plan.seen.place in requested]
 
 
+def errors_of_request(errors: t.Mapping[str, str], requested: t.Iterable["Place"]) -> t.Dict[str, str]:
+    """Those of interfaces that the request named."""
+    named = {place.interface for place in requested}
+    return {name: error for name, error in errors.items() if name in named}
+
+
 def attachments(
     wanted: Wanted, plans: t.Sequence[Plan], after: t.Mapping[str, Seen], errors: t.Mapping[str, str]
 ) -> t.List[Facts]:

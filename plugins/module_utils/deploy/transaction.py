@@ -11,7 +11,7 @@ from ..errors import FleetError, said
 from .apply import Applier
 from .planned import Plan
 from .request import Request
-from .results import Provisional, attachments, look, of_request, without_errors
+from .results import Provisional, attachments, errors_of_request, look, of_request, without_errors
 from .steps import changes_what_runs
 
 if t.TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Transaction:
         request: Request,
         plans: t.Sequence[Plan],
         groups: t.Sequence[t.Sequence[Plan]],
-        requested: t.Container[Place],
+        requested: t.Collection[Place],
         errors: t.Dict[str, str],
         files: t.Sequence[ReplacedFile],
     ) -> None:
@@ -44,6 +44,7 @@ class Transaction:
         self._request = request
         self._plans = plans
         self._groups = groups
+        self._requested = requested
         self._named = of_request(plans, requested)
         self._errors = errors
         self._files = files
@@ -96,8 +97,11 @@ class Transaction:
                 if not self._request.keep_going:
                     raise
                 self._errors[at] = str(error)
+        why = f"{at} failed"
+        if not errors_of_request({at: why}, self._requested):  # then nobody is told its error
+            why += f": {self._errors[at]}"
         for name in interfaces:
-            self._errors.setdefault(name, f"{name} was left as it was, because {at} failed")
+            self._errors.setdefault(name, f"{name} was left as it was, because {why}")
 
     def _hold(self, applier: Applier) -> Provisional:
         """Have a holder make the change. It returns errors and warnings."""
@@ -122,7 +126,8 @@ class Transaction:
         def keep() -> t.Dict[str, t.Any]:
             applier.keep()
             seen = look(self._lib, self._named)
-            return {"attachments": attachments(self._request.wanted, self._named, seen, self._errors)}
+            errors = errors_of_request(self._errors, self._requested)
+            return {"attachments": attachments(self._request.wanted, self._named, seen, errors)}
 
         change = Change(make, keep, applier.roll_back)
         token, made = hold(self._request.rollback_after, change)
