@@ -363,6 +363,57 @@ def test_what_a_killed_run_left_detached_is_attached_again(host: Host, task: Opt
     assert running(host, "mac0") == before and pinned(host, "mac0")
 
 
+def left_detached(host: Host, interface: str, name: str = "counter") -> None:
+    """As a run leaves it that is killed between Lift and PutBack."""
+    write_private(Place(host.pins, name, interface).record.replace("/run/ebpf_fleet", MARKS), b"generic")
+    os.unlink(host.pin(interface, "link", name))
+    while host.xdp(interface):
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("where", ["here", "in another namespace"])
+def test_what_cannot_be_attached_again_does_not_block_other_tasks(
+    host: Host, task: Options, compiled: Compiled, where: str
+) -> None:
+    host.ok("xdp_program", **task, interfaces=["eth0"], mode="generic")
+    before = running(host, "eth0")
+    left_detached(host, "eth0")
+    other = host.hub if where == "in another namespace" else host.name
+    if other == host.hub:
+        sh("ip", "-n", host.name, "link", "set", "dev", "mac0", "netns", other)
+    sh("ip", "-n", other, "link", "set", "dev", "mac0", "xdpgeneric", "obj", compiled("packet_count"), "sec", "xdp")
+    packets = {"object": compiled("packet_count"), "name": "packet_count"}
+    for options in ({**packets, "interfaces": ["eth0.10"]}, {"name": "packet_count", "state": "absent"}):
+        done = host.ok("xdp_program", **options)
+        assert not any(step.startswith("eth0:") for step in done["steps"]) and marked(host)
+        words = str(done["warnings"])
+        assert "a killed run left a program detached" in words, words
+        assert ("mac0, which is above" in words) == (other == host.name)
+    assert not host.xdp("eth0") and not host.xdp("eth0.10")
+    sh("ip", "-n", other, "link", "del", "mac0")
+    host.ok("xdp_program", **packets, interfaces=["eth0.10"])
+    assert running(host, "eth0") == before and pinned(host, "eth0") and not marked(host)
+
+
+@pytest.mark.parametrize("state", ["absent", "attached"])
+def test_a_task_of_another_name_on_an_interface_that_was_left_detached(
+    host: Host, task: Options, compiled: Compiled, state: str
+) -> None:
+    host.ok("xdp_program", **task, interfaces=["mac0"])
+    before = running(host, "mac0")
+    left_detached(host, "mac0")
+    packets = {"name": "packet_count", "interfaces": ["mac0"], "state": state}
+    if state == "absent":
+        done = host.ok("xdp_program", **packets)
+        assert running(host, "mac0") == before and pinned(host, "mac0")
+        assert [each["state"] for each in done["attachments"]] == ["absent"]
+    else:
+        done = host.ok("xdp_program", **packets, object=compiled("packet_count"))
+        words = "counter, which a killed run left detached from mac0, is replaced by packet_count"
+        assert words in str(done["warnings"]) and pinned(host, "mac0", "packet_count")
+    assert not marked(host)
+
+
 def test_a_link_that_a_killed_run_has_not_named_yet(host: Host, task: Options) -> None:
     host.ok("xdp_program", **task, interfaces=BOTH)
     before = running(host, "mac0")

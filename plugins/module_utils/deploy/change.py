@@ -51,7 +51,7 @@ def change(
         planned, errors = _plans(lib, request, image, warn)
         requested = {each.seen.place for each in planned}
         requested |= {Place(request.root, wanted.name, name) for name in errors}
-        plans, groups = _in_order(lib, request, planned, errors)
+        plans, groups = _in_order(lib, request, planned, errors, warn)
         changed_files = tuple(file for file in files if file.differs()) if without_errors(plans, errors) else ()
         if not request.check:
             _clean_up(plans)
@@ -69,7 +69,7 @@ def change(
                 from .order import remove_marks
 
                 remove_marks(lib, request.root, {each.seen.place for each in without_errors(planned, errors)})
-            after = {} if provisional else look(lib, [each for each in plans if each.steps])
+            after = {} if provisional else look(lib, [each for each in of_request(plans, requested) if each.steps])
     for each in plans:
         for warning in each.warnings:
             warn(warning)
@@ -151,13 +151,13 @@ def _plans(
 
 
 def _in_order(
-    lib: Libbpf, request: Request, plans: t.Sequence[Plan], errors: t.Dict[str, str]
+    lib: Libbpf, request: Request, plans: t.Sequence[Plan], errors: t.Dict[str, str], warn: t.Callable[[str], None]
 ) -> t.Tuple[t.Sequence[Plan], t.Sequence[t.Tuple[Plan, ...]]]:
     """All plans, and their parts in the order in which they are done; see order.py."""
     if os.path.isdir(MARKS) or any(isinstance(step, Attach) for plan in plans for step in plan.steps):
         from .order import ordered
 
-        order = ordered(lib, request.root, plans, errors)
+        order = ordered(lib, request.root, plans, errors, warn)
         _stop_at(errors, request)
         return order
     return plans, [(plan,) for plan in plans]

@@ -60,6 +60,14 @@ def of_request(plans: t.Iterable[Plan], requested: t.Container["Place"]) -> t.Li
     return [plan for plan in plans if plan.seen.place in requested]
 
 
+def still_detached(error: str) -> str:
+    """The warning for what a killed run left detached. Its mark stays, so that each run tries again."""
+    return (
+        f"a killed run left a program detached, and it cannot be attached again now: {error}. When that is solved, run"
+        f" any task again"
+    )
+
+
 def errors_of_request(errors: t.Mapping[str, str], requested: t.Iterable["Place"]) -> t.Dict[str, str]:
     """Those of interfaces that the request named."""
     named = {place.interface for place in requested}

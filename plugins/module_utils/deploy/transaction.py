@@ -11,7 +11,7 @@ from ..errors import FleetError, said
 from .apply import Applier
 from .planned import Plan
 from .request import Request
-from .results import Provisional, attachments, errors_of_request, look, of_request, without_errors
+from .results import Provisional, attachments, errors_of_request, look, of_request, still_detached, without_errors
 from .steps import changes_what_runs
 
 if t.TYPE_CHECKING:
@@ -73,7 +73,10 @@ class Transaction:
             for file in self._files if self._without_errors() else ():
                 applier.replace(file)
             for group in self._groups:
-                self._commit_group(applier, group)
+                if of_request(group, self._requested):
+                    self._commit_group(applier, group)
+                else:
+                    self._commit_left(applier, group)
             applier.finish()
         except BaseException as error:
             try:
@@ -102,6 +105,18 @@ class Transaction:
             why += f": {self._errors[at]}"
         for name in interfaces:
             self._errors.setdefault(name, f"{name} was left as it was, because {why}")
+
+    def _commit_left(self, applier: Applier, group: t.Sequence[Plan]) -> None:
+        """What a killed run left detached: if that fails, the task does not."""
+        try:
+            with applier.together():
+                for part in group:
+                    applier.commit(part)
+        except FleetError as error:
+            applier.work.warn(still_detached(str(error)))
+            failed = {part.seen.interface: str(error) for part in group}
+            requested = errors_of_request(failed, self._requested)
+            self._errors.update({name: failed[name] for name in failed if name not in requested})
 
     def _hold(self, applier: Applier) -> Provisional:
         """Have a holder make the change. It returns errors and warnings."""
