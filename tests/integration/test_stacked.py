@@ -236,6 +236,34 @@ def test_those_that_depend_on_each_other_fail_together(host: Host, task: Options
     assert running(host, "mac0") == before and pinned(host, "mac0")
 
 
+def test_only_what_was_requested_fails(host: Host, task: Options, compiled: Compiled) -> None:
+    """What is above is left as it was, and is not the task's: it is not in the result."""
+    sh("ip", "-n", host.hub, "link", "set", "dev", "p-eth0", "mtu", "9000")
+    sh("ip", "-n", host.name, "link", "set", "dev", "eth0", "mtu", "9000")
+    host.ok("xdp_program", object=compiled("packet_count"), interfaces=["mac0"])
+    before = running(host, "mac0")
+    options = {**task, "mode": "native", "on_error": "continue"}
+    done = host.module("xdp_program", **options, interfaces=["eth0.10", "eth0"])
+    assert done["msg"].startswith("1 of 2 interfaces failed: cannot attach"), done["msg"]
+    assert [each["interface"] for each in done["attachments"]] == ["eth0.10", "eth0"]
+    assert [each["state"] for each in done["attachments"]] == ["attached", "absent"]
+    assert running(host, "mac0") == before and pinned(host, "mac0", "packet_count") and not marked(host)
+
+
+def test_why_something_above_failed_is_told(host: Host, task: Options, compiled: Compiled) -> None:
+    """mac0 cannot be detached, as its mark cannot be written."""
+    host.ok("xdp_program", object=compiled("packet_count"), interfaces=["mac0"])
+    marks = os.path.dirname(Place(host.pins, "packet_count", "mac0").record.replace("/run/ebpf_fleet", MARKS))
+    write_private(marks, b"this should be a folder")
+    try:
+        done = host.module("xdp_program", **task, interfaces=["eth0"], on_error="continue")
+    finally:
+        os.unlink(marks)
+        remove_empty(os.path.dirname(marks), MARKS)
+    assert done["msg"].startswith("1 of 1 interfaces failed: eth0 was left as it was, because mac0 failed: cannot")
+    assert pinned(host, "mac0", "packet_count") and not host.xdp("eth0")
+
+
 # Provisional
 
 
@@ -277,6 +305,21 @@ def test_provisional(host: Host, task: Options, start: str, end: str) -> None:
         assert running(host, "eth0") == lower and (not lower[0] or pinned(host, "eth0"))
 
 
+@pytest.mark.parametrize("upper_name", ["counter", "packet_count"])
+def test_a_confirmed_change_tells_only_what_was_requested(
+    host: Host, task: Options, compiled: Compiled, upper_name: str
+) -> None:
+    """As the same task does without rollback_after: the caller checks the packets of what it gets."""
+    host.ok("xdp_program", object=compiled("counter", VERSION=1), name=upper_name, interfaces=["mac0"])
+    done = host.ok("xdp_program", **task, interfaces=["eth0"], rollback_after=30)
+    assert any(step.startswith("mac0: detach") for step in done["steps"])
+    assert [list(done["provisional"][when]) for when in ("before", "after")] == [["eth0"], ["eth0"]]
+    confirmed = host.ok("xdp_confirm", token=done["provisional"]["token"])
+    assert [each["interface"] for each in confirmed["attachments"]] == ["eth0"]
+    wait_for_holders(host)
+    assert pinned(host, "eth0") and pinned(host, "mac0", upper_name)
+
+
 @pytest.mark.parametrize("state", ["detached", "absent"])
 def test_a_removal_is_rolled_back_below_a_program(host: Host, task: Options, state: str) -> None:
     host.ok("xdp_program", **task, interfaces=BOTH)
@@ -287,6 +330,21 @@ def test_a_removal_is_rolled_back_below_a_program(host: Host, task: Options, sta
     wait_for_holders(host)
     assert [running(host, name) for name in BOTH] == before and all(pinned(host, name) for name in BOTH)
     assert not marked(host)
+
+
+def test_what_a_failed_rollback_left_detached_is_attached_again(host: Host, task: Options, compiled: Compiled) -> None:
+    """It fails, as mac0 itself has got something above it meanwhile."""
+    host.ok("xdp_program", object=compiled("packet_count"), interfaces=["mac0"])
+    before = running(host, "mac0")
+    host.ok("xdp_program", **task, interfaces=["eth0"], rollback_after=30)
+    add(host, "vx0", "type", "vxlan", "id", "5", "dev", "mac0", "dstport", "4789")
+    with foreign(host, "vx0", compiled("packet_count")):
+        os.kill(holders(host)[0], signal.SIGTERM)
+        wait_for_holders(host)
+        assert not host.xdp("mac0") and not host.xdp("eth0") and marked(host)
+    sh("ip", "-n", host.name, "link", "del", "vx0")
+    host.ok("xdp_program", **task, interfaces=["eth0.10"])
+    assert running(host, "mac0") == before and pinned(host, "mac0", "packet_count") and not marked(host)
 
 
 # Killed and rebooted hosts
@@ -303,6 +361,57 @@ def test_what_a_killed_run_left_detached_is_attached_again(host: Host, task: Opt
     done = as_predicted(host, **task, interfaces=interfaces)
     assert any(step.startswith("mac0: attach") for step in done["steps"])
     assert running(host, "mac0") == before and pinned(host, "mac0")
+
+
+def left_detached(host: Host, interface: str, name: str = "counter") -> None:
+    """As a run leaves it that is killed between Lift and PutBack."""
+    write_private(Place(host.pins, name, interface).record.replace("/run/ebpf_fleet", MARKS), b"generic")
+    os.unlink(host.pin(interface, "link", name))
+    while host.xdp(interface):
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("where", ["here", "in another namespace"])
+def test_what_cannot_be_attached_again_does_not_block_other_tasks(
+    host: Host, task: Options, compiled: Compiled, where: str
+) -> None:
+    host.ok("xdp_program", **task, interfaces=["eth0"], mode="generic")
+    before = running(host, "eth0")
+    left_detached(host, "eth0")
+    other = host.hub if where == "in another namespace" else host.name
+    if other == host.hub:
+        sh("ip", "-n", host.name, "link", "set", "dev", "mac0", "netns", other)
+    sh("ip", "-n", other, "link", "set", "dev", "mac0", "xdpgeneric", "obj", compiled("packet_count"), "sec", "xdp")
+    packets = {"object": compiled("packet_count"), "name": "packet_count"}
+    for options in ({**packets, "interfaces": ["eth0.10"]}, {"name": "packet_count", "state": "absent"}):
+        done = host.ok("xdp_program", **options)
+        assert not any(step.startswith("eth0:") for step in done["steps"]) and marked(host)
+        words = str(done["warnings"])
+        assert "a killed run left a program detached" in words, words
+        assert ("mac0, which is above" in words) == (other == host.name)
+    assert not host.xdp("eth0") and not host.xdp("eth0.10")
+    sh("ip", "-n", other, "link", "del", "mac0")
+    host.ok("xdp_program", **packets, interfaces=["eth0.10"])
+    assert running(host, "eth0") == before and pinned(host, "eth0") and not marked(host)
+
+
+@pytest.mark.parametrize("state", ["absent", "attached"])
+def test_a_task_of_another_name_on_an_interface_that_was_left_detached(
+    host: Host, task: Options, compiled: Compiled, state: str
+) -> None:
+    host.ok("xdp_program", **task, interfaces=["mac0"])
+    before = running(host, "mac0")
+    left_detached(host, "mac0")
+    packets = {"name": "packet_count", "interfaces": ["mac0"], "state": state}
+    if state == "absent":
+        done = host.ok("xdp_program", **packets)
+        assert running(host, "mac0") == before and pinned(host, "mac0")
+        assert [each["state"] for each in done["attachments"]] == ["absent"]
+    else:
+        done = host.ok("xdp_program", **packets, object=compiled("packet_count"))
+        words = "counter, which a killed run left detached from mac0, is replaced by packet_count"
+        assert words in str(done["warnings"]) and pinned(host, "mac0", "packet_count")
+    assert not marked(host)
 
 
 def test_a_link_that_a_killed_run_has_not_named_yet(host: Host, task: Options) -> None:

@@ -152,9 +152,15 @@ def remove_mark(place: Place) -> None:
     remove_unfinished(_mark(place))
 
 
+def _remove_mark_if_back(place: Place) -> None:
+    """An undo is done also where the one before it has failed: then the next run must find the mark."""
+    if os.path.lexists(place.link):
+        remove_mark(place)
+
+
 def lift(work: Work, place: Place, ifindex: int, ours: Attachment) -> None:
     mode = t.cast(str, ours.mode)
-    work.undo(remove_mark, place)
+    work.undo(_remove_mark_if_back, place)
     _set_mark(place, mode)
     ways.way(ours.by).detach(work, place, ifindex, ours)
 

@@ -19,7 +19,7 @@ from .observe import PLAIN_MTU, Seen, observe
 from .plan import FRAGS_TWIN, keeps_maps, plan
 from .planned import Plan
 from .request import PRESENT, Request, Wanted
-from .results import Outcome, attachments, look, without_errors
+from .results import Outcome, attachments, errors_of_request, look, of_request, without_errors
 from .steps import Attach
 
 if t.TYPE_CHECKING:
@@ -50,14 +50,17 @@ def change(
     with contextlib.nullcontext() if request.check else lock(seconds=timeout):
         planned, errors = _plans(lib, request, image, warn)
         requested = {each.seen.place for each in planned}
-        plans, groups = _in_order(lib, request, planned, errors)
+        requested |= {Place(request.root, wanted.name, name) for name in errors}
+        plans, groups = _in_order(lib, request, planned, errors, warn)
         changed_files = tuple(file for file in files if file.differs()) if without_errors(plans, errors) else ()
         if not request.check:
             _clean_up(plans)
             if changed_files or any(each.steps for each in plans):
                 from .transaction import Transaction
 
-                provisional = Transaction(lib, request, plans, groups, errors, changed_files).run(image, warn)
+                provisional = Transaction(lib, request, plans, groups, requested, errors, changed_files).run(
+                    image, warn
+                )
             if wanted.state == "absent":
                 from ..state.private_files import remove_empty_folders
 
@@ -65,14 +68,15 @@ def change(
             if not provisional and os.path.isdir(MARKS):
                 from .order import remove_marks
 
-                remove_marks(lib, request.root, requested)
-            after = {} if provisional else look(lib, [each for each in plans if each.steps])
+                remove_marks(lib, request.root, {each.seen.place for each in without_errors(planned, errors)})
+            after = {} if provisional else look(lib, [each for each in of_request(plans, requested) if each.steps])
     for each in plans:
         for warning in each.warnings:
             warn(warning)
     applied = without_errors(plans, errors)
-    found = attachments(wanted, [each for each in plans if each.seen.place in requested], after, errors)
     parts = tuple(part for group in groups for part in without_errors(group, errors))
+    errors = errors_of_request(errors, requested)
+    found = attachments(wanted, of_request(plans, requested), after, errors)
     return Outcome(applied, parts, found, errors, mounts, changed_files if applied else (), provisional)
 
 
@@ -147,13 +151,13 @@ def _plans(
 
 
 def _in_order(
-    lib: Libbpf, request: Request, plans: t.Sequence[Plan], errors: t.Dict[str, str]
+    lib: Libbpf, request: Request, plans: t.Sequence[Plan], errors: t.Dict[str, str], warn: t.Callable[[str], None]
 ) -> t.Tuple[t.Sequence[Plan], t.Sequence[t.Tuple[Plan, ...]]]:
     """All plans, and their parts in the order in which they are done; see order.py."""
     if os.path.isdir(MARKS) or any(isinstance(step, Attach) for plan in plans for step in plan.steps):
         from .order import ordered
 
-        order = ordered(lib, request.root, plans, errors)
+        order = ordered(lib, request.root, plans, errors, warn)
         _stop_at(errors, request)
         return order
     return plans, [(plan,) for plan in plans]

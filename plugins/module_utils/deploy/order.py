@@ -18,10 +18,12 @@ from ..libbpf.library import Libbpf
 from ..state.places import NEW, Place
 from .observe import Seen, observe
 from .planned import Plan, describe
+from .results import still_detached
 from .steps import Adopt, Attach, Lift, PutBack, Step, Unpin
 
 Group = t.Tuple[Plan, ...]
 Errors = t.Mapping[str, str]
+Warn = t.Callable[[str], None]
 
 
 class Around(t.NamedTuple):
@@ -43,17 +45,29 @@ def attaches(plan: Plan) -> bool:
     return any(isinstance(step, (Attach, PutBack)) for step in plan.steps)
 
 
-def ordered(lib: Libbpf, root: str, plans: t.Sequence[Plan], errors: t.Dict[str, str]) -> Order:
+def ordered(lib: Libbpf, root: str, plans: t.Sequence[Plan], errors: t.Dict[str, str], warn: Warn) -> Order:
     """The plans in an order that the kernel allows. Adds to `errors`, by interface, where there is none."""
-    plans = (*plans, *_left_over(lib, root, {plan.seen.interface for plan in plans}))
-    around = _observe(lib, root, plans)
-    return arrange(allowed(plans, around, errors), around)
+    left = list(_left_over(lib, root, plans, warn))
+    around = _observe(lib, root, (*plans, *left))
+    plans = allowed(plans, around, errors, left)
+    refused: t.Dict[str, str] = {}
+    left = allowed(left, around, refused, plans)
+    for error in refused.values():
+        warn(still_detached(error))
+    return arrange((*plans, *left), around)
 
 
-def _left_over(lib: Libbpf, root: str, requested: t.Container[str]) -> t.Iterator[Plan]:
-    """Plans for what a killed run has detached, except on interfaces that the request has plans for."""
-    modes = {place: mode for place, mode in stacked.marks(root) if mode and place.interface not in requested}
+def _left_over(lib: Libbpf, root: str, plans: t.Sequence[Plan], warn: Warn) -> t.Iterator[Plan]:
+    """Plans for what a killed run has detached, except where the request decides what runs."""
+    requested = {plan.seen.place for plan in plans}
+    taken = {plan.seen.interface: plan.seen.place.name for plan in plans if attaches(plan)}
+    modes = {place: mode for place, mode in stacked.marks(root) if mode and place not in requested}
     for seen in observe(lib, modes):
+        if seen.interface in taken:
+            if _is_left(seen):
+                name, other = seen.place.name, taken[seen.interface]
+                warn(f"{name}, which a killed run left detached from {seen.interface}, is replaced by {other}")
+            continue
         steps = tuple(_completing(seen, modes[seen.place]))
         if steps:
             state = describe(seen)
@@ -96,11 +110,13 @@ def _observe(lib: Libbpf, root: str, plans: t.Iterable[Plan]) -> Around:
     return Around(stack, uppers, {up: found[upper.place] for up, upper in uppers.items() if upper.place})
 
 
-def allowed(plans: t.Sequence[Plan], around: Around, errors: t.Dict[str, str]) -> t.List[Plan]:
-    """The plans that can be carried out. Pure, but adds to `errors`."""
-    attaching = {plan.seen.ifindex: plan for plan in plans if attaches(plan)}
-    adopting = {plan.seen.ifindex for plan in plans if _adopted(plan)}
-    for plan in sorted(attaching.values(), key=lambda each: -around.stack.depth(each.seen.ifindex)):
+def allowed(
+    plans: t.Sequence[Plan], around: Around, errors: t.Dict[str, str], beside: t.Sequence[Plan] = ()
+) -> t.List[Plan]:
+    """The plans that can be carried out, if those `beside` them are too. Pure, but adds to `errors`."""
+    attaching = {plan.seen.ifindex for plan in (*plans, *beside) if attaches(plan)}
+    adopting = {plan.seen.ifindex for plan in (*plans, *beside) if _adopted(plan)}
+    for plan in sorted(filter(attaches, plans), key=lambda each: -around.stack.depth(each.seen.ifindex)):
         try:
             _check(plan, attaching, adopting, around, errors)
         except FleetError as error:
@@ -108,9 +124,7 @@ def allowed(plans: t.Sequence[Plan], around: Around, errors: t.Dict[str, str]) -
     return [plan for plan in plans if plan.seen.interface not in errors]
 
 
-def _check(
-    plan: Plan, attaching: t.Mapping[int, Plan], adopting: t.Container[int], around: Around, errors: Errors
-) -> None:
+def _check(plan: Plan, attaching: t.Container[int], adopting: t.Container[int], around: Around, errors: Errors) -> None:
     """Raises FleetError if the kernel would refuse to attach, whatever the order."""
     name, interface = plan.seen.place.name, plan.seen.interface
     for index in around.stack.covering(plan.seen.ifindex):
@@ -161,13 +175,21 @@ def arrange(plans: t.Sequence[Plan], around: Around) -> Order:
     groups: t.List[t.Tuple[int, Group]] = []
     for family in _families(stack, nodes):
         lifted = [opening[index] for index in reversed(family) if index in covering]
-        parts = [*lifted, *(nodes[index] for index in family)]
+        alone = [index for index in family if index not in covering and _is_apart(nodes, index, stack)]
+        groups += [(stack.depth(index), (nodes[index],)) for index in alone]
+        parts = [*lifted, *(nodes[index] for index in family if index not in alone)]
         for group in [tuple(parts)] if lifted else [(part,) for part in parts]:
             groups.append((min(stack.depth(part.seen.ifindex) for part in group), group))
     done = {plan.seen.place for plan in nodes.values()}
     groups += [(0, (plan,)) for plan in plans if plan.seen.place not in done]
     in_order = tuple(group for _depth, group in sorted(groups, key=lambda each: each[0]))
     return Order(_merged(plans, in_order), in_order)
+
+
+def _is_apart(nodes: t.Mapping[int, Plan], index: int, stack: Stack) -> bool:
+    """Whether it is what a killed run left, and nothing here waits for it: then nothing fails with it."""
+    back = any(isinstance(step, PutBack) for step in nodes[index].steps)
+    return back and not any(up in nodes for up in stack.above.get(index, ()))
 
 
 def _families(stack: Stack, nodes: t.Iterable[int]) -> t.Iterator[t.List[int]]:

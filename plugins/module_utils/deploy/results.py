@@ -12,6 +12,7 @@ from .request import Wanted
 
 if t.TYPE_CHECKING:
     from ..libbpf.library import Libbpf
+    from ..state.places import Place
     from ..state.replacing import ReplacedFile
 
 Facts = t.Dict[str, t.Any]
@@ -52,6 +53,25 @@ def look(lib: "Libbpf", plans: t.Iterable[Plan]) -> t.Dict[str, Seen]:
 def without_errors(plans: t.Iterable[Plan], errors: t.Container[str]) -> t.Tuple[Plan, ...]:
     """The plans of interfaces that did not fail."""
     return tuple(plan for plan in plans if plan.seen.interface not in errors)
+
+
+def of_request(plans: t.Iterable[Plan], requested: t.Container["Place"]) -> t.List[Plan]:
+    """Without the plans for programs that the request did not name; see order.py."""
+    return [plan for plan in plans if plan.seen.place in requested]
+
+
+def still_detached(error: str) -> str:
+    """The warning for what a killed run left detached. Its mark stays, so that each run tries again."""
+    return (
+        f"a killed run left a program detached, and it cannot be attached again now: {error}. When that is solved, run"
+        f" any task again"
+    )
+
+
+def errors_of_request(errors: t.Mapping[str, str], requested: t.Iterable["Place"]) -> t.Dict[str, str]:
+    """Those of interfaces that the request named."""
+    named = {place.interface for place in requested}
+    return {name: error for name, error in errors.items() if name in named}
 
 
 def attachments(

@@ -11,12 +11,13 @@ from ..errors import FleetError, said
 from .apply import Applier
 from .planned import Plan
 from .request import Request
-from .results import Provisional, attachments, look, without_errors
+from .results import Provisional, attachments, errors_of_request, look, of_request, still_detached, without_errors
 from .steps import changes_what_runs
 
 if t.TYPE_CHECKING:
     from ..libbpf.library import Libbpf
     from ..objects.image import Image
+    from ..state.places import Place
     from ..state.replacing import ReplacedFile
     from .observe import Seen
 
@@ -24,7 +25,10 @@ Warn = t.Callable[[str], None]
 
 
 class Transaction:
-    """Adds to `errors`, by interface, if the other interfaces are done nevertheless. Writes `files` too."""
+    """Adds to `errors`, by interface, if the other interfaces are done nevertheless. Writes `files` too.
+
+    `plans` may have more than was `requested`: see order.py.
+    """
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class Transaction:
         request: Request,
         plans: t.Sequence[Plan],
         groups: t.Sequence[t.Sequence[Plan]],
+        requested: t.Collection[Place],
         errors: t.Dict[str, str],
         files: t.Sequence[ReplacedFile],
     ) -> None:
@@ -39,6 +44,8 @@ class Transaction:
         self._request = request
         self._plans = plans
         self._groups = groups
+        self._requested = requested
+        self._named = of_request(plans, requested)
         self._errors = errors
         self._files = files
 
@@ -66,7 +73,10 @@ class Transaction:
             for file in self._files if self._without_errors() else ():
                 applier.replace(file)
             for group in self._groups:
-                self._commit_group(applier, group)
+                if of_request(group, self._requested):
+                    self._commit_group(applier, group)
+                else:
+                    self._commit_left(applier, group)
             applier.finish()
         except BaseException as error:
             try:
@@ -90,8 +100,23 @@ class Transaction:
                 if not self._request.keep_going:
                     raise
                 self._errors[at] = str(error)
+        why = f"{at} failed"
+        if not errors_of_request({at: why}, self._requested):  # then nobody is told its error
+            why += f": {self._errors[at]}"
         for name in interfaces:
-            self._errors.setdefault(name, f"{name} was left as it was, because {at} failed")
+            self._errors.setdefault(name, f"{name} was left as it was, because {why}")
+
+    def _commit_left(self, applier: Applier, group: t.Sequence[Plan]) -> None:
+        """What a killed run left detached: if that fails, the task does not."""
+        try:
+            with applier.together():
+                for part in group:
+                    applier.commit(part)
+        except FleetError as error:
+            applier.work.warn(still_detached(str(error)))
+            failed = {part.seen.interface: str(error) for part in group}
+            requested = errors_of_request(failed, self._requested)
+            self._errors.update({name: failed[name] for name in failed if name not in requested})
 
     def _hold(self, applier: Applier) -> Provisional:
         """Have a holder make the change. It returns errors and warnings."""
@@ -110,20 +135,21 @@ class Transaction:
 
         def make() -> t.Dict[str, t.Any]:
             self._commit(applier)
-            seen = look(self._lib, self._plans)
+            seen = look(self._lib, self._named)
             return {"errors": self._errors, "warnings": warnings, "after": _running(seen.values())}
 
         def keep() -> t.Dict[str, t.Any]:
             applier.keep()
-            seen = look(self._lib, self._plans)
-            return {"attachments": attachments(self._request.wanted, self._plans, seen, self._errors)}
+            seen = look(self._lib, self._named)
+            errors = errors_of_request(self._errors, self._requested)
+            return {"attachments": attachments(self._request.wanted, self._named, seen, errors)}
 
         change = Change(make, keep, applier.roll_back)
         token, made = hold(self._request.rollback_after, change)
         self._errors.update(made["errors"])
         for warning in made["warnings"]:
             warn(warning)
-        return Provisional(token, _running(plan.seen for plan in self._plans), made["after"])
+        return Provisional(token, _running(plan.seen for plan in self._named), made["after"])
 
     def _try(self, do: t.Callable[[Plan], None], plan: Plan) -> None:
         try:

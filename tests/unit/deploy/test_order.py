@@ -18,6 +18,7 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.steps import (
     Detach,
     Evict,
     Note,
+    PutBack,
     Step,
     Swap,
     Unpin,
@@ -167,6 +168,19 @@ def test_the_rest_of_a_plan_above_follows() -> None:
     where = around({"eth0.10": "generic"})
     (group,) = groups([plan("eth0.10", [Unpin("/x"), Swap()], "generic"), plan("eth0", ATTACH)], where)
     assert group[2:] == [f"eth0.10: {BACK}", "eth0.10: remove /x", "eth0.10: swap the program in the link"]
+
+
+def test_nothing_fails_with_what_a_killed_run_left() -> None:
+    """It gets a group of its own, although it stands on the same interface."""
+    left = plan("eth0.20", [PutBack("counter", Attachment("link", 0, 41, index("eth0.20"), "generic"))])
+    where = around({"eth0.10": "generic"})
+    first, second = groups([plan("eth0", ATTACH), left], where)
+    assert second == [f"eth0.20: {BACK}"] and len(first) == 3
+    errors: t.Dict[str, str] = {}
+    where = around({}, ["vx0"])
+    left = plan("eth0.10", [PutBack("counter", Attachment("link", 0, 41, index("eth0.10"), "generic"))])
+    assert [each.seen.interface for each in allowed([plan("eth0", ATTACH)], where, errors, [left])] == ["eth0"]
+    assert not errors and not allowed([left], where, errors, [plan("eth0", ATTACH)]) and list(errors) == ["eth0.10"]
 
 
 def test_a_foreign_program_above_is_refused_and_named() -> None:
