@@ -37,8 +37,6 @@ def root_of_namespace(pin_root: str) -> str:
     name = _name() if _in_first_pid_namespace() else None  # a container has names of its own
     if name:
         return _beside(pin_root) + escape(name)
-    if cookie is None and _in_first_pid_namespace() and _is_that_of_pid_1() is None:
-        return pin_root  # nothing can be told
     return f"{_beside(pin_root)}{_inode() if cookie is None else f'%{cookie}'}"
 
 
@@ -66,7 +64,9 @@ def _is_the_machines_own(cookie: t.Optional[int]) -> bool:
         return True
     if cookie is not None:
         return cookie == _FIRST_COOKIE
-    return _in_first_pid_namespace() and bool(_is_that_of_pid_1())
+    told = _has_sysctls_of_the_first()
+    # Where nothing tells, as in the release before: former_roots() must not take the pins from the machine.
+    return _is_that_of_pid_1() is not False if told is None else told
 
 
 def _inode() -> int:
@@ -79,6 +79,12 @@ def _cookie() -> t.Optional[int]:
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as any_socket:
         return t.cast(int, struct.unpack("=Q", any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8))[0])
     return None
+
+
+def _has_sysctls_of_the_first() -> t.Optional[bool]:
+    """Whether the settings that the kernel has only once are here; None if there are none at all in /proc."""
+    core = "/proc/sys/net/core"
+    return os.path.exists(f"{core}/netdev_max_backlog") if os.path.isdir(core) else None
 
 
 def _in_first_pid_namespace() -> bool:

@@ -22,14 +22,16 @@ def namespace(
     name: t.Optional[str] = None,
     contained: bool = False,
     of_pid_1: t.Optional[bool] = False,
+    sysctls: t.Optional[bool] = False,
 ) -> None:
-    """Be in this network namespace; `contained`: in a pid namespace that is not the first."""
+    """Be in this network namespace; `contained`: in a pid namespace that is not the first; `sysctls` of the first."""
     for function, value in (
         ("_inode", inode),
         ("_cookie", cookie),
         ("_name", name),
         ("_in_first_pid_namespace", not contained),
         ("_is_that_of_pid_1", of_pid_1),
+        ("_has_sysctls_of_the_first", sysctls),
     ):
         monkeypatch.setattr(identity, function, lambda value=value: value)
 
@@ -42,8 +44,13 @@ def namespace(
         ({"inode": FIRST, "cookie": 3, "contained": True, "of_pid_1": False}, ""),
         ({"cookie": 1, "of_pid_1": True}, ""),  # 5.12 to 6.16
         ({"cookie": 1, "of_pid_1": None, "name": "machine"}, ""),
-        ({"cookie": None, "of_pid_1": True}, ""),  # before 5.12
-        ({"cookie": None, "of_pid_1": None}, ""),  # nothing can be told
+        ({"cookie": None, "sysctls": True, "of_pid_1": True}, ""),  # before 5.12
+        ({"cookie": None, "sysctls": True, "of_pid_1": False, "name": "machine"}, ""),
+        ({"cookie": None, "sysctls": True, "contained": True, "of_pid_1": True}, ""),  # as docker run --net=host
+        ({"cookie": None, "sysctls": None, "of_pid_1": True}, ""),
+        ({"cookie": None, "sysctls": None, "contained": True, "of_pid_1": True}, ""),
+        ({"cookie": None, "sysctls": None, "of_pid_1": None}, ""),  # nothing can be told
+        ({"cookie": None, "sysctls": None, "of_pid_1": False}, f"@{0xF0000277}"),
         ({"name": "blue"}, "@blue"),
         ({"name": "blue.1", "of_pid_1": None}, "@blue%2E1"),
         ({"cookie": None, "name": "blue"}, "@blue"),
@@ -75,6 +82,8 @@ def test_no_name_is_written_as_a_cookie() -> None:
         ({"inode": FIRST, "of_pid_1": True}, None),
         ({"name": "blue"}, None),
         ({"contained": True, "of_pid_1": True}, ""),
+        ({"cookie": None, "contained": True, "of_pid_1": True}, ""),
+        ({"cookie": None, "sysctls": True, "contained": True, "of_pid_1": True}, None),  # they are the machine's
         ({"contained": True, "of_pid_1": None}, ""),
         ({"contained": True, "of_pid_1": False}, f"@{0xF0000277}"),
         ({"contained": True, "of_pid_1": False, "name": "blue"}, "@blue"),
