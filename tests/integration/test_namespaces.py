@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 import sys
 import time
 import typing as t
@@ -341,6 +342,41 @@ def test_a_namespace_of_an_old_name_inherits_nothing(host: Host, task: t.Dict[st
         assert "is attached to interface" in host.refused("xdp_program", **task)
         host.send("eth0", 7)
         assert host.counts()[0] == 7 and other.xdp("eth0")
+
+
+def test_a_namespace_that_loses_its_name_and_gets_another(host: Host, task: t.Dict[str, t.Any]) -> None:
+    """Its pins go with it. A process holds it while it has no name."""
+    first = host.ok("xdp_program", **task)["attachments"][0]["pin_path"]
+    link = bpftool("link", "show", "pinned", f"{first}/link")
+    holder = subprocess.Popen(["nsenter", f"--net=/run/netns/{host.name}", "cat"], stdin=subprocess.PIPE)
+    wait_for(lambda: pathlib.Path(f"/proc/{holder.pid}/comm").read_text() == "cat\n")
+    name, here = host.name, {"netns": host.hub, "wrap": ["nsenter", f"--net=/proc/{holder.pid}/ns/net"]}
+    try:
+        pins = [first]
+        for old, new in ((name, None), (None, f"{name}-c"), (f"{name}-c", name)):
+            if old:
+                sh("ip", "netns", "del", old)
+            if new:
+                sh("ip", "netns", "attach", new, holder.pid)
+            host.send("eth0", 7)
+            counted = 7 * len(pins)
+            facts = host.module("xdp_counter_facts", **here)["ansible_facts"]["xdp_counter"]
+            assert facts["totals"]["packets"] == counted
+            predicted = host.module("xdp_program", check=True, **here, **task)
+            done = host.module("xdp_program", **here, **task)
+            assert done["steps"] == predicted["steps"] == [f"eth0: move the pins from {pins[-1]}"]
+            pins.append(done["attachments"][0]["pin_path"])
+            assert bpftool("link", "show", "pinned", f"{pins[-1]}/link") == link
+            assert not host.module("xdp_program", **here, **task)["changed"]
+        assert pins[-1] == first and pins[2] == first.replace(name, f"{name}-c")
+        assert re.search(r"@%\d+/", pins[1])
+        assert host.counts()[0] == 21
+    finally:
+        holder.communicate()
+        if not os.path.exists(f"/run/netns/{name}"):
+            sh("ip", "netns", "add", name)  # for what removes it
+        if os.path.exists(f"/run/netns/{name}-c"):
+            sh("ip", "netns", "del", f"{name}-c")
 
 
 def test_a_renamed_interface(host: Host, task: t.Dict[str, t.Any]) -> None:
