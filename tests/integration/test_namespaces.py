@@ -280,6 +280,13 @@ def test_an_upgrade_takes_them_along_or_leaves_all_as_it_was(containers: Contain
     a.send("eth0", 7)
     broken = {"object": compiled("counter", VERSION=2), "interfaces": ["eth0", "nowhere"], "name": "packet_count"}
     containers.refused(a, "xdp_program", **broken)
+    failed = a.module("xdp_program", **containers.within, **broken, on_error="continue", mode="offload")
+    folder = f"{containers.root}/packet_count/eth0"
+    assert [(each["state"], each.get("pin_path")) for each in failed["attachments"]] == [
+        ("attached", folder),
+        ("failed", None),
+    ]
+    assert failed["attachments"][0]["link_id"] == bpftool("link", "show", "pinned", f"{folder}/link")["id"]
     waits = {**containers.within, "wrap": [*OWN_INIT, '"$@"; sleep 3', "x"]}  # the holder ends with pid 1
     provisional = a.ok("xdp_program", **waits, **{**broken, "interfaces": ["eth0"], "rollback_after": 1})
     assert provisional["provisional"]["token"] and not os.path.exists(a.pins)
