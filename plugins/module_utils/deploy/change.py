@@ -170,10 +170,8 @@ def _left_elsewhere(seen: t.Iterable[Seen], warn: t.Callable[[str], None]) -> t.
         if each.ours and each.ours.elsewhere:
             left.add(each.place)
             warn(
-                f"{each.place.name} is left on interface {each.ours.ifindex} of a different network namespace, although"
-                f" it is pinned in {each.place.folder}: the interface was moved there, or the pins are of a container"
-                f" that shares this bpffs. It is not restored after a reboot. If it is to be removed there too, name"
-                f" it: interfaces: [{each.interface}]"
+                f"{each.place.name}, which is pinned in {each.place.folder}, is left on {each.ours.where}."
+                f" It is not restored after a reboot. To remove it there too, name it: interfaces: [{each.interface}]"
             )
     return left
 
