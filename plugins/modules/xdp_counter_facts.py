@@ -169,8 +169,8 @@ ansible_facts:
               description: Whether the program is attached to the interface of this name, in this network namespace.
               type: bool
             moved:
-              description: Whether the interface was moved into a different network namespace, where the program still
-                runs and counts.
+              description: Whether the program runs and counts on an interface of a different network namespace. Either
+                the interface was moved there, or the pins are of a container that shares this bpffs.
               type: bool
               version_added: 0.2.0
         run:

@@ -214,6 +214,28 @@ def test_what_a_killed_run_left_is_removed(host: Host, booting: Booting, compile
     assert not folder.parent.exists() and not unread.parent.exists()
 
 
+@pytest.mark.parametrize("state", ["absent", "detached"])
+def test_what_is_removed_is_not_restored_on_an_interface_that_was_moved(
+    host: Host, booting: Booting, compiled: Compile, state: str
+) -> None:
+    """The program is left in the other namespace. After a reboot the interface is here again."""
+    booting.persist(compiled("packet_count"))
+    host.ok("xdp_program", object=compiled("packet_count"), interfaces=["eth0"])
+    manifest = pathlib.Path(booting.place("eth0").manifest)
+    with contextlib.closing(Host(f"{host.name}-b")) as other:
+        other.unplug("eth0")
+        sh("ip", "-n", host.name, "link", "set", "dev", "eth0", "netns", other.name)
+        options = {"state": state, "name": "packet_count"}
+        predicted = host.ok("xdp_program", check=True, **options)
+        assert manifest.exists()
+        done = host.ok("xdp_program", **options)
+        assert (done["steps"], done["diff"]) == (predicted["steps"], predicted["diff"])
+        assert done["steps"] == ["eth0: stop restoring it after a reboot"] and not manifest.exists()
+        assert other.xdp("eth0") and "It is not restored after a reboot" in str(done["warnings"])
+        assert not host.ok("xdp_program", **options)["changed"]
+        host.ok("xdp_program", **options, interfaces=["eth0"])
+
+
 def test_a_foreign_program_stays(host: Host, booting: Booting, compiled: Compile) -> None:
     host.enter("ip", "link", "set", "dev", "eth0", "xdp", "obj", compiled("counter"), "sec", "xdp")
     booting.persist(compiled("packet_count"))

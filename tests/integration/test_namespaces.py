@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 import sys
 import time
 import typing as t
@@ -279,6 +280,13 @@ def test_an_upgrade_takes_them_along_or_leaves_all_as_it_was(containers: Contain
     a.send("eth0", 7)
     broken = {"object": compiled("counter", VERSION=2), "interfaces": ["eth0", "nowhere"], "name": "packet_count"}
     containers.refused(a, "xdp_program", **broken)
+    failed = a.module("xdp_program", **containers.within, **broken, on_error="continue", mode="offload")
+    folder = f"{containers.root}/packet_count/eth0"
+    assert [(each["state"], each.get("pin_path")) for each in failed["attachments"]] == [
+        ("attached", folder),
+        ("failed", None),
+    ]
+    assert failed["attachments"][0]["link_id"] == bpftool("link", "show", "pinned", f"{folder}/link")["id"]
     waits = {**containers.within, "wrap": [*OWN_INIT, '"$@"; sleep 3', "x"]}  # the holder ends with pid 1
     provisional = a.ok("xdp_program", **waits, **{**broken, "interfaces": ["eth0"], "rollback_after": 1})
     assert provisional["provisional"]["token"] and not os.path.exists(a.pins)
@@ -312,7 +320,7 @@ def test_an_interface_that_was_moved(host: Host, task: t.Dict[str, t.Any]) -> No
             "eth0.10": (0, True, False),
         }
         wrong = host.module("xdp_counter_check", seconds=0)
-        assert "of a different network namespace: the interface was moved there" in wrong["msg"]
+        assert "of a different network namespace: the interface was moved there, or the pins are of a" in wrong["msg"]
 
         host.enter("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "end0")  # a different one
         assert "is attached to interface" in host.refused("xdp_program", **task)
@@ -343,6 +351,41 @@ def test_a_namespace_of_an_old_name_inherits_nothing(host: Host, task: t.Dict[st
         assert host.counts()[0] == 7 and other.xdp("eth0")
 
 
+def test_a_namespace_that_loses_its_name_and_gets_another(host: Host, task: t.Dict[str, t.Any]) -> None:
+    """Its pins go with it. A process holds it while it has no name."""
+    first = host.ok("xdp_program", **task)["attachments"][0]["pin_path"]
+    link = bpftool("link", "show", "pinned", f"{first}/link")
+    holder = subprocess.Popen(["nsenter", f"--net=/run/netns/{host.name}", "cat"], stdin=subprocess.PIPE)
+    wait_for(lambda: pathlib.Path(f"/proc/{holder.pid}/comm").read_text() == "cat\n")
+    name, here = host.name, {"netns": host.hub, "wrap": ["nsenter", f"--net=/proc/{holder.pid}/ns/net"]}
+    try:
+        pins = [first]
+        for old, new in ((name, None), (None, f"{name}-c"), (f"{name}-c", name)):
+            if old:
+                sh("ip", "netns", "del", old)
+            if new:
+                sh("ip", "netns", "attach", new, holder.pid)
+            host.send("eth0", 7)
+            counted = 7 * len(pins)
+            facts = host.module("xdp_counter_facts", **here)["ansible_facts"]["xdp_counter"]
+            assert facts["totals"]["packets"] == counted
+            predicted = host.module("xdp_program", check=True, **here, **task)
+            done = host.module("xdp_program", **here, **task)
+            assert done["steps"] == predicted["steps"] == [f"eth0: move the pins from {pins[-1]}"]
+            pins.append(done["attachments"][0]["pin_path"])
+            assert bpftool("link", "show", "pinned", f"{pins[-1]}/link") == link
+            assert not host.module("xdp_program", **here, **task)["changed"]
+        assert pins[-1] == first and pins[2] == first.replace(name, f"{name}-c")
+        assert re.search(r"@%\d+/", pins[1])
+        assert host.counts()[0] == 21
+    finally:
+        holder.communicate()
+        if not os.path.exists(f"/run/netns/{name}"):
+            sh("ip", "netns", "add", name)  # for what removes it
+        if os.path.exists(f"/run/netns/{name}-c"):
+            sh("ip", "netns", "del", f"{name}-c")
+
+
 def test_a_renamed_interface(host: Host, task: t.Dict[str, t.Any]) -> None:
     """It is still here: what is pinned for its old name can be removed."""
     host.ok("xdp_program", **task)
@@ -356,16 +399,21 @@ def test_a_renamed_interface(host: Host, task: t.Dict[str, t.Any]) -> None:
     host.enter("ip", "link", "set", "dev", "lan0", "name", "eth0")
 
 
+@pytest.mark.parametrize(
+    ("without", "suffix"),
+    [("", r"%\d+"), ("identity._FIRST_NET = 0; identity._cookie = lambda: None", r"\d+")],  # as before kernel 5.12
+)
 @pytest.mark.parametrize("mount", ["--mount-proc", "--mount"])
-def test_the_machines_own_namespace_is_told_also_from_a_container(mount: str, tmp_path: pathlib.Path) -> None:
+def test_the_machines_own_namespace_is_told_also_from_a_container(mount: str, without: str, suffix: str) -> None:
     """A container may share it; and /proc may be that of the machine."""
     code = (
-        "from ansible_collections.ebpf.fleet.plugins.module_utils.state.identity import root_of_namespace\n"
-        "print(root_of_namespace('/sys/fs/bpf/x'))"
+        "from ansible_collections.ebpf.fleet.plugins.module_utils.state import identity\n"
+        f"{without}\n"
+        "print(identity.root_of_namespace('/sys/fs/bpf/x'))"
     )
     python = [sys.executable, "-W", "ignore", "-c", code]
     env = {**os.environ, "PYTHONPATH": str(COLLECTIONS)}
     assert sh("unshare", "--pid", "--fork", mount, *python, env=env).strip() == "/sys/fs/bpf/x"
     apart = [sh("unshare", "--net", "--pid", "--fork", mount, *python, env=env).strip() for _run in range(2)]
-    assert all(re.fullmatch(r"/sys/fs/bpf/x@%\d+", each) for each in apart)
-    assert len(set(apart)) == 2
+    assert all(re.fullmatch(f"/sys/fs/bpf/x@{suffix}", each) for each in apart)
+    assert len(set(apart)) == 2 or without  # an inode is given again

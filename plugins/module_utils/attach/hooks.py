@@ -74,6 +74,14 @@ class Attachment(t.NamedTuple):
     def alive(self) -> bool:
         return self.ifindex != 0
 
+    @property
+    def where(self) -> str:
+        """Words for an interface that is elsewhere."""
+        return (
+            f"interface {self.ifindex} of a different network namespace: the interface was moved there, or the pins are"
+            " of a container that shares this bpffs"
+        )
+
 
 class Links:
     """All links of the kernel. Listed once, when first needed: there may be one for each of thousands of VLANs."""

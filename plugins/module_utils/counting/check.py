@@ -63,10 +63,7 @@ def verdict(
     The windows nest (`counted` inside `arrived` inside `around`), so a packet at an edge cannot raise a false alarm.
     """
     if seen.ours and seen.ours.elsewhere:
-        yield (
-            f"{name} of {seen.interface} is attached to interface {seen.ours.ifindex} of a different network namespace:"
-            " the interface was moved there"
-        )
+        yield f"{name} of {seen.interface} is attached to {seen.ours.where}"
     elif arrived is None:
         yield f"there is no interface {seen.interface} on this host"
     elif not seen.attached:

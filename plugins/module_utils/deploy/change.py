@@ -123,8 +123,7 @@ def _plans(
     if request.interfaces is None:
         places += [place for place in former if place not in places]
     seen = observe(lib, places, former)
-    if request.interfaces is None:
-        seen = [each for each in seen if not _is_elsewhere(each, warn)]
+    left = _left_elsewhere(seen, warn) if request.interfaces is None else set()
     if request.runner and _concerns_boot(wanted):
         from ..persist import persistence
 
@@ -143,7 +142,7 @@ def _plans(
     plans, errors = [], {}
     for each in seen:
         try:
-            plans.append(plan(wanted, each))
+            plans += [plan(wanted, each)] if each.place not in left else _only_forget(each)
         except FleetError as error:
             errors[each.interface] = str(error)
     _stop_at(errors, request)
@@ -168,16 +167,23 @@ def _stop_at(errors: t.Mapping[str, str], request: Request) -> None:
         raise FleetError(" ".join(errors.values()))
 
 
-def _is_elsewhere(seen: Seen, warn: t.Callable[[str], None]) -> bool:
-    """Whether it is attached in a different network namespace; all interfaces means those that are here."""
-    if not (seen.ours and seen.ours.elsewhere):
-        return False
-    warn(
-        f"{seen.place.name} is left on interface {seen.ours.ifindex} of a different network namespace, although it is"
-        f" pinned in {seen.place.folder}: the interface was moved there, or the pins are of a container that shares"
-        f" this bpffs. If it is to be removed there too, name it: interfaces: [{seen.interface}]"
-    )
-    return True
+def _left_elsewhere(seen: t.Iterable[Seen], warn: t.Callable[[str], None]) -> t.Set[Place]:
+    """What is attached in a different network namespace; all interfaces means those that are here."""
+    left = set()
+    for each in seen:
+        if each.ours and each.ours.elsewhere:
+            left.add(each.place)
+            warn(
+                f"{each.place.name}, which is pinned in {each.place.folder}, is left on {each.ours.where}."
+                f" It is not restored after a reboot. To remove it there too, name it: interfaces: [{each.interface}]"
+            )
+    return left
+
+
+def _only_forget(seen: Seen) -> t.List[Plan]:
+    from .removal import plan_forget  # here: a target compiles what it imports, and this is rare
+
+    return plan_forget(seen)
 
 
 def _cpus(lib: Libbpf, wanted: Wanted) -> int:

@@ -48,3 +48,10 @@ def plan_detached(seen: Seen) -> Plan:
     if seen.exists:  # else only what is restored after a reboot is left
         after.update(state="detached", pins=[pin for pin in before["pins"] if pin != "link" and not pin.endswith(NEW)])
     return Plan(seen, tuple(steps), before, after)
+
+
+def plan_forget(seen: Seen) -> t.List[Plan]:
+    """What is attached in a different network namespace is left there, but after a reboot it would be back here."""
+    before, steps = describe(seen), forget(seen)
+    after = {key: value for key, value in before.items() if key != "persistent"}
+    return [Plan(seen, tuple(steps), before, after)] if steps else []

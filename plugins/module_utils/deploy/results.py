@@ -4,6 +4,7 @@
 """The outcome of a change, and the results that xdp_program returns for it."""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
+import os
 import typing as t
 
 from .observe import Seen, observe
@@ -47,7 +48,10 @@ class Outcome(t.NamedTuple):
 
 def look(lib: "Libbpf", plans: t.Iterable[Plan]) -> t.Dict[str, Seen]:
     """The state after the plans were applied, by interface."""
-    return {seen.interface: seen for seen in observe(lib, [each.seen.place for each in plans])}
+    every = [plan.seen for plan in plans]
+    # A failed one was moved back.
+    former = {each.place: each.former for each in every if each.former and os.path.isdir(each.former.folder)}
+    return {seen.interface: seen for seen in observe(lib, [each.place for each in every], former)}
 
 
 def without_errors(plans: t.Iterable[Plan], errors: t.Container[str]) -> t.Tuple[Plan, ...]:
@@ -95,6 +99,7 @@ def _attachment(wanted: Wanted, planned: Plan, after: t.Optional[Seen]) -> Facts
     state = (describe(after) if after else planned.after)["state"]
     same = bool(after) or not planned.steps
     program = seen.running if same else None
+    place = after.former if after and after.former else seen.place
     return {
         "interface": seen.interface,
         "ifindex": seen.ifindex,
@@ -103,7 +108,7 @@ def _attachment(wanted: Wanted, planned: Plan, after: t.Optional[Seen]) -> Facts
         "tag": program.tag if program else None,
         "link_id": seen.ours.id if same and seen.ours else None,
         "map_ids": list(program.map_ids) if program else [],
-        "pin_path": seen.place.folder if state != "absent" else None,
+        "pin_path": place.folder if state != "absent" else None,
         "state": "loaded" if state == "detached" and wanted.state == "loaded" else state,
         "persistent": bool(planned.after.get("persistent")),
     }

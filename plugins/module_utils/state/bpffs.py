@@ -26,12 +26,12 @@ def check_root(root: str) -> None:
         raise FleetError(f"pin_root {root} contains a dot, which bpffs does not allow; give a path without dots")
     every = mounts()
     kind, _device = _filesystem(root, every)
-    if kind != "bpf" and not (root + "/").startswith(BPFFS + "/"):
+    if kind != "bpf" and not _is_below_bpffs(root):
         raise FleetError(
             f"pin_root {root} is in a file system of type {kind}, which cannot contain pins;"
             f" give a path below {BPFFS}, or mount a bpffs there: mount -t bpf bpf FOLDER"
         )
-    covered = _covered(every)
+    covered = _covered(root, every)
     if covered and not os.path.isdir(root):
         raise FleetError(covered)
 
@@ -47,11 +47,17 @@ def trouble_with(root: str) -> t.Optional[str]:
         reach(root, lasting=True, make=False)
     except FleetError as error:
         return str(error)
-    return _covered(mounts())
+    return _covered(root, mounts())
 
 
-def _covered(every: t.Sequence[Mount]) -> t.Optional[str]:
-    """A sentence if something is mounted over a bpffs, which hides its pins."""
+def _is_below_bpffs(root: str) -> bool:
+    return (root + "/").startswith(BPFFS + "/")
+
+
+def _covered(root: str, every: t.Sequence[Mount]) -> t.Optional[str]:
+    """A sentence if something is mounted over the bpffs in which `root` is, or is to be, which hides its pins."""
+    if not _is_below_bpffs(root):
+        return None
     kind, device = _filesystem(BPFFS, every)
     if all(each.kind != "bpf" or each.point != BPFFS or each.device == device for each in every):
         return None

@@ -35,18 +35,15 @@ def root_of_namespace(pin_root: str) -> str:
     if _is_the_machines_own(cookie):
         return pin_root
     name = _name() if _in_first_pid_namespace() else None  # a container has names of its own
-    if name:
-        return _beside(pin_root) + escape(name)
-    if cookie is None and _in_first_pid_namespace() and _is_that_of_pid_1() is None:
-        return pin_root  # nothing can be told
-    return f"{_beside(pin_root)}{_inode() if cookie is None else f'%{cookie}'}"
+    return _beside(pin_root) + (escape(name) if name else _number(cookie))
 
 
 def former_roots(pin_root: str) -> t.List[str]:
-    """Where the release before pinned in this namespace, if that is a different folder and exists.
+    """The other folders that exist and may have pins of this namespace: of before it got, lost or changed its name, and
+    those of the release before.
 
-    It took the namespace of pid 1 for the machine's own, which in a container it is not, and trusted the names there.
-    Namespaces shared these folders: what is in them belongs to this one only if it runs on an interface of this one.
+    That took the namespace of pid 1 for the machine's own, which in a container it is not, and trusted the names there.
+    Namespaces share these folders: what is in them belongs to this one only if it runs on an interface of this one.
     """
     pin_root = pin_root.rstrip("/")
     own = root_of_namespace(pin_root)
@@ -54,10 +51,22 @@ def former_roots(pin_root: str) -> t.List[str]:
         return []
     that_of_pid_1 = _is_that_of_pid_1()
     name = None if that_of_pid_1 else _name()
-    former = f"{pin_root}@{escape(name)}" if name else f"{pin_root}@{_inode()}"
-    if that_of_pid_1 or (that_of_pid_1 is None and not name):
-        former = pin_root
-    return [former] if former != own and os.path.isdir(former) else []
+    shared = that_of_pid_1 or (that_of_pid_1 is None and not name)
+    released = [pin_root] if shared else [f"{pin_root}@{escape(name)}"] if name else []
+    found = [*released, f"{pin_root}@{_inode()}", _beside(pin_root) + _number(_cookie()), *_of_no_other(pin_root)]
+    return [each for each in dict.fromkeys(found) if each != own and os.path.isdir(each)]
+
+
+def _of_no_other(pin_root: str) -> t.List[str]:
+    """The folders of names that no namespace has now, as far as this can be known."""
+    beside = _beside(pin_root)
+    others = {escape(entry.name) for entry in scan(NAMES)} if _in_first_pid_namespace() else ()
+    paths = [entry.path for entry in scan(os.path.dirname(beside)) if entry.path.startswith(beside)]
+    return [each for each in paths if not each.startswith(f"{beside}%") and each[len(beside) :] not in others]
+
+
+def _number(cookie: t.Optional[int]) -> str:
+    return str(_inode()) if cookie is None else f"%{cookie}"
 
 
 def _is_the_machines_own(cookie: t.Optional[int]) -> bool:
@@ -66,7 +75,9 @@ def _is_the_machines_own(cookie: t.Optional[int]) -> bool:
         return True
     if cookie is not None:
         return cookie == _FIRST_COOKIE
-    return _in_first_pid_namespace() and bool(_is_that_of_pid_1())
+    told = _has_sysctls_of_the_first()
+    # Where nothing tells, as in the release before: former_roots() must not take the pins from the machine.
+    return _is_that_of_pid_1() is not False if told is None else told
 
 
 def _inode() -> int:
@@ -79,6 +90,12 @@ def _cookie() -> t.Optional[int]:
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as any_socket:
         return t.cast(int, struct.unpack("=Q", any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8))[0])
     return None
+
+
+def _has_sysctls_of_the_first() -> t.Optional[bool]:
+    """Whether the settings that the kernel has only once are here; None if there are none at all in /proc."""
+    core = "/proc/sys/net/core"
+    return os.path.exists(f"{core}/netdev_max_backlog") if os.path.isdir(core) else None
 
 
 def _in_first_pid_namespace() -> bool:

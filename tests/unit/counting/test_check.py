@@ -57,6 +57,15 @@ def test_each_fault_has_its_sentence(
     assert wrong(counted, around, arrived, mode) == [sentence]
 
 
+def test_what_runs_elsewhere_has_two_possible_causes() -> None:
+    ours = Attachment("link", 3, 41, 7, None, elsewhere=True)
+    seen = Seen(PLACE, 2, 1500, ours, None, None, {}, {}, (), None, ())
+    assert list(verdict("packet_count", seen, 5, 5, 0)) == [
+        "packet_count of eth0 is attached to interface 7 of a different network namespace: the interface was moved"
+        " there, or the pins are of a container that shares this bpffs"
+    ]
+
+
 def test_growth() -> None:
     before, after = Reading(1.0, (Count(0, 3, 0),)), Reading(2.0, (Count(0, 4, 0), Count(1, 6, 0)))
     assert growth(before, after) == 7

@@ -48,6 +48,21 @@ def test_a_bpffs_below(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bpffs.check_root(f"{folder}/pins")  # what was deployed above it can still be changed
 
 
+def test_a_bpffs_elsewhere_is_not_hidden(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    covered, other = str(tmp_path / "covered"), str(tmp_path / "other")
+    for each in (covered, other):
+        os.mkdir(each)
+    monkeypatch.setattr(bpffs, "BPFFS", covered)
+    device = os.stat(other).st_dev
+    two = [Mount(1, device + 1, covered, "bpf"), Mount(2, device, covered, "bpf")]
+    mounted(monkeypatch, [*two, Mount(3, device, other, "bpf")])
+    for root in (f"{other}/pins", f"{covered}_2/pins"):
+        bpffs.check_root(root)
+        assert bpffs.trouble_with(root) is None
+    with pytest.raises(FleetError, match=f"umount {covered}"):
+        bpffs.check_root(f"{covered}/pins")
+
+
 def test_the_same_bpffs_twice_hides_nothing(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     device = os.stat(folder).st_dev
     mounted(monkeypatch, [Mount(1, device, folder, "bpf"), Mount(2, device, folder, "bpf")])

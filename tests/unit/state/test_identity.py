@@ -22,14 +22,16 @@ def namespace(
     name: t.Optional[str] = None,
     contained: bool = False,
     of_pid_1: t.Optional[bool] = False,
+    sysctls: t.Optional[bool] = False,
 ) -> None:
-    """Be in this network namespace; `contained`: in a pid namespace that is not the first."""
+    """Be in this network namespace; `contained`: in a pid namespace that is not the first; `sysctls` of the first."""
     for function, value in (
         ("_inode", inode),
         ("_cookie", cookie),
         ("_name", name),
         ("_in_first_pid_namespace", not contained),
         ("_is_that_of_pid_1", of_pid_1),
+        ("_has_sysctls_of_the_first", sysctls),
     ):
         monkeypatch.setattr(identity, function, lambda value=value: value)
 
@@ -42,8 +44,13 @@ def namespace(
         ({"inode": FIRST, "cookie": 3, "contained": True, "of_pid_1": False}, ""),
         ({"cookie": 1, "of_pid_1": True}, ""),  # 5.12 to 6.16
         ({"cookie": 1, "of_pid_1": None, "name": "machine"}, ""),
-        ({"cookie": None, "of_pid_1": True}, ""),  # before 5.12
-        ({"cookie": None, "of_pid_1": None}, ""),  # nothing can be told
+        ({"cookie": None, "sysctls": True, "of_pid_1": True}, ""),  # before 5.12
+        ({"cookie": None, "sysctls": True, "of_pid_1": False, "name": "machine"}, ""),
+        ({"cookie": None, "sysctls": True, "contained": True, "of_pid_1": True}, ""),  # as docker run --net=host
+        ({"cookie": None, "sysctls": None, "of_pid_1": True}, ""),
+        ({"cookie": None, "sysctls": None, "contained": True, "of_pid_1": True}, ""),
+        ({"cookie": None, "sysctls": None, "of_pid_1": None}, ""),  # nothing can be told
+        ({"cookie": None, "sysctls": None, "of_pid_1": False}, f"@{0xF0000277}"),
         ({"name": "blue"}, "@blue"),
         ({"name": "blue.1", "of_pid_1": None}, "@blue%2E1"),
         ({"cookie": None, "name": "blue"}, "@blue"),
@@ -69,25 +76,35 @@ def test_no_name_is_written_as_a_cookie() -> None:
         assert unescape(escape(root)) == root  # in the paths of records and manifests
 
 
+INODE = f"@{0xF0000277}"
+LOST = "@lost%2E1"  # no namespace has this name any more
+
+
 @pytest.mark.parametrize(
-    ("here", "suffix"),
+    ("here", "suffixes"),
     [
-        ({"inode": FIRST, "of_pid_1": True}, None),
-        ({"name": "blue"}, None),
-        ({"contained": True, "of_pid_1": True}, ""),
-        ({"contained": True, "of_pid_1": None}, ""),
-        ({"contained": True, "of_pid_1": False}, f"@{0xF0000277}"),
-        ({"contained": True, "of_pid_1": False, "name": "blue"}, "@blue"),
-        ({"of_pid_1": False}, f"@{0xF0000277}"),
-        ({"of_pid_1": None}, ""),
+        ({"inode": FIRST, "of_pid_1": True}, []),
+        ({"cookie": None, "sysctls": True, "contained": True, "of_pid_1": True}, []),  # they are the machine's
+        ({"name": "blue"}, [INODE, "@%4097", LOST]),  # of before it got a name, or a different one
+        ({"cookie": None, "name": "blue"}, [INODE, LOST]),
+        ({}, [INODE, LOST]),
+        ({"of_pid_1": None}, ["", INODE, LOST]),
+        ({"cookie": None, "of_pid_1": None}, ["", LOST]),
+        ({"contained": True, "of_pid_1": True}, ["", INODE, "@blue", LOST, "@red"]),
+        ({"cookie": None, "contained": True, "of_pid_1": True}, ["", "@blue", LOST, "@red"]),
+        ({"contained": True, "of_pid_1": None}, ["", INODE, "@blue", LOST, "@red"]),
+        ({"contained": True, "of_pid_1": False, "name": "blue"}, ["@blue", INODE, LOST, "@red"]),
     ],
 )
 def test_former_roots(
-    here: t.Dict[str, t.Any], suffix: t.Optional[str], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+    here: t.Dict[str, t.Any], suffixes: t.List[str], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     namespace(monkeypatch, **here)
+    monkeypatch.setattr(identity, "NAMES", str(tmp_path / "names"))
+    for name in ("blue", "red"):
+        (tmp_path / "names" / name).mkdir(parents=True)
     root = str(tmp_path / "pins")
     assert identity.former_roots(root) == []
-    for each in ("", "@blue", f"@{0xF0000277}"):
+    for each in ("", "@blue", "@red", LOST, INODE, "@%4097", "@%4098"):
         (tmp_path / f"pins{each}").mkdir()
-    assert identity.former_roots(root) == ([] if suffix is None else [root + suffix])
+    assert identity.former_roots(root) == [root + each for each in suffixes]
