@@ -25,8 +25,9 @@ for scenario in "$@"; do
 		echo "molecule: scenario $scenario failed; its output is in $log" >&2
 		exit 1
 	fi
-	# The one hint that is ignored: molecule/ stays where it is.
-	if grep --ignore-case warning "$log" | grep --invert-match "should migrate to 'extensions/molecule'" >&2; then
+	# Ignored: a hint, as molecule/ stays where it is; and what is true of generic mode on a veth, which a scenario asks for.
+	if grep --ignore-case warning "$log" |
+		grep --invert-match --regexp "should migrate to 'extensions/molecule'" --regexp "in generic mode on a veth" >&2; then
 		echo "molecule: scenario $scenario passed, but with warnings; its output is in $log" >&2
 		exit 1
 	fi
