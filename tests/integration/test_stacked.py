@@ -275,6 +275,7 @@ def test_why_something_above_failed_is_told(host: Host, task: Options, compiled:
         os.unlink(marks)
         remove_empty(os.path.dirname(marks), MARKS)
     assert done["msg"].startswith("1 of 1 interfaces failed: eth0 was left as it was, because mac0 failed: cannot")
+    assert "for packet_count on mac0: " in done["msg"], done["msg"]
     assert pinned(host, "mac0", "packet_count") and not host.xdp("eth0")
 
 
