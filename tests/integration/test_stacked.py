@@ -97,6 +97,7 @@ def test_the_lower_one_later(host: Host, task: Options, compiled: Compiled, inte
     before = running(host, "mac0")
     host.send("eth0", 10)
     done = as_predicted(host, **task, interfaces=interfaces)
+    assert "on mac0" not in str(done.get("warnings"))  # that it is not exact there was said when it was deployed
     assert [step for step in done["steps"] if "attach" in step or "detach" in step] == [
         "mac0: detach counter for a moment, as the kernel attaches to eth0 only without it",
         "eth0: attach by link, mode auto",
