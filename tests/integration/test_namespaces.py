@@ -234,6 +234,30 @@ def test_a_container_leaves_the_programs_of_another_alone(
     untouched(a, folder, 2)
 
 
+def test_a_program_above_of_the_release_before_is_ours(containers: Containers, compiled: Compiled) -> None:
+    """Its pins are still where that release made them."""
+    a = containers.a
+    sh("ip", "-n", a.name, "link", "add", "link", "eth0", "name", "mac0", "type", "macvlan")
+    task = {"object": compiled("counter", VERSION=1), "name": "packet_count"}
+    containers.before(a, **task, interfaces=["mac0"])
+    running = a.xdp("mac0")
+    words = containers.refused(a, "xdp_program", **task, interfaces=["eth0"])
+    assert f"which an older release pinned in {containers.root}/packet_count/mac0" in words, words
+    assert "deploy packet_count on mac0 once more first" in words and "bpftool" not in words
+    both = {**task, "interfaces": ["eth0", "mac0"]}
+    predicted = containers.run(a, "xdp_program", check=True, **both)
+    done = containers.run(a, "xdp_program", **both)
+    assert done["steps"] == predicted["steps"] and done["steps"][:2] == [
+        f"mac0: move the pins from {containers.root}/packet_count/mac0",
+        "mac0: detach packet_count for a moment, as the kernel attaches to eth0 only without it",
+    ]
+    assert a.xdp("mac0") == running
+    for interface in ("eth0", "mac0"):
+        link = bpftool("link", "show", "pinned", f"{a.pins}/packet_count/{interface}/link")
+        assert (a.xdp(interface) or {})["prog"]["id"] == link["prog_id"]
+    assert not containers.run(a, "xdp_program", **both)["changed"]
+
+
 def test_pins_of_the_release_before_are_taken_along(containers: Containers, compiled: Compiled) -> None:
     """Both were taken for the machine's own, one after the other; the second took over what the first had pinned."""
     a, b = containers.a, containers.b

@@ -97,6 +97,7 @@ def test_the_lower_one_later(host: Host, task: Options, compiled: Compiled, inte
     before = running(host, "mac0")
     host.send("eth0", 10)
     done = as_predicted(host, **task, interfaces=interfaces)
+    assert "on mac0" not in str(done.get("warnings"))  # that it is not exact there was said when it was deployed
     assert [step for step in done["steps"] if "attach" in step or "detach" in step] == [
         "mac0: detach counter for a moment, as the kernel attaches to eth0 only without it",
         "eth0: attach by link, mode auto",
@@ -192,6 +193,20 @@ def test_a_foreign_program_above_is_named(host: Host, task: Options, compiled: C
         assert all(pinned(host, name) for name in BOTH)
 
 
+@pytest.mark.parametrize("name", ["counter", "packet_count"])
+def test_our_program_above_is_ours_after_a_renaming(host: Host, task: Options, compiled: Compiled, name: str) -> None:
+    """What is pinned for mac0 cannot be attached again as mac1's, and is not called foreign."""
+    host.ok("xdp_program", object=compiled("packet_count"), name=name, interfaces=["mac0"])
+    sh("ip", "-n", host.name, "link", "set", "dev", "mac0", "down")
+    sh("ip", "-n", host.name, "link", "set", "dev", "mac0", "name", "mac1")
+    words = host.refused("xdp_program", **task, interfaces=["eth0"])
+    assert f"mac1, which is above it, runs XDP program {running(host, 'mac1')[1]} 'packet_count'" in words, words
+    assert f"which this collection pinned as {name} for mac0 (was the interface renamed?)" in words
+    assert f"name: {name}, state: absent and interfaces: [mac0]" in words and "bpftool" not in words
+    host.ok("xdp_program", name=name, state="absent", interfaces=["mac0"])
+    host.ok("xdp_program", **task, interfaces=["eth0"])
+
+
 def test_an_interface_above_in_another_namespace(host: Host, task: Options, compiled: Compiled) -> None:
     """It cannot be seen from here, so the kernel is asked."""
     host.ok("xdp_program", **task, interfaces=["eth0"])
@@ -261,6 +276,7 @@ def test_why_something_above_failed_is_told(host: Host, task: Options, compiled:
         os.unlink(marks)
         remove_empty(os.path.dirname(marks), MARKS)
     assert done["msg"].startswith("1 of 1 interfaces failed: eth0 was left as it was, because mac0 failed: cannot")
+    assert "for packet_count on mac0: " in done["msg"], done["msg"]
     assert pinned(host, "mac0", "packet_count") and not host.xdp("eth0")
 
 

@@ -21,7 +21,7 @@ from ..libbpf import links
 from ..libbpf.library import BpfError, Libbpf
 from ..state.deployed import MODES
 from ..state.files import read_file
-from ..state.places import MARKS, RECORDS, Place, pinned_names, scan, unescape
+from ..state.places import MARKS, RECORDS, Place, pinned_names, places_of, scan, unescape
 from ..state.private_files import remove, remove_empty, remove_unfinished, write_private
 from . import ways
 from .hooks import Attachment, Hook, Links, hooks
@@ -57,13 +57,17 @@ class Stack(t.NamedTuple):
 
 
 class Upper(t.NamedTuple):
-    """A program on an interface above another one. `place` None: this collection did not pin it for that interface."""
+    """A program on an interface above another one. `place` None: this collection did not pin it for that interface.
+
+    `owner`: where it did pin it then, for a former name of the interface or in a former root.
+    """
 
     ifindex: int
     name: str
     hooks: t.Tuple[Hook, ...]
     place: t.Optional[Place] = None
     ours: t.Optional[Attachment] = None
+    owner: t.Optional[Place] = None
 
 
 def read_stack() -> Stack:
@@ -85,28 +89,54 @@ def stack_of(found: t.Iterable[Device]) -> Stack:
     return Stack(devices, above, below)
 
 
-def read_upper(lib: Libbpf, root: str, device: Device, links_: Links) -> Upper:
-    """What runs on an interface, and whose it is."""
+def read_upper(lib: Libbpf, root: str, device: Device, links_: Links, former: t.Sequence[str] = ()) -> Upper:
+    """What runs on an interface, and whose it is. `former`: roots in which an older release may have pinned it."""
     here = hooks(lib, rtnetlink.interface(device.ifindex), links_)
     for place in (Place(root, name, device.name) for name in pinned_names(root)):
         ours = ways.observe(lib, place, device.ifindex, here)
         if ours and ours.mode and len(here) == 1:
             return Upper(device.ifindex, device.name, here, place, ours)
-    return Upper(device.ifindex, device.name, here)
+    return Upper(device.ifindex, device.name, here, owner=_owner(lib, root, former, device.name, here))
+
+
+def _owner(
+    lib: Libbpf, root: str, former: t.Sequence[str], interface: str, here: t.Iterable[Hook]
+) -> t.Optional[Place]:
+    from .owners import pinned_links  # here: a target compiles what it imports, and rarely needs this
+
+    every = (place for one in (root, *former) for name in pinned_names(one) for place in places_of(one, name))
+    ours = pinned_links(lib, [place for place in every if (place.root, place.interface) != (root, interface)])
+    return next(filter(None, (hook.pinned_by(ours) for hook in here)), None)
 
 
 def foreign_words(name: str, interface: str, upper: Upper) -> str:
-    """Why a program cannot be attached to an interface: a foreign one runs above it."""
-    hook = upper.hooks[0]
+    """Why a program cannot be attached to an interface: one runs above it that is not pinned for that interface."""
+    return (
+        f"cannot attach {name} to {interface}: {upper.name}, which is above it, runs"
+        f" {' and '.join(map(str, upper.hooks))}, {_whose(upper)}, and the kernel attaches a program only while no"
+        f" interface above has one; {_remedy(upper)}"
+    )
+
+
+def _whose(upper: Upper) -> str:
+    owner = upper.owner
+    if not owner:
+        return "which this collection did not attach"
+    if owner.interface == upper.name:
+        return f"which an older release pinned in {owner.folder}"
+    return f"which this collection pinned as {owner.name} for {owner.interface} (was the interface renamed?)"
+
+
+def _remedy(upper: Upper) -> str:
+    hook, owner = upper.hooks[0], upper.owner
+    if owner and owner.interface == upper.name:
+        return f"deploy {owner.name} on {upper.name} once more first, which moves its pins"
+    if owner:
+        return f"remove it there first with name: {owner.name}, state: absent and interfaces: [{owner.interface}]"
     remedy = f"bpftool link detach id {hook.link_id}" if hook.link_id else f"ip link set dev {upper.name} xdp off"
     if hook.mode != "native" and not hook.link_id:
         remedy = remedy.replace("xdp off", f"xdp{hook.mode} off")
-    return (
-        f"cannot attach {name} to {interface}: {upper.name}, which is above it, runs"
-        f" {' and '.join(map(str, upper.hooks))}, which this collection did not attach, and the kernel attaches a"
-        f" program only while no interface above has one; detach it there first (`{remedy}`), and attach it again after"
-        f" this"
-    )
+    return f"detach it there first (`{remedy}`), and attach it again after this"
 
 
 def check_uncovered(lib: Libbpf, place: Place, ifindex: int, ours: Attachment) -> None:

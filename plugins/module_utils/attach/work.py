@@ -106,12 +106,13 @@ class Work:
 
     @contextlib.contextmanager
     def settled(self) -> t.Iterator[None]:
-        """What is done within this is not provisional. It is undone like the rest."""
-        before, self.provisional = self.provisional, False
+        """What is done within this was so before: it is not provisional, and no news. It is undone like the rest."""
+        before = self.provisional, self.warn
+        self.provisional, self.warn = False, lambda _warning: None
         try:
             yield
         finally:
-            self.provisional = before
+            self.provisional, self.warn = before
 
     def do_at_last(self, do: t.Callable[[], None]) -> None:
         """Call it now, or in keep() if the change is provisional."""

@@ -42,14 +42,12 @@ class Applier:
     def __init__(
         self,
         lib: Libbpf,
-        name: str,
         image: Image,
         warn: t.Callable[[str], None],
         runner: t.Optional[t.Callable[[], bytes]] = None,
     ) -> None:
         self.work = Work(lib, warn)
         self._lib = lib
-        self._name = name
         self._image = image
         self._runner = runner
         self._objects: t.Dict[str, Object] = {}
@@ -93,7 +91,7 @@ class Applier:
     def _words(self, error: BaseException, step: t.Any, plan: Plan) -> str:
         words = str(error)
         if isinstance(error, OSError):
-            words = f"cannot {step} for {self._name} on {plan.seen.interface}: {message_of(error)}"
+            words = f"cannot {step} for {plan.seen.place.name} on {plan.seen.interface}: {message_of(error)}"
         return "; ".join([words, *self.work.notes])
 
     def roll_back(self) -> None:

@@ -156,7 +156,7 @@ def _in_order(
     if os.path.isdir(MARKS) or any(isinstance(step, Attach) for plan in plans for step in plan.steps):
         from .order import ordered
 
-        order = ordered(lib, request.root, plans, errors, warn)
+        order = ordered(lib, request, plans, errors, warn)
         _stop_at(errors, request)
         return order
     return plans, [(plan,) for plan in plans]

@@ -18,8 +18,9 @@ from ..libbpf.library import Libbpf
 from ..state.places import NEW, Place
 from .observe import Seen, observe
 from .planned import Plan, describe
+from .request import Request
 from .results import still_detached
-from .steps import Adopt, Attach, Lift, PutBack, Step, Unpin
+from .steps import Adopt, Attach, Lift, Move, PutBack, Step, Unpin
 
 Group = t.Tuple[Plan, ...]
 Errors = t.Mapping[str, str]
@@ -45,10 +46,10 @@ def attaches(plan: Plan) -> bool:
     return any(isinstance(step, (Attach, PutBack)) for step in plan.steps)
 
 
-def ordered(lib: Libbpf, root: str, plans: t.Sequence[Plan], errors: t.Dict[str, str], warn: Warn) -> Order:
+def ordered(lib: Libbpf, request: Request, plans: t.Sequence[Plan], errors: t.Dict[str, str], warn: Warn) -> Order:
     """The plans in an order that the kernel allows. Adds to `errors`, by interface, where there is none."""
-    left = list(_left_over(lib, root, plans, warn))
-    around = _observe(lib, root, (*plans, *left))
+    left = list(_left_over(lib, request.root, plans, warn))
+    around = _observe(lib, request, (*plans, *left))
     plans = allowed(plans, around, errors, left)
     refused: t.Dict[str, str] = {}
     left = allowed(left, around, refused, plans)
@@ -100,11 +101,14 @@ def remove_marks(lib: Libbpf, root: str, requested: t.Container[Place]) -> None:
     stacked.remove_mark_folders(root)
 
 
-def _observe(lib: Libbpf, root: str, plans: t.Iterable[Plan]) -> Around:
+def _observe(lib: Libbpf, request: Request, plans: t.Sequence[Plan]) -> Around:
     stack, links = stacked.read_stack(), Links(lib)
     covering = {up for plan in plans if attaches(plan) for up in stack.covering(plan.seen.ifindex)}
-    uppers = {up: stacked.read_upper(lib, root, stack.devices[up], links) for up in covering}
     requested = {plan.seen.place: plan.seen for plan in plans}
+    uppers = {up: stacked.read_upper(lib, request.root, stack.devices[up], links, request.former) for up in covering}
+    for seen in requested.values():  # also where its pins are still in a former root
+        if seen.ifindex in covering and seen.ours and seen.ours.mode and len(seen.hooks) == 1:
+            uppers[seen.ifindex] = Upper(seen.ifindex, seen.interface, seen.hooks, seen.place, seen.ours)
     missing = [upper.place for upper in uppers.values() if upper.place and upper.place not in requested]
     found = {**requested, **{seen.place: seen for seen in observe(lib, missing)}}
     return Around(stack, uppers, {up: found[upper.place] for up, upper in uppers.items() if upper.place})
@@ -218,7 +222,7 @@ def _halves(plan: Plan, below: t.Tuple[str, ...]) -> t.Tuple[Plan, Plan]:
             return plan._replace(steps=plan.steps[:number]), plan._replace(steps=plan.steps[number:])
     name = plan.seen.place.name
     adopted = _adopted(plan)
-    first = plan.steps.index(adopted) + 1 if adopted else 0
+    first = plan.steps.index(adopted) + 1 if adopted else int(isinstance(next(iter(plan.steps), None), Move))
     ours = t.cast(Attachment, plan.seen.ours)
     if adopted:
         hook = adopted.hook

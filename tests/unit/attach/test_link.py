@@ -39,7 +39,7 @@ def test_kernel_without_xdp_links(mode: str, monkeypatch: pytest.MonkeyPatch, tm
     place = Place(str(tmp_path), "packet_count", "eth0")
     seen = Seen(place, 2, 1500, None, None, None, {}, {}, (), None, ())
     warnings: t.List[str] = []
-    with apply.Applier(t.cast(Libbpf, OldKernel()), "packet_count", Image(), warnings.append) as applier:
+    with apply.Applier(t.cast(Libbpf, OldKernel()), Image(), warnings.append) as applier:
         with pytest.raises(FleetError) as caught:
             applier.commit(Plan(seen, (Attach(mode),), {}, {}))
     assert str(caught.value).startswith("cannot attach packet_count to eth0: kernel ")

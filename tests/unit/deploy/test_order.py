@@ -17,6 +17,7 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.steps import (
     Attach,
     Detach,
     Evict,
+    Move,
     Note,
     PutBack,
     Step,
@@ -168,6 +169,19 @@ def test_the_rest_of_a_plan_above_follows() -> None:
     where = around({"eth0.10": "generic"})
     (group,) = groups([plan("eth0.10", [Unpin("/x"), Swap()], "generic"), plan("eth0", ATTACH)], where)
     assert group[2:] == [f"eth0.10: {BACK}", "eth0.10: remove /x", "eth0.10: swap the program in the link"]
+
+
+def test_pins_of_an_older_release_are_moved_first() -> None:
+    moved = plan("eth0.10", [Move(Place("/sys/fs/bpf/old", "counter", "eth0.10")), Swap()], "generic")
+    assert groups([plan("eth0", ATTACH), moved], around({"eth0.10": "generic"})) == [
+        [
+            "eth0.10: move the pins from /sys/fs/bpf/old/counter/eth0%2E10",
+            f"eth0.10: {LIFT.format('eth0')}",
+            "eth0: attach by link, mode auto",
+            f"eth0.10: {BACK}",
+            "eth0.10: swap the program in the link",
+        ]
+    ]
 
 
 def test_nothing_fails_with_what_a_killed_run_left() -> None:
