@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import typing as t
 
@@ -13,18 +12,13 @@ from ..attach.hooks import Hook, Links, hooks
 from ..attach.interfaces import all_interfaces, printable
 from ..attach.owners import pinned_links
 from ..kernel import ethtool, mounts, rtnetlink
+from ..kernel.remedies import read_text
 from ..libbpf.library import BpfError, Libbpf
 from ..objects.toolchain import Run, which
 from ..state.places import BPFFS, Place, pinned_names, places_of
 
 # linux/capability.h, those that loading, attaching, pinning and tracing may need
 CAPABILITIES = {"cap_net_admin": 12, "cap_sys_admin": 21, "cap_sys_resource": 24, "cap_perfmon": 38, "cap_bpf": 39}
-
-
-def read_text(path: str) -> t.Optional[str]:
-    with contextlib.suppress(OSError, UnicodeDecodeError), open(path, encoding="utf-8") as file:
-        return file.read().strip()
-    return None
 
 
 def jit() -> t.Dict[str, t.Optional[int]]:
@@ -38,7 +32,7 @@ def jit() -> t.Dict[str, t.Optional[int]]:
 
 def capabilities() -> t.List[str]:
     """The effective ones of CAPABILITIES."""
-    found = re.search(r"CapEff:\s*([0-9a-f]+)", read_text("/proc/self/status") or "")
+    found = re.search(r"CapEff:\s*([0-9a-f]+)", read_text("/proc/self/status"))
     bits = int(found.group(1), 16) if found else 0
     return [name for name, bit in sorted(CAPABILITIES.items()) if bits >> bit & 1]
 
