@@ -134,6 +134,8 @@ ansible_facts:
           elements: str
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import entry
@@ -148,7 +150,8 @@ def main() -> None:
     )
     with entry.errors_to_user(module):
         pin_root = module.params["pin_root"]
-        roots = [root_of_namespace(pin_root), *former_roots(pin_root)]
+        # Others than root may not be able to list a bpffs, and see no pins in it anyway.
+        roots = [root_of_namespace(pin_root), *(former_roots(pin_root) if os.geteuid() == 0 else ())]
         module.exit_json(ansible_facts={"bpf": facts(module.run_command, roots, module.check_mode)})
 
 

@@ -121,7 +121,7 @@ def test_a_strategy_in_which_hosts_do_not_wait_for_each_other(fleet: Fleet) -> N
     deployed = fleet.play("deploy", env=env)
     assert deployed.count('"versions": [') == 1 and re.search("one eth0, one eth0.10, two eth0, two eth0.10", deployed)
     text, rows = report(fleet, env=env)
-    assert text.count("HOST  ") == 1 and "not read" not in text and len(rows) == 4
+    assert text.count("HOST  ") == 1 and "hosts not read" not in text and len(rows) == 4
 
 
 # become, connection and interpreter for all hosts
