@@ -17,13 +17,14 @@ test: lint sanity unit integration molecule
 
 # `make test`, and the tests that take too long for it. CI runs this. What runs in guests does not meet what runs on this
 # machine, so both run side by side. All is set up before, as apt and pip cannot run twice at a time.
-test-all: test docs-check setup-kernels setup-reboot
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target SIDE_BY_SIDE=1 test-kill test-fuzz test-reboot test-kernels
+test-all: setup-test setup-molecule setup-kernels setup-reboot
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target on-this-machine in-guests
 
-ifdef SIDE_BY_SIDE
-test-fuzz: test-kill
-test-kernels: test-reboot
-endif
+on-this-machine:
+	@$(MAKE) --no-print-directory --jobs=1 test docs-check test-kill test-fuzz
+
+in-guests:
+	@$(MAKE) --no-print-directory --jobs=1 test-reboot test-kernels
 
 setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot: setup-%:
 	@tools/setup.sh $*
@@ -107,5 +108,5 @@ clean:
 	rm -rf build
 	$(MAKE) -C files/bpf clean
 
-.PHONY: demo test test-all test-kill test-fuzz test-kernels test-reboot bench figures docs docs-check setup-demo setup-test setup-molecule setup-bench \
-	setup-kernels setup-reboot lint sanity unit integration molecule clean
+.PHONY: demo test test-all on-this-machine in-guests test-kill test-fuzz test-kernels test-reboot bench figures docs docs-check \
+	setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot lint sanity unit integration molecule clean
