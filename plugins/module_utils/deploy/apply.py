@@ -19,7 +19,7 @@ from ..kernel import rtnetlink
 from ..libbpf import info
 from ..libbpf.library import BpfError, Libbpf
 from ..libbpf.objects import Object, open_object
-from ..objects.image import Image, ObjectFacts
+from ..objects.image import Image
 from ..state.private_files import make_folder, remove_folders, remove_unfinished
 from ..state.records import Record, write_record
 from . import steps
@@ -120,7 +120,7 @@ class Applier:
                 facts.shared_maps[pin].name: self.work.hold(self._lib.map_by_id(number))
                 for pin, number in step.reuse.items()
             }
-            self._first[seen.interface] = _first_values(loaded, facts)
+            self._first[seen.interface] = _first_values(self._image)
             for pin, value in step.begin.items():
                 loaded.begin_with(facts.shared_maps[pin].name, value)
             loaded.load(facts.loaded_with(step.program), reuse, seen.ifindex if step.offload else 0)
@@ -252,9 +252,9 @@ def _move_back(new: str, old: str) -> None:
     os.rename(new, old)
 
 
-def _first_values(opened: Object, facts: ObjectFacts) -> t.Dict[str, str]:
+def _first_values(image: Image) -> t.Dict[str, str]:
     """The sections of global data that begin with more than zeros, as records have them."""
-    found = {pin: opened.first_value(each.name) for pin, each in facts.shared_maps.items() if each.internal}
+    found = {pin: image.first_value(pin) for pin in image.facts.shared_maps}
     return {pin: value.hex() for pin, value in found.items() if any(value) and len(value) <= _LARGEST_FIRST}
 
 

@@ -99,7 +99,7 @@ def _section(types: t.Optional[Layouts], name: str) -> t.Optional[Layout]:
 def _of_object(opened: Object, image: Image, types: t.Optional[Layouts], pin: str, name: str) -> Contents:
     bpf_map = image.facts.shared_maps[pin]
     if bpf_map.internal:
-        data = opened.first_value(name) if bpf_map.shape.value_size <= _LARGEST else b""
+        data = image.first_value(pin) if bpf_map.shape.value_size <= _LARGEST else b""
         return Contents(value=_section(types, unescape(pin)), data=data)
     numbers = opened.types(name)
     inner = None

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kernel's BPF objects, through libbpf.so.1 and ctypes. Independent of Ansible.
+"""The kernel's BPF objects, through libbpf and ctypes. Independent of Ansible.
 
 Structures follow include/uapi/linux/bpf.h, calls follow libbpf's bpf.h and libbpf.h.
 A failed call raises BpfError with the kernel's errno; everything that is opened here is a
@@ -18,11 +18,12 @@ import errno
 import os
 import typing as t
 
-SONAME = "libbpf.so.1"
+SONAME, OLDER_SONAME = "libbpf.so.1", "libbpf.so.0"
+_MOST_ERRNO = 4095  # a pointer that is an error is between -4095 and -1: MAX_ERRNO of linux/err.h
 
 
 class LibbpfMissing(Exception):
-    """libbpf.so.1 cannot be loaded, or lacks a function; the text is the dynamic loader's."""
+    """libbpf cannot be loaded, or lacks a function; the text is the dynamic loader's."""
 
 
 class BpfError(OSError):
@@ -63,9 +64,13 @@ _FUNCTIONS: Functions = {
 
 
 def _check(result: t.Any, function: t.Any, arguments: t.Any) -> t.Any:
-    if result is None or (isinstance(result, int) and result < 0):
-        number = ctypes.get_errno() or (-result if isinstance(result, int) else errno.EINVAL)
-        raise BpfError(number, _action(function.__name__, arguments))
+    # libbpf before 1.0 returns errors as pointers too, and sets errno only where the kernel refused a call, with -1.
+    number = 0 if result is None else -ctypes.c_long(result).value
+    if result is None or 0 < number <= _MOST_ERRNO:
+        raise BpfError(
+            number if number > 1 else ctypes.get_errno() or number or errno.EINVAL,
+            _action(function.__name__, arguments),
+        )
     return result
 
 
@@ -90,14 +95,28 @@ class Fd:
         os.close(self.number)
 
 
+def _load() -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(SONAME, use_errno=True)
+    except OSError as error:
+        try:
+            older = ctypes.CDLL(OLDER_SONAME, use_errno=True)
+        except OSError as second:
+            raise LibbpfMissing(f"{error}; {second}") from error
+    from .older import adapt  # here: a target compiles what it imports
+
+    try:
+        adapt(older, _check)
+    except AttributeError as error:
+        raise LibbpfMissing(str(error)) from error
+    return older
+
+
 class Libbpf:
-    """libbpf.so.1. Raises LibbpfMissing if it is not installed, or lacks a function that we need."""
+    """libbpf.so.1, or an older one. Raises LibbpfMissing if none is installed, or it lacks a function that we need."""
 
     def __init__(self) -> None:
-        try:
-            self.c = ctypes.CDLL(SONAME, use_errno=True)
-        except OSError as error:
-            raise LibbpfMissing(str(error)) from error
+        self.c = _load()
         self.declare(_FUNCTIONS)
         self.messages: t.List[str] = []
         self._libc = ctypes.CDLL(None)
@@ -119,9 +138,10 @@ class Libbpf:
 
     def _collect(self, level: int, text: bytes, values: t.Any) -> int:
         if level == 0:  # LIBBPF_WARN
-            line = ctypes.create_string_buffer(4096)
-            self._libc.vsnprintf(line, ctypes.c_size_t(len(line)), text, ctypes.c_void_p(values))
-            self.messages.append(line.value.decode(errors="replace"))
+            line = ctypes.c_char_p()  # of any length: libbpf before 0.7 prints the verifier's log
+            if self._libc.vasprintf(ctypes.byref(line), ctypes.c_char_p(text), ctypes.c_void_p(values)) >= 0:
+                self.messages.append((line.value or b"").decode(errors="replace"))
+                self._libc.free(line)
         return 0
 
     def warnings(self) -> str:

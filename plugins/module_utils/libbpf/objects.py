@@ -45,7 +45,6 @@ _FUNCTIONS: Functions = {
     "bpf_map__btf_key_type_id": (U32, (HANDLE,), False),
     "bpf_map__btf_value_type_id": (U32, (HANDLE,), False),
     "bpf_map__inner_map": (HANDLE, (HANDLE,), False),
-    "bpf_map__initial_value": (POINTER, (HANDLE, POINTER), False),
     "bpf_map__set_initial_value": (INT, (HANDLE, POINTER, ctypes.c_size_t), True),
     "bpf_map__set_ifindex": (INT, (HANDLE, U32), True),
     "bpf_map__set_pin_path": (INT, (HANDLE, TEXT), True),
@@ -188,12 +187,6 @@ class Object:
             inside = self._shape(inner), c.bpf_map__btf_key_type_id(inner), c.bpf_map__btf_value_type_id(inner)
         return ObjectTypes(c.bpf_map__btf_key_type_id(found), c.bpf_map__btf_value_type_id(found), inside)
 
-    def first_value(self, name: str) -> bytes:
-        """What a map of global data begins with; before it is loaded. Empty for all other maps."""
-        size = ctypes.c_size_t()
-        data = self._c.bpf_map__initial_value(self._find("map", name), ctypes.byref(size))
-        return ctypes.string_at(data, size.value) if data else b""
-
     def begin_with(self, name: str, value: bytes) -> None:
         """Have a map of global data begin with `value`; before it is loaded."""
         self._c.bpf_map__set_initial_value(self._find("map", name), value, len(value))
@@ -236,11 +229,9 @@ class Object:
 def open_object(lib: Libbpf, image: bytes, name: str) -> Object:
     """Open an ELF image; `name` is used in place of a file name. Loads nothing."""
     log = (ctypes.c_char * LOG_SIZE).from_buffer(mmap.mmap(-1, LOG_SIZE))
-    options = _OpenOpts(
-        object_name=name.encode(),
-        kernel_log_buf=ctypes.addressof(log),
-        kernel_log_size=len(log),
-    )
+    options = _OpenOpts(object_name=name.encode())
+    if hasattr(lib.c, "bpf_program__set_log_buf"):  # 0.7 and later; older ones print the log
+        options.kernel_log_buf, options.kernel_log_size = ctypes.addressof(log), len(log)
     options.sz = ctypes.sizeof(options)
     buffer = ctypes.create_string_buffer(image, len(image))
     c = lib.declare(_FUNCTIONS)

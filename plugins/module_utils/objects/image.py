@@ -11,7 +11,8 @@ import typing as t
 from ..errors import FleetError
 from ..libbpf.kinds import RDONLY_PROG
 from ..libbpf.objects import ObjectMap, ObjectProgram
-from ..state.places import map_pin
+from ..state.places import map_pin, unescape
+from .elf import read_elf
 
 
 class ObjectFacts(t.NamedTuple):
@@ -70,3 +71,11 @@ class Image(t.NamedTuple):
 
     facts: ObjectFacts = ObjectFacts("", None)
     content: bytes = b""
+
+    def first_value(self, pin: str) -> bytes:
+        """What the section of global data with that pin begins with; empty for all other maps."""
+        found = self.facts.shared_maps[pin]
+        if not found.internal:
+            return b""
+        section = read_elf(self.content, self.facts.path).sections.get(unescape(pin), b"")
+        return section.ljust(found.shape.value_size, b"\0")  # that of .bss is empty
