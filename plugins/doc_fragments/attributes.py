@@ -11,8 +11,8 @@ class ModuleDocFragment:
 options: {}
 requirements:
   - Python 3.8 or later on the target
-  - libbpf.so.1 on the target (package libbpf1 on Debian, Ubuntu and SUSE, libbpf on Fedora and RHEL), which most
-    current distributions install with iproute2
+  - libbpf 0.3 or later on the target (package libbpf1 on Debian, Ubuntu and SUSE, libbpf0 on Debian 11 and Ubuntu
+    22.04, libbpf on Fedora and RHEL), which most current distributions install with iproute2
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying the target.

@@ -15,7 +15,7 @@ from .libbpf.library import BpfError, Libbpf, LibbpfMissing
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-PACKAGES = "libbpf1 on Debian, Ubuntu and SUSE, libbpf on Fedora and RHEL"
+PACKAGES = "libbpf1 (in Debian 11 and Ubuntu 22.04 libbpf0) on Debian, Ubuntu and SUSE, libbpf on Fedora and RHEL"
 
 
 def require_libbpf() -> Libbpf:
@@ -27,7 +27,7 @@ def require_libbpf() -> Libbpf:
 
 def _missing(error: LibbpfMissing) -> str:
     return (
-        f"libbpf.so.1 (libbpf 1.0 or later) cannot be used on this host: {error};"
+        f"libbpf (libbpf.so.1, or libbpf.so.0 from 0.3 on) cannot be used on this host: {error};"
         f" install the package that contains it: {PACKAGES}"
     )
 

@@ -26,7 +26,7 @@ attributes:
     details:
       - In check mode nothing is loaded, so those C(features) that can only be tested by loading a program are null.
 requirements:
-  - Without libbpf.so.1 this module runs as well, and reports that it is missing
+  - Without libbpf this module runs as well, and reports that it is missing
 options: {}
 seealso:
   - module: ebpf.fleet.xdp_program
@@ -83,7 +83,7 @@ ansible_facts:
           description: Where tracefs is mounted, or null.
           type: str
         libbpf:
-          description: Version of libbpf.so.1, or null.
+          description: Version of libbpf, or null.
           type: str
         clang:
           description: Version of clang, or null.

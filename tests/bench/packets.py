@@ -91,7 +91,7 @@ def loaded(lib: Libbpf, folder: pathlib.Path, programs: t.Iterable[Program]) -> 
             opened.load({each.program}, {})
             if each.trace_every:
                 switch = SWITCH.pack(FOREVER, each.trace_every, 0)
-                maps.update(lib, opened.map_fd(".data.trace"), bytes(4), switch)
+                maps.update(lib, opened.map_fd("packet_c.data"), bytes(4), switch)
             found.append(Loaded(each, opened, opened.program_fd(each.program)))
         yield found
 

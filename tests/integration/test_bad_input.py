@@ -287,15 +287,16 @@ def test_not_root(host: Host, compiled: Compiled) -> None:
 
 
 def test_libbpf_missing(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
-    """Like a host without the library: the dynamic loader finds a file of that name that is not a library."""
-    (tmp_path / "libbpf.so.1").write_bytes(b"not a library")
+    """Like a host without the library: the dynamic loader finds files of these names that are not libraries."""
+    for name in ("libbpf.so.1", "libbpf.so.0"):
+        (tmp_path / name).write_bytes(b"not a library")
     env = {"LD_LIBRARY_PATH": str(tmp_path)}
     message = host.refused("xdp_program", env=env, object=compiled("packet_count"), interfaces=["eth0"])
-    assert "libbpf.so.1 (libbpf 1.0 or later) cannot be used on this host" in message
-    assert "libbpf1 on Debian, Ubuntu and SUSE, libbpf on Fedora and RHEL" in message
+    assert "libbpf (libbpf.so.1, or libbpf.so.0 from 0.3 on) cannot be used on this host" in message
+    assert "libbpf1 (in Debian 11 and Ubuntu 22.04 libbpf0) on Debian, Ubuntu and SUSE" in message
     found = host.ok("bpf_facts", env=env)["ansible_facts"]["bpf"]
     assert found["libbpf"] is None
-    assert any("Libbpf.so.1" in problem or "libbpf.so.1" in problem for problem in found["problems"])
+    assert any("libbpf.so.1" in problem for problem in found["problems"])
 
 
 def test_missing_bpffs_is_mounted(host: Host, compiled: Compiled) -> None:

@@ -227,8 +227,8 @@ def test_ad_hoc(fleet: Fleet) -> None:
     facts = json.loads(text.split("one | SUCCESS => ")[1].split("\ntwo | ")[0])["ansible_facts"]["xdp_counter"]
     assert facts["totals"]["packets"] > 5
     assert facts["trace"]["lines"] and all("ifindex" in line["message"] for line in facts["trace"]["lines"])
-    dump = bpftool("map", "dump", "pinned", one.pin("eth0", "maps/%2Edata%2Etrace"))
-    assert dump[0]["formatted"]["value"][".data.trace"][0]["trace"]["every"] == 0
+    dump = bpftool("map", "dump", "pinned", one.pin("eth0", "maps/%2Edata"))
+    assert dump[0]["formatted"]["value"][".data"][0]["trace"]["every"] == 0
     assert '"problems": []' in fleet.run("ansible", "fleet", "-m", "ebpf.fleet.bpf_facts")
 
 

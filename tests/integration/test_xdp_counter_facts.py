@@ -39,8 +39,8 @@ def facts(host: Host, **options: t.Any) -> t.Dict[str, t.Any]:
 
 
 def switch(host: Host, interface: str = "eth0") -> int:
-    dump = bpftool("map", "dump", "pinned", host.pin(interface, "maps/%2Edata%2Etrace"))
-    variables = dump[0]["formatted"]["value"][".data.trace"]
+    dump = bpftool("map", "dump", "pinned", host.pin(interface, "maps/%2Edata"))
+    variables = dump[0]["formatted"]["value"][".data"]
     return t.cast(int, variables[0]["trace"]["every"])
 
 

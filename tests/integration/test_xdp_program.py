@@ -123,7 +123,7 @@ def test_object_edited_by_hand(host: Host, attached: t.Dict[str, t.Any], tmp_pat
         edited.write_bytes(file.read() + b"\n")
     host.send("eth0", 10)
     steps = repaired(host, {**attached, "object": str(edited)})
-    assert "eth0: load packet_count, keeping the maps .data.trace, counters" in steps
+    assert "eth0: load packet_count, keeping the maps .data, counters" in steps
     assert "eth0: swap the program in the link" in steps
     assert host.counts() == (10, 640)
 

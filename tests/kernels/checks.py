@@ -342,8 +342,8 @@ def jumbo() -> str:
 
 def trace() -> str:
     def printing() -> bool:
-        value = bpftool("map", "dump", "pinned", wire.pin("maps/%2Edata%2Etrace"))[0]["formatted"]["value"]
-        return bool(value[".data.trace"][0]["trace"]["every"])
+        value = bpftool("map", "dump", "pinned", wire.pin("maps/%2Edata"))[0]["formatted"]["value"]
+        return bool(value[".data"][0]["trace"]["every"])
 
     with Wire() as wire:
         wire.attach()

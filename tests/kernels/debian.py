@@ -15,7 +15,8 @@ import typing as t
 from processes import Failed, run
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-PACKAGES = "base-files bpftool coreutils dash iproute2 kmod libbpf1 mount python3 util-linux".split()
+PACKAGES = "base-files bpftool coreutils dash iproute2 kmod mount python3 util-linux".split()
+LIBBPF = {"bullseye": "libbpf0"}  # of a suite; libbpf1 of all later ones
 MODULES = ["veth", "8021q", "bonding"]
 NOT_NEEDED = ["./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*", "./usr/share/info/*"]
 
@@ -108,11 +109,12 @@ class Debian:
 
     def userland(self, suite: str) -> pathlib.Path:
         """A suite's Python, libbpf, iproute2 and bpftool, unpacked and not installed. Raises Failed."""
-        made = self.cache / f"userland-{suite}-{key(suite, *PACKAGES)}.cpio"
+        packages = [*PACKAGES, LIBBPF.get(suite, "libbpf1")]
+        made = self.cache / f"userland-{suite}-{key(suite, *packages)}.cpio"
         if not made.exists():
             with tempfile.TemporaryDirectory(dir=self.cache) as work:
                 tar = pathlib.Path(work, "userland.tar")
-                self.mmdebstrap(suite, tar, PACKAGES, "--variant=extract")
+                self.mmdebstrap(suite, tar, packages, "--variant=extract")
                 cpio = pathlib.Path(work, "userland.cpio")
                 archive(cpio, *(f"--exclude={pattern}" for pattern in NOT_NEEDED), f"@{tar}")
                 self.keep(f"userland-{suite}-*", cpio, made)

@@ -31,6 +31,7 @@ DOCUMENT = ROOT / "docs/kernels.md"
 UPGRADES = ROOT / "tests/reliability/upgrades.json"
 
 GUESTS = (
+    Guest("5.10", "bullseye-security", "bullseye"),
     Guest("5.10", "bullseye-security", "bookworm", maps=True),
     Guest("6.1", "bookworm-security", "bookworm"),
     Guest("6.12", "trixie-security", "bookworm"),

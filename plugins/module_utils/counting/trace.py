@@ -28,7 +28,7 @@ from ..state.locks import lock
 
 TRACEFS = "/sys/kernel/tracing"
 INSTANCE = "ebpf_fleet."
-SWITCH_PIN = "%2Edata%2Etrace"
+SWITCH_PINS = ("%2Edata", "%2Edata%2Etrace")  # the second: objects of the release before
 BUFFER_KB = 512  # for each CPU
 POLL_SECONDS = 0.02
 
@@ -86,9 +86,10 @@ def trace(lib: Libbpf, seen: t.Sequence[Seen], seconds: float, limit: int, every
         _require_event()
         held.enter_context(lock(os.path.dirname(attached[0].place.folder)))  # there is only one switch
         switches = [
-            held.enter_context(lib.get(each.place.map(SWITCH_PIN)))
+            held.enter_context(lib.get(each.place.map(pin)))
             for each in attached
-            if SWITCH_PIN in each.maps and each.maps[SWITCH_PIN].shape.value_size == _SWITCH.size
+            for pin in SWITCH_PINS
+            if pin in each.maps and each.maps[pin].shape.value_size == _SWITCH.size
         ]
         tag = f"{int.from_bytes(os.urandom(4), 'little') | 1 << 31:x}"  # eight digits, with %x as well as with %08x
         instance = f"{TRACEFS}/instances/{INSTANCE}{tag}"

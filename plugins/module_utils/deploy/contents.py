@@ -25,7 +25,7 @@ from ..state.places import unescape
 _MAPS_OF_MAPS = ("array_of_maps", "hash_of_maps")
 _SLOTS = 4096  # of an array of maps or programs that are looked at
 _LARGEST = 1 << 20  # bytes of a section whose values are looked at, on each of perhaps hundreds of interfaces
-_RELOCATION = struct.Struct("<QQ")
+_RELOCATION = struct.Struct("=QQ")
 
 
 class Inner(t.NamedTuple):

@@ -10,6 +10,7 @@ import typing as t
 from ..objects.toolchain import ELSEWHERE
 
 PLAIN_MTU = 1500
+FRAGS_LIBBPF = (0, 8)
 
 
 def problems(
@@ -24,6 +25,7 @@ def problems(
     """
     can = facts["features"]
     found = []
+    libbpf = facts["libbpf"]
     missing = [name for name in ("cap_bpf", "cap_net_admin", "cap_sys_admin") if name not in facts["capabilities"]]
     if missing:
         found.append(
@@ -60,9 +62,18 @@ def problems(
                     f" which this collection did not attach. Leave {name} out, or set on_conflict: replace to take"
                     f" its place."
                 )
-        if interface["driver"] and interface["mtu"] > PLAIN_MTU and can["frags"] is False:
+        if interface["driver"] and interface["mtu"] > PLAIN_MTU:
+            lacks = "the kernel does not support packets of several buffers (added in 5.18)"
+            if can["frags"] and libbpf and _version(libbpf) < FRAGS_LIBBPF:
+                lacks = f"libbpf {libbpf} cannot load programs for packets of several buffers (added in 0.8)"
+            elif can["frags"] is not False:
+                continue
             found.append(
-                f"{name} has an MTU of {interface['mtu']}, but the kernel does not support packets of several buffers"
-                f" (added in 5.18): it may reject native mode. Lower the MTU, or set mode: generic."
+                f"{name} has an MTU of {interface['mtu']}, but {lacks}: it may reject native mode. Lower the MTU,"
+                f" or set mode: generic."
             )
     return found
+
+
+def _version(text: str) -> t.Tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import sys
 import typing as t
 
 from ..errors import FleetError
@@ -14,8 +16,10 @@ EM_BPF = 247
 SHT_SYMTAB = 2
 SHT_NOBITS = 8
 
-_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-_SECTION = struct.Struct("<IIQQQQIIQQ")
+# In the byte order of this host, which the kernel needs.
+_HEADER = struct.Struct("=16sHHIQQQIHHHHHH")
+_SECTION = struct.Struct("=IIQQQQIIQQ")
+_ORDERS = {"little": (b"\x02\x01", "LSB", "bpfel"), "big": (b"\x02\x02", "MSB", "bpfeb")}
 _TYPES = {1: "relocatable", 2: "executable", 3: "shared object"}
 
 
@@ -32,16 +36,18 @@ class Elf(t.NamedTuple):
 
 
 def read_elf(image: bytes, path: str) -> Elf:
-    """Raises FleetError if `image`, read from `path`, is not a complete little-endian BPF object."""
+    """Raises FleetError if `image`, read from `path`, is not a complete BPF object in the byte order of this host."""
     if image[:4] != b"\x7fELF":
         raise FleetError(f"{path} is not an ELF file; give the object that clang -target bpf -c wrote")
     if len(image) < _HEADER.size:
         raise FleetError(
             f"{path} is truncated: {len(image)} bytes are too few for an ELF header; build or copy it again"
         )
-    if image[4:6] != b"\x02\x01":
+    wanted, order, target = _ORDERS[sys.byteorder]
+    if image[4:6] != wanted:
         raise FleetError(
-            f"{path} is not a 64-bit little-endian ELF file; give an object built with clang -target bpfel"
+            f"{path} is not a 64-bit {sys.byteorder}-endian ELF file, as this host ({os.uname().machine}) needs it;"
+            f" build it on a host of that kind, or with clang -target {target}"
         )
     ident, kind, machine, version, _e, _p, offset, _f, _s, _ps, _pn, size, count, names = _HEADER.unpack_from(image)
     if machine != EM_BPF:
@@ -61,7 +67,7 @@ def read_elf(image: bytes, path: str) -> Elf:
     strings = content(headers[names])
     sections = {strings[h[0] : strings.find(b"\0", h[0])].decode(errors="replace"): content(h) for h in headers}
     words = [
-        f"ELF 64-bit LSB {_TYPES.get(kind, 'object')}",
+        f"ELF 64-bit {order} {_TYPES.get(kind, 'object')}",
         "eBPF",
         f"version {version} ({'SYSV' if ident[7] == 0 else f'OS ABI {ident[7]}'})",
     ]

@@ -17,6 +17,7 @@ def found(**changes: t.Any) -> t.Dict[str, t.Any]:
         "lockdown": "none",
         "jit": {"enable": 1, "harden": 0},
         "clang": "14.0.6",
+        "libbpf": "1.1",
         "features": {"xdp_link": True, "frags": True},
         "interfaces": {"lo": {"driver": None, "mtu": 65536, "xdp": []}, "eth0": eth0},
         **changes,
@@ -40,6 +41,7 @@ FOREIGN = {"program_id": 41, "name": "acl", "tag": "5bb1", "owner": "another"}
         ({"clang": None}, "xdp_counter_build: controller"),
         ({"interfaces": eth0(xdp=[FOREIGN])}, "eth0 runs XDP program 41 'acl' (tag 5bb1)"),
         ({"interfaces": eth0(mtu=9000), "features": {"xdp_link": True, "frags": False}}, "eth0 has an MTU of 9000"),
+        ({"interfaces": eth0(mtu=9000), "libbpf": "0.5.0"}, "libbpf 0.5.0 cannot load programs for packets of several"),
     ],
 )
 def test_each_problem_has_its_sentence(changes: t.Dict[str, t.Any], words: str) -> None:
@@ -49,5 +51,6 @@ def test_each_problem_has_its_sentence(changes: t.Dict[str, t.Any], words: str) 
 
 def test_no_problem() -> None:
     assert problems(found(), None) == []
+    assert problems(found(interfaces=eth0(mtu=9000), libbpf="0.8.1"), None) == []
     unasked = {"xdp_link": None, "frags": None}
     assert problems(found(features=unasked, jit={"enable": None}), None) == []
