@@ -28,7 +28,7 @@ if command -v apt-get >/dev/null; then
 	case $what in
 		test) packages+=(llvm bpftool iputils-ping file strace systemd) ;;
 		molecule) packages+=(iputils-ping mmdebstrap openssh-client podman runc) ;;
-		kernels) packages+=(debian-archive-keyring kmod libarchive-tools mmdebstrap qemu-system-x86) ;;
+		kernels) packages+=(debian-archive-keyring kmod libarchive-tools mmdebstrap qemu-system-arm qemu-system-misc qemu-system-x86) ;;
 		reboot) packages+=(debian-archive-keyring e2fsprogs mmdebstrap openssh-client qemu-system-x86) ;;
 	esac
 	if [ "$what" = bench ]; then

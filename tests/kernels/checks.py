@@ -29,12 +29,12 @@ RECORDS = pathlib.Path("/run/ebpf_fleet")
 HUB = "hub"
 SECONDS = 180  # generous for everything here: an emulated CPU is about 15 times slower
 
-# Features by their names in bpf_facts, and a kernel type that exists if the kernel has the feature.
-TYPES_OF_FEATURES = {
-    "xdp_link": "BPF_LINK_TYPE_XDP",
-    "frags": "XDP_FLAGS_HAS_FRAGS",
-    "live_frames": "xdp_page_head",
-    "trace_event": "trace_event_raw_bpf_trace_printk",
+# Features by their names in bpf_facts, and a function of the kernel's that exists if it has the feature.
+FUNCTIONS_OF_FEATURES = {
+    "xdp_link": "bpf_xdp_link_attach",
+    "frags": "bpf_xdp_get_buff_len",
+    "live_frames": "xdp_test_run_init_page",
+    "trace_event": "trace_raw_output_bpf_trace_printk",
 }
 
 # `ip -json link` numbers the modes. if_link.h: XDP_ATTACHED_*
@@ -69,6 +69,10 @@ def sh(*command: t.Any) -> str:
 
 def bpftool(*words: t.Any) -> t.Any:
     return json.loads(sh("bpftool", "--json", *words) or "null")
+
+
+def bpftool_version() -> t.List[int]:
+    return [int(part) for part in bpftool("version")["version"].split(".")[:2]]
 
 
 def pinned_link(path: pathlib.Path) -> t.Any:
@@ -123,6 +127,13 @@ def refused(module: str, **options: t.Any) -> str:
 @functools.lru_cache(maxsize=None)
 def facts() -> t.Dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", ok("bpf_facts")["ansible_facts"]["bpf"])
+
+
+@functools.lru_cache(maxsize=None)
+def functions() -> t.Set[str]:
+    """The kernel's. The compiler may have cut a part off one: NAME.constprop.0."""
+    with open("/proc/kallsyms", encoding="ascii", errors="replace") as lines:
+        return {line.split()[2].split(".")[0] for line in lines}
 
 
 def program_ids() -> t.Set[int]:
@@ -196,13 +207,9 @@ def attached(result: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
 
 def features() -> str:
     found = facts()
-    dump = ("bpftool", "btf", "dump", "file", "/sys/kernel/btf/vmlinux")
-    with subprocess.Popen(dump, stdout=subprocess.PIPE, text=True) as types:
-        assert types.stdout
-        names = set(re.findall(r"'(\w+)'", "\n".join(line for line in types.stdout if "'" in line)))
-    expect(types.returncode, 0, "bpftool's exit code")
-    has = {feature: name in names for feature, name in TYPES_OF_FEATURES.items()}
-    expect(found["features"], has, "features, the module's and those that the kernel has types for")
+    has = {feature: name in functions() for feature, name in FUNCTIONS_OF_FEATURES.items()}
+    expect(found["features"], has, "features, the module's and those that the kernel has functions for")
+    expect(found["btf"], os.path.exists("/sys/kernel/btf/vmlinux"), "BTF of the kernel")
     expect(found["kernel"], os.uname().release, "kernel")
     expect(found["bpftool"], bpftool("version")["version"].split("+")[0], "bpftool")
     return "; ".join(f"{feature} {'yes' if can else 'no'}" for feature, can in has.items())
@@ -380,7 +387,9 @@ def loaded() -> t.Iterator[None]:
         folder.mkdir()
         try:
             sh("bpftool", "prog", "load", OBJECTS / "walkthrough.bpf.o", folder / "walkthrough")
-            sh("bpftool", "prog", "loadall", OBJECTS / "tail-1.bpf.o", folder / "tail")
+            # bpftool before 5.16 cannot load an array of programs with values.
+            more = "tail-1" if bpftool_version() >= [5, 16] else "counter-1"
+            sh("bpftool", "prog", "loadall", OBJECTS / f"{more}.bpf.o", folder / "more")
             yield
         finally:
             shutil.rmtree(folder)
@@ -391,14 +400,12 @@ def program_list() -> str:
         theirs = {program["id"]: program for program in bpftool("--bpffs", "prog", "list")}
         ours = {program["id"]: program for program in ok("bpf_program_info")["programs"]}
     expect(ours.keys(), theirs.keys(), "ids, the module's and bpftool's")
-    expect(len(ours) >= 4, True, "four programs at least")
+    expect(len(ours) >= 3, True, "three programs at least")
     for number, their in theirs.items():
         our = ours[number]
         same = {
-            **{
-                name: their.get(name)
-                for name in ("type", "name", "tag", "uid", "bytes_xlated", "bytes_jited", "btf_id")
-            },
+            **{name: their.get(name) for name in ("type", "name", "tag", "uid", "bytes_xlated", "btf_id")},
+            "bytes_jited": their.get("bytes_jited", 0),  # absent of a program that is interpreted
             "gpl": their["gpl_compatible"],
             "memlock": their["bytes_memlock"],
             "map_ids": their.get("map_ids", []),
@@ -412,7 +419,7 @@ def program_list() -> str:
 
 def xlated() -> str:
     # bpftool before 7.5 prints kernel 6.10's instruction `&(void __percpu *)` as a move.
-    old = [int(part) for part in bpftool("version")["version"].split(".")[:2]] < [7, 5]
+    old = bpftool_version() < [7, 5]
     lines = 0
     with loaded():
         for program in ok("bpf_program_info", dump=["xlated"])["programs"]:
@@ -452,8 +459,7 @@ def stacked(*interfaces: str, **options: t.Any) -> t.Tuple[t.List[str], t.List[s
 
 def in_the_way(*interfaces: str) -> t.List[str]:
     """What must be detached for a moment: nothing on a kernel before 5.15, which attaches in any order."""
-    names = sh("bpftool", "btf", "dump", "file", "/sys/kernel/btf/vmlinux")
-    return list(interfaces) if "'xdp_master_redirect'" in names else []
+    return list(interfaces) if "xdp_master_redirect" in functions() else []
 
 
 def vlan() -> str:
@@ -493,7 +499,7 @@ def bond() -> str:
 
 # The names of the rows in the table.
 CHECKS: t.Dict[str, t.Callable[[], str]] = {
-    "bpf_facts: features equal to those in the kernel's types": features,
+    "bpf_facts: features equal to those in the kernel's symbols": features,
     "xdp_program: first attach on a veth; counts equal to sent": native,
     "a second run changes nothing": again,
     "an upgrade keeps counts and link": upgrade,

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import typing as t
 
+from machines import MACHINES
 from processes import Failed, run
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -36,14 +37,14 @@ class Debian:
     def mirror(self, suite: str) -> str:
         return self._mirrors["security" if suite.endswith("-security") else "main"]
 
-    def kernel(self, suite: str) -> Kernel:
+    def kernel(self, suite: str, arch: str) -> Kernel:
         """The newest kernel of a suite. Asks the mirror each time. Raises Failed."""
-        apt = self._apt(suite)
+        apt, image = self._apt(suite, arch), MACHINES[arch].kernel
         run("apt-get", *apt, "update")
-        depends = run("apt-cache", *apt, "depends", "linux-image-cloud-amd64")
+        depends = run("apt-cache", *apt, "depends", image)
         found = re.search(r" Depends: linux-image-(\S+)", depends)
         if not found:
-            raise Failed(f"{suite} has no linux-image-cloud-amd64")
+            raise Failed(f"{suite} has no {image}")
         version = found.group(1)
         # From 7.0 on, the image is a package without files that depends on these packages.
         split = [f"linux-binary-{version}", f"linux-modules-{version}"]
@@ -51,23 +52,23 @@ class Debian:
         packages = split if known.issuperset(split) else [f"linux-image-{version}"]
         uris = run("apt-get", *apt, "download", "--print-uris", *packages)
         files = [line.split(" ", 1)[1] for line in uris.splitlines() if line.startswith("'")]
-        folder = self.cache / f"kernel-{suite}-{key(*files)}"
+        folder = self.cache / f"kernel-{suite}-{arch}-{key(*files)}"
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=self.cache) as work:
                 self._unpack_kernel(apt, packages, version, pathlib.Path(work))
-                self.keep(f"kernel-{suite}-*", pathlib.Path(work, "kept"), folder)
+                self.keep(f"kernel-{suite}-{arch}-*", pathlib.Path(work, "kept"), folder)
         return Kernel(folder / "vmlinuz", folder / "modules.cpio")
 
-    def _apt(self, suite: str) -> t.List[str]:
+    def _apt(self, suite: str, arch: str) -> t.List[str]:
         """Options that restrict apt to this suite, and keep it from the machine's own lists and packages."""
-        folder = self.cache / f"apt-{suite}"
+        folder = self.cache / f"apt-{suite}-{arch}"
         for each in ("lists/partial", "cache/archives/partial"):
             (folder / each).mkdir(parents=True, exist_ok=True)
         (folder / "status").touch()
         (folder / "sources.list").write_text(f"deb [signed-by={KEYRING}] {self.mirror(suite)} {suite} main\n")
         settings = {
-            "APT::Architecture": "amd64",
-            "APT::Architectures": "amd64",
+            "APT::Architecture": arch,
+            "APT::Architectures": arch,
             "APT::Sandbox::User": "root",  # the user _apt may not enter the folder
             "APT::Update::Error-Mode": "any",
             "Acquire::Check-Valid-Until": "false",  # old suites are wanted here
@@ -107,24 +108,26 @@ class Debian:
             run("rm", "-r", path)
         made.rename(kept)
 
-    def userland(self, suite: str) -> pathlib.Path:
+    def userland(self, suite: str, arch: str) -> pathlib.Path:
         """A suite's Python, libbpf, iproute2 and bpftool, unpacked and not installed. Raises Failed."""
         packages = [*PACKAGES, LIBBPF.get(suite, "libbpf1")]
-        made = self.cache / f"userland-{suite}-{key(suite, *packages)}.cpio"
+        made = self.cache / f"userland-{suite}-{arch}-{key(suite, arch, *packages)}.cpio"
         if not made.exists():
             with tempfile.TemporaryDirectory(dir=self.cache) as work:
                 tar = pathlib.Path(work, "userland.tar")
-                self.mmdebstrap(suite, tar, packages, "--variant=extract")
+                self.mmdebstrap(suite, tar, packages, "--variant=extract", arch=arch)
                 cpio = pathlib.Path(work, "userland.cpio")
                 archive(cpio, *(f"--exclude={pattern}" for pattern in NOT_NEEDED), f"@{tar}")
-                self.keep(f"userland-{suite}-*", cpio, made)
+                self.keep(f"userland-{suite}-{arch}-*", cpio, made)
         return made
 
-    def mmdebstrap(self, suite: str, made: pathlib.Path, packages: t.Sequence[str], *options: str) -> None:
+    def mmdebstrap(
+        self, suite: str, made: pathlib.Path, packages: t.Sequence[str], *options: str, arch: str = "amd64"
+    ) -> None:
         """Packages of a suite with their dependencies: an archive, or without a suffix a folder. Raises Failed."""
         # unshare: if it is killed, its mounts go too.
         run(
-            *"unshare --mount mmdebstrap --quiet --mode=root --architectures=amd64".split(),
+            *f"unshare --mount mmdebstrap --quiet --mode=root --architectures={arch}".split(),
             f"--keyring={KEYRING}",
             f"--include={','.join(packages)}",
             '--aptopt=Acquire::Check-Valid-Until "false"',

@@ -14,13 +14,16 @@ import typing as t
 
 from checks import CHECKS
 from debian import Kernel
+from machines import MACHINES, Machine
 from processes import Failed, ended, run
 
 SECONDS = 1200  # about 90 are usual on an idle machine, and several times that beside other tests
 
 
 class Guest(t.NamedTuple):
-    """`label`: its name on the command line. Both suites are Debian's. `maps`: upgrades of each type of map are tried.
+    """`label`: its name on the command line. Both suites are Debian's, as is the name of the architecture.
+
+    `maps`: upgrades of each type of map are tried.
 
     Those take as long as all else, so not everywhere.
     """
@@ -29,6 +32,15 @@ class Guest(t.NamedTuple):
     suite: str
     userland: str
     maps: bool = False
+    arch: str = "amd64"
+
+    @property
+    def machine(self) -> Machine:
+        return MACHINES[self.arch]
+
+    @property
+    def name(self) -> str:
+        return self.label if self.arch == "amd64" else f"{self.label} {self.arch}"
 
 
 class Result(t.NamedTuple):
@@ -62,8 +74,9 @@ def not_booted(guest: Guest, problem: str) -> Outcome:
 def boot(guest: Guest, kernel: Kernel, archives: t.Sequence[pathlib.Path], logs: pathlib.Path) -> Outcome:
     """Run the checks on a kernel. `archives`: the initramfs, apart from the kernel's modules."""
     began = time.monotonic()
-    name = f"{guest.label}-{guest.userland}"
-    log, printed = logs / f"{name}.log", logs / f"{name}.jsonl"
+    name = f"{guest.label}-{guest.userland}-{guest.arch}"
+    printed = logs / f"{name}.jsonl"
+    log = printed if guest.machine.console == guest.machine.output else logs / f"{name}.log"
     for path in (log, printed):
         path.unlink(missing_ok=True)
     said, problem = "", ""
@@ -73,18 +86,12 @@ def boot(guest: Guest, kernel: Kernel, archives: t.Sequence[pathlib.Path], logs:
             for path in (*archives, kernel.modules):
                 with path.open("rb") as part:
                     shutil.copyfileobj(part, whole)
-        # Never kvm: a nested one may open and then hang. tb-size: without it qemu's memory grows to 1.5 GiB.
-        # single: a kernel that patched its own code while a second thread emulated it has panicked.
-        # qemu64: AVX, which libc would use, is slow to emulate. rdrand: without it the kernel waits for entropy.
-        # mitigations: an emulated CPU does not need them, and they flush its TLB at each system call.
-        command = (
-            "qemu-system-x86_64 -accel tcg,thread=single,tb-size=64 -cpu qemu64,+rdrand -smp 2 -m 1024"
-            " -display none -monitor none -nodefaults -no-reboot"
-        ).split()
+        command = guest.machine.qemu.format(log=log, printed=printed).split()
+        command += "-smp 2 -m 1024 -display none -monitor none -nodefaults -no-reboot".split()
         command += ["-kernel", str(kernel.image), "-initrd", str(initramfs)]
-        asked = " maps=yes" if guest.maps else ""
-        command += ["-append", f"console=ttyS0 quiet panic=-1 mitigations=off{asked}"]
-        command += ["-serial", f"file:{log}", "-serial", f"file:{printed}"]
+        # mitigations: an emulated CPU does not need them, and they flush its TLB at each system call.
+        words = f"console={guest.machine.console} output=/dev/{guest.machine.output} quiet panic=-1 mitigations=off"
+        command += ["-append", f"{words} maps=yes" if guest.maps else words]
         try:
             run(*command, seconds=SECONDS)
         except Failed as error:
@@ -104,5 +111,5 @@ def boot(guest: Guest, kernel: Kernel, archives: t.Sequence[pathlib.Path], logs:
     outcome = Outcome(guest, about, results, problem and f"{problem}; see {log}", seconds, upgrades)
     verdict = f"{outcome.failed} of {len(results)} failed" if outcome.failed else "passed"
     if not ended():
-        print(f"kernels: {guest.label} with {guest.userland}: {verdict} in {outcome.seconds:.0f} s", flush=True)
+        print(f"kernels: {guest.name} with {guest.userland}: {verdict} in {outcome.seconds:.0f} s", flush=True)
     return outcome

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# init.sh: pid 1 of the guest. What the checks print goes to the second serial line; the kernel has the first to itself.
+# init.sh: pid 1 of the guest. $output, from the kernel's command line: where the checks print, another serial line than the
+# kernel's if there are two.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -12,7 +13,7 @@ mount -t tracefs tracefs /sys/kernel/tracing
 for module in /modules/*; do
 	insmod "$module"
 done
-stty -F /dev/ttyS1 raw
-python3 /tests/checks.py >/dev/ttyS1
+stty -F "$output" raw
+python3 /tests/checks.py >"$output"
 echo o >/proc/sysrq-trigger # off; if init returned, the kernel would panic
 sleep 60

@@ -39,9 +39,9 @@ OBJECTS: t.Dict[str, t.Tuple[pathlib.Path, t.Tuple[str, ...]]] = {
 }
 
 
-def make_payload(work: pathlib.Path) -> pathlib.Path:
-    """Returns a cpio archive of /init and /tests."""
-    folder = work / "payload"
+def make_payload(work: pathlib.Path, target: str) -> pathlib.Path:
+    """Returns a cpio archive of /init and /tests. `target`: clang's, which is the byte order of the objects."""
+    folder = work / f"payload-{target}"
     tests = folder / "tests"
     plugins = tests / "ansible_collections/ebpf/fleet/plugins"
     leave = shutil.ignore_patterns("__pycache__")
@@ -61,8 +61,8 @@ def make_payload(work: pathlib.Path) -> pathlib.Path:
         shutil.copy(source, copy)
         flags = " ".join(f"-D{define}" for define in defines)
         makefile = ROOT / "files/bpf/Makefile"
-        run("make", "-s", "-f", makefile, f"CFLAGS=-Wall {flags}", f"{name}.bpf.o", cwd=copy.parent)
+        run("make", "-s", "-f", makefile, f"CFLAGS=-Wall -target {target} {flags}", f"{name}.bpf.o", cwd=copy.parent)
         copy.unlink()
-    made = work / "payload.cpio"
+    made = work / f"payload-{target}.cpio"
     archive(made, "-C", folder, "init", "tests")
     return made

@@ -38,6 +38,8 @@ GUESTS = (
     Guest("6.12", "trixie-security", "trixie"),
     Guest("newest", "trixie-backports", "bookworm"),
     Guest("newest", "trixie-backports", "sid", maps=True),
+    Guest("6.12", "trixie-security", "trixie", arch="arm64"),
+    Guest("6.1", "bookworm", "bookworm", arch="s390x"),  # the security suites have no s390x
 )
 
 HEAD = """\
@@ -54,14 +56,14 @@ def outcomes(guests: t.Sequence[Guest], jobs: int) -> t.List[Outcome]:
     debian = Debian(CACHE)
     kernel, userland = functools.lru_cache(debian.kernel), functools.lru_cache(debian.userland)
     with tempfile.TemporaryDirectory(dir=CACHE) as work:
-        payload = make_payload(pathlib.Path(work))
+        payload = functools.lru_cache(functools.partial(make_payload, pathlib.Path(work)))
         pool = concurrent.futures.ThreadPoolExecutor(jobs)
         try:
             done: t.List[t.Union[Outcome, concurrent.futures.Future[Outcome]]] = []
             for guest in guests:
                 try:
-                    parts = (userland(guest.userland), payload)
-                    done.append(pool.submit(boot, guest, kernel(guest.suite), parts, CACHE))
+                    parts = (userland(guest.userland, guest.arch), payload(guest.machine.target))
+                    done.append(pool.submit(boot, guest, kernel(guest.suite, guest.arch), parts, CACHE))
                 except Failed as error:
                     done.append(not_booted(guest, f"cannot fetch {guest.suite} or {guest.userland}: {error}"))
             return [each if isinstance(each, Outcome) else each.result() for each in done]
@@ -76,7 +78,7 @@ def record_upgrades(found: t.Sequence[Outcome]) -> None:
     for outcome in found:
         if outcome.upgrades:
             recorded[outcome.guest.label] = {"kernel": outcome.about["kernel"], "rows": outcome.upgrades}
-    shown = [label for label in (GUESTS[0].label, GUESTS[-1].label) if label in recorded]
+    shown = [label for label in dict.fromkeys(guest.label for guest in GUESTS if guest.maps) if label in recorded]
     UPGRADES.write_text(json.dumps({label: recorded[label] for label in shown}, indent=1) + "\n")
 
 

@@ -14,7 +14,7 @@ def text(outcomes: t.Sequence[Outcome]) -> str:
     lines = []
     for outcome in outcomes:
         about = outcome.about
-        lines.append(f"\n{outcome.guest.label}: {about.get('kernel', 'not booted')} of {outcome.guest.suite}")
+        lines.append(f"\n{outcome.guest.name}: {about.get('kernel', 'not booted')} of {outcome.guest.suite}")
         if about:
             lines[-1] += (
                 f"; userland of {outcome.guest.userland}: libbpf {about['libbpf']}, bpftool {about['bpftool']},"
@@ -35,7 +35,7 @@ def markdown(outcomes: t.Sequence[Outcome]) -> str:
         return [outcome.about.get(key, "?") for outcome in outcomes]
 
     lines = [
-        row("", [outcome.guest.label for outcome in outcomes]),
+        row("", [outcome.guest.name for outcome in outcomes]),
         "|---" * (len(outcomes) + 1) + "|",
         row("kernel", about("kernel")),
         row("of Debian's suite", [outcome.guest.suite for outcome in outcomes]),

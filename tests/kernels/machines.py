@@ -1,0 +1,57 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The architectures of guests: their kernel in Debian, clang's target, and the machine that qemu emulates."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+class Machine(t.NamedTuple):
+    """`console`: what the kernel writes to; `output`: what the checks write to. May be one, which has both then.
+
+    `qemu`: command with its options; {log} and {printed} are the files of the first and the second.
+    """
+
+    kernel: str
+    target: str
+    qemu: str
+    console: str
+    output: str
+
+
+# Never kvm: a nested one may open and then hang. tb-size: without it qemu's memory grows to 1.5 GiB.
+# single: a kernel that patched its own code while a second thread emulated it has panicked.
+# qemu64: AVX, which libc would use, is slow to emulate. rdrand: without it the kernel waits for entropy.
+MACHINES = {
+    "amd64": Machine(
+        kernel="linux-image-cloud-amd64",
+        target="bpfel",
+        qemu=(
+            "qemu-system-x86_64 -accel tcg,thread=single,tb-size=64 -cpu qemu64,+rdrand"
+            " -serial file:{log} -serial file:{printed}"
+        ),
+        console="ttyS0",
+        output="ttyS1",
+    ),
+    "arm64": Machine(
+        kernel="linux-image-cloud-arm64",
+        target="bpfel",
+        qemu=(
+            "qemu-system-aarch64 -machine virt -accel tcg,thread=single,tb-size=64 -cpu cortex-a72"
+            " -serial file:{printed}"
+        ),
+        console="ttyAMA0",
+        output="ttyAMA0",
+    ),
+    "s390x": Machine(
+        kernel="linux-image-s390x",
+        target="bpfeb",
+        qemu=(
+            "qemu-system-s390x -machine s390-ccw-virtio -accel tcg,thread=single,tb-size=64 -cpu max"
+            " -chardev file,id=console,path={printed} -device sclpconsole,chardev=console"
+        ),
+        console="ttysclp0",
+        output="ttysclp0",
+    ),
+}
