@@ -434,6 +434,28 @@ def xlated() -> str:
     return f"{lines} lines alike"
 
 
+def jited() -> str:
+    with loaded():
+        result = ok("bpf_program_info", dump=["jited"])
+    tool, lines = result["disassembler"], 0
+    for program in result["programs"]:
+        if not program["bytes_jited"]:
+            expect("interpreted" in " ".join(program["problems"]), True, f"a problem of {program['name']}")
+            continue
+        if not tool:
+            expect(len(program["jited_raw"]) // 2, program["bytes_jited"], f"bytes of {program['name']}")
+            continue
+        expect(program["problems"], [], f"problems of {program['name']}")
+        code = [line for line in program["jited"] if re.match(" *[0-9a-f]+: ", line)]
+        expect([line for line in code if re.search("unknown|undefined", line)], [], f"what {tool} does not know")
+        if os.uname().machine == "aarch64":
+            expect(len(code), program["bytes_jited"] // 4, f"instructions of {program['name']}")
+        lines += len(code)
+    if any(program["bytes_jited"] for program in result["programs"]):
+        return f"{lines} instructions" if tool else "no disassembler in this userland: as bytes"
+    return "the kernel interprets programs, which is said"
+
+
 @contextlib.contextmanager
 def added(name: str, *words: t.Any) -> t.Iterator[None]:
     sh("ip", "link", "add", "name", name, *words)
@@ -515,6 +537,7 @@ CHECKS: t.Dict[str, t.Callable[[], str]] = {
     "xdp_counter_facts: trace lines": trace,
     "bpf_program_info: list equal to bpftool's": program_list,
     "bpf_program_info: xlated equal to bpftool's": xlated,
+    "bpf_program_info: native code": jited,
 }
 
 

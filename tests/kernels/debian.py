@@ -110,7 +110,7 @@ class Debian:
 
     def userland(self, suite: str, arch: str) -> pathlib.Path:
         """A suite's Python, libbpf, iproute2 and bpftool, unpacked and not installed. Raises Failed."""
-        packages = [*PACKAGES, LIBBPF.get(suite, "libbpf1")]
+        packages = [*PACKAGES, LIBBPF.get(suite, "libbpf1"), *MACHINES[arch].packages]
         made = self.cache / f"userland-{suite}-{arch}-{key(suite, arch, *packages)}.cpio"
         if not made.exists():
             with tempfile.TemporaryDirectory(dir=self.cache) as work:

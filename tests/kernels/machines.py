@@ -10,6 +10,8 @@ import typing as t
 class Machine(t.NamedTuple):
     """`console`: what the kernel writes to; `output`: what the checks write to. May be one, which has both then.
 
+    `packages`: what the userland has beside what all have.
+
     `qemu`: command with its options; {log} and {printed} are the files of the first and the second.
     """
 
@@ -18,6 +20,7 @@ class Machine(t.NamedTuple):
     qemu: str
     console: str
     output: str
+    packages: t.Tuple[str, ...] = ()
 
 
 # Never kvm: a nested one may open and then hang. tb-size: without it qemu's memory grows to 1.5 GiB.
@@ -43,6 +46,7 @@ MACHINES = {
         ),
         console="ttyAMA0",
         output="ttyAMA0",
+        packages=("binutils",),  # native code; that of amd64 is looked at in the integration tests
     ),
     "s390x": Machine(
         kernel="linux-image-s390x",
