@@ -56,10 +56,10 @@ module claims is compared with what ip and bpftool say. "N of N" is packets coun
 def sample(guests: t.Sequence[Guest]) -> t.List[Guest]:
     """One of each kernel, chosen by the commit."""
     chance = random.Random(run("git", "-C", ROOT, "rev-parse", "HEAD").strip())
-    by_label: t.Dict[str, t.List[Guest]] = {}
+    by_name: t.Dict[str, t.List[Guest]] = {}
     for guest in guests:
-        by_label.setdefault(guest.label, []).append(guest)
-    return [chance.choice(each) for each in by_label.values()]
+        by_name.setdefault(guest.name, []).append(guest)
+    return [chance.choice(each) for each in by_name.values()]
 
 
 def outcomes(guests: t.Sequence[Guest], jobs: int) -> t.List[Outcome]:
