@@ -13,7 +13,7 @@ reliability := build/collections:tests/support:tests/reliability
 demo: setup-demo
 	@$(SUDO) demo/run.sh
 
-test: lint sanity unit integration molecule
+test: lint sanity unit integration security molecule
 
 # `make test`, and the tests that take too long for it. CI runs this. What runs in guests does not meet what runs on this
 # machine, so both run side by side. All is set up before, as apt and pip cannot run twice at a time.
@@ -58,6 +58,10 @@ unit: setup-test
 # The modules, the role, the playbooks and the demo, on the kernel of this machine.
 integration: setup-test
 	$(SUDO) "$$(command -v pytest)" tests/integration
+
+# What local users, hostile hosts and containers try.
+security: setup-test
+	$(SUDO) "$$(command -v pytest)" tests/security
 
 # Hosts in containers over SSH. The images are built the first time. `make molecule SCENARIOS=default` runs one scenario.
 molecule: setup-molecule
@@ -109,4 +113,4 @@ clean:
 	$(MAKE) -C files/bpf clean
 
 .PHONY: demo test test-all on-this-machine in-guests test-kill test-fuzz test-kernels test-reboot bench figures docs docs-check \
-	setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot lint sanity unit integration molecule clean
+	setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot lint sanity unit integration security molecule clean
