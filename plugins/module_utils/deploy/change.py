@@ -17,7 +17,7 @@ from ..state.locks import LOCK_SECONDS, lock
 from ..state.places import MANIFESTS, MARKS, NEW, PROVISIONAL, UNREAD, Place, places_of
 from .observe import PLAIN_MTU, Seen, observe
 from .plan import FRAGS_TWIN, keeps_maps, plan
-from .planned import Plan
+from .planned import Order, Plan
 from .request import PRESENT, Request, Wanted
 from .results import Outcome, attachments, errors_of_request, look, of_request, without_errors
 from .steps import Attach
@@ -27,6 +27,7 @@ if t.TYPE_CHECKING:
     from ..objects.image import Image
     from ..state.replacing import ReplacedFile
     from .contents import Cache
+    from .results import Provisional
 
 # A target compiles what it imports, in each task: rarely needed modules are imported where they are used.
 
@@ -48,36 +49,29 @@ def change(
     # The provisional change of a different run may last as long as ours would.
     timeout = LOCK_SECONDS + request.rollback_after
     with contextlib.nullcontext() if request.check else lock(seconds=timeout):
-        planned, errors = _plans(lib, request, image, warn)
-        requested = {each.seen.place for each in planned}
+        asked, errors = _plans(lib, request, image, warn)
+        requested = {each.seen.place for each in asked}
         requested |= {Place(request.root, wanted.name, name) for name in errors}
-        plans, groups = _in_order(lib, request, planned, errors, warn)
-        changed_files = tuple(file for file in files if file.differs()) if without_errors(plans, errors) else ()
+        order = _in_order(lib, request, asked, errors, warn)
+        written = tuple(file for file in files if file.differs()) if without_errors(order.plans, errors) else ()
         if not request.check:
-            _clean_up(plans)
-            if changed_files or any(each.steps for each in plans):
+            _clean_up(order.plans)
+            if written or any(each.steps for each in order.plans):
                 from .transaction import Transaction
 
-                provisional = Transaction(lib, request, plans, groups, requested, errors, changed_files).run(
-                    image, warn
-                )
-            if wanted.state == "absent":
-                from ..state.private_files import remove_empty_folders
-
-                remove_empty_folders(request.root, wanted.name)
-            if not provisional and os.path.isdir(MARKS):
-                from .order import remove_marks
-
-                remove_marks(lib, request.root, {each.seen.place for each in without_errors(planned, errors)})
-            after = {} if provisional else look(lib, [each for each in of_request(plans, requested) if each.steps])
-    for each in plans:
+                transaction = Transaction(lib, request, order, requested, errors, written)
+                provisional = transaction.run(image, warn)
+            _clean_up_after(lib, request, {each.seen.place for each in without_errors(asked, errors)}, provisional)
+            if not provisional:
+                after = look(lib, [each for each in of_request(order.plans, requested) if each.steps])
+    for each in order.plans:
         for warning in each.warnings:
             warn(warning)
-    applied = without_errors(plans, errors)
-    parts = tuple(part for group in groups for part in without_errors(group, errors))
+    applied = without_errors(order.plans, errors)
+    parts = tuple(part for group in order.groups for part in without_errors(group, errors))
     errors = errors_of_request(errors, requested)
-    found = attachments(wanted, of_request(plans, requested), after, errors)
-    return Outcome(applied, parts, found, errors, mounts, changed_files if applied else (), provisional)
+    found = attachments(wanted, of_request(order.plans, requested), after, errors)
+    return Outcome(applied, parts, found, errors, mounts, written if applied else (), provisional)
 
 
 def _raise_file_limit() -> None:
@@ -105,6 +99,20 @@ def _clean_up(plans: t.Iterable[Plan]) -> None:
             from ..state.private_files import remove_unfinished
 
             remove_unfinished(path)
+
+
+def _clean_up_after(
+    lib: Libbpf, request: Request, done: t.Container[Place], provisional: t.Optional[Provisional]
+) -> None:
+    """Remove empty folders of a name that is absent, and the marks of what is no longer detached for a moment."""
+    if request.wanted.state == "absent":
+        from ..state.private_files import remove_empty_folders
+
+        remove_empty_folders(request.root, request.wanted.name)
+    if not provisional and os.path.isdir(MARKS):
+        from .order import remove_marks
+
+        remove_marks(lib, request.root, done)
 
 
 def _plans(
@@ -151,15 +159,14 @@ def _plans(
 
 def _in_order(
     lib: Libbpf, request: Request, plans: t.Sequence[Plan], errors: t.Dict[str, str], warn: t.Callable[[str], None]
-) -> t.Tuple[t.Sequence[Plan], t.Sequence[t.Tuple[Plan, ...]]]:
-    """All plans, and their parts in the order in which they are done; see order.py."""
+) -> Order:
     if os.path.isdir(MARKS) or any(isinstance(step, Attach) for plan in plans for step in plan.steps):
         from .order import ordered
 
         order = ordered(lib, request, plans, errors, warn)
         _stop_at(errors, request)
         return order
-    return plans, [(plan,) for plan in plans]
+    return Order(tuple(plans), tuple((plan,) for plan in plans))
 
 
 def _stop_at(errors: t.Mapping[str, str], request: Request) -> None:

@@ -17,7 +17,7 @@ from ..errors import FleetError
 from ..libbpf.library import Libbpf
 from ..state.places import NEW, Place
 from .observe import Seen, observe
-from .planned import Plan, describe
+from .planned import Order, Plan, describe
 from .request import Request
 from .results import still_detached
 from .steps import Adopt, Attach, Lift, Move, PutBack, Step, Unpin
@@ -33,13 +33,6 @@ class Around(t.NamedTuple):
     stack: Stack
     uppers: t.Mapping[int, Upper]
     seen: t.Mapping[int, Seen]
-
-
-class Order(t.NamedTuple):
-    """`plans` are whole, the requested ones first; `groups` their parts in the order in which they are done."""
-
-    plans: t.Tuple[Plan, ...]
-    groups: t.Tuple[Group, ...]
 
 
 def attaches(plan: Plan) -> bool:
@@ -122,14 +115,17 @@ def allowed(
     adopting = {plan.seen.ifindex for plan in (*plans, *beside) if _adopted(plan)}
     for plan in sorted(filter(attaches, plans), key=lambda each: -around.stack.depth(each.seen.ifindex)):
         try:
-            _check(plan, attaching, adopting, around, errors)
+            _check_above(plan, attaching, adopting, around, errors)
+            _check_members(plan, attaching, around.stack)
         except FleetError as error:
             errors[plan.seen.interface] = str(error)
     return [plan for plan in plans if plan.seen.interface not in errors]
 
 
-def _check(plan: Plan, attaching: t.Container[int], adopting: t.Container[int], around: Around, errors: Errors) -> None:
-    """Raises FleetError if the kernel would refuse to attach, whatever the order."""
+def _check_above(
+    plan: Plan, attaching: t.Container[int], adopting: t.Container[int], around: Around, errors: Errors
+) -> None:
+    """Raises FleetError if a program above prevents this one, whatever the order."""
     name, interface = plan.seen.place.name, plan.seen.interface
     for index in around.stack.covering(plan.seen.ifindex):
         upper = around.uppers[index]
@@ -145,16 +141,22 @@ def _check(plan: Plan, attaching: t.Container[int], adopting: t.Container[int], 
                 f" native mode, and so on all its members; remove it there first (state: absent, interfaces:"
                 f" [{upper.name}]), or attach it there with mode: generic"
             )
-    device = around.stack.devices.get(plan.seen.ifindex)
-    if device and device.kind == "bond" and any(_mode(step) == "native" for step in plan.steps):
-        below = around.stack.below.get(plan.seen.ifindex, ())
-        busy = [around.stack.devices[low].name for low in below if around.stack.devices[low].xdp or low in attaching]
-        if busy:
-            raise FleetError(
-                f"cannot attach {name} to {interface} in native mode: it would run on all its members, and"
-                f" {' and '.join(sorted(busy))} has, or would have, a program; set mode: generic for {interface}, or"
-                f" attach to {interface} or to its members only"
-            )
+
+
+def _check_members(plan: Plan, attaching: t.Container[int], stack: Stack) -> None:
+    """Raises FleetError if it is for a bond, whose native mode uses the members, and one of them has a program."""
+    name, interface = plan.seen.place.name, plan.seen.interface
+    device = stack.devices.get(plan.seen.ifindex)
+    if not device or device.kind != "bond" or all(_mode(step) != "native" for step in plan.steps):
+        return
+    members = [stack.devices[low] for low in stack.below.get(plan.seen.ifindex, ())]
+    busy = sorted(member.name for member in members if member.xdp or member.ifindex in attaching)
+    if busy:
+        raise FleetError(
+            f"cannot attach {name} to {interface} in native mode: it would run on all its members, and"
+            f" {' and '.join(busy)} has, or would have, a program; set mode: generic for {interface}, or"
+            f" attach to {interface} or to its members only"
+        )
 
 
 def _mode(step: Step) -> t.Optional[str]:

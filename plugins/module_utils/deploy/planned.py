@@ -25,6 +25,13 @@ class Plan(t.NamedTuple):
     warnings: t.Tuple[str, ...] = ()
 
 
+class Order(t.NamedTuple):
+    """`plans` are whole, the requested ones first; `groups` their parts in the order in which they are done."""
+
+    plans: t.Tuple[Plan, ...]
+    groups: t.Tuple[t.Tuple[Plan, ...], ...]
+
+
 def describe(seen: Seen) -> t.Dict[str, t.Any]:
     """The state of one interface for a diff: only what check mode can predict."""
     words: t.Dict[str, t.Any] = {"state": "absent"}

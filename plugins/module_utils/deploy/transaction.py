@@ -9,7 +9,7 @@ import typing as t
 
 from ..errors import FleetError, said
 from .apply import Applier
-from .planned import Plan
+from .planned import Order, Plan
 from .request import Request
 from .results import Provisional, attachments, errors_of_request, look, of_request, still_detached, without_errors
 from .steps import changes_what_runs
@@ -27,25 +27,23 @@ Warn = t.Callable[[str], None]
 class Transaction:
     """Adds to `errors`, by interface, if the other interfaces are done nevertheless. Writes `files` too.
 
-    `plans` may have more than was `requested`: see order.py.
+    `order` may have more than was `requested`: see order.py.
     """
 
     def __init__(
         self,
         lib: Libbpf,
         request: Request,
-        plans: t.Sequence[Plan],
-        groups: t.Sequence[t.Sequence[Plan]],
+        order: Order,
         requested: t.Collection[Place],
         errors: t.Dict[str, str],
         files: t.Sequence[ReplacedFile],
     ) -> None:
         self._lib = lib
         self._request = request
-        self._plans = plans
-        self._groups = groups
+        self._plans, self._groups = order
         self._requested = requested
-        self._named = of_request(plans, requested)
+        self._named = of_request(order.plans, requested)
         self._errors = errors
         self._files = files
 
