@@ -80,6 +80,8 @@ def test_pins_outlive_the_mount_namespace_of_the_task(container: Host, task: t.D
     found = container.ok("bpf_facts", wrap=wrap)["ansible_facts"]["bpf"]
     assert found["interfaces"]["eth0"]["xdp"][0]["owner"] == "ebpf.fleet"
     assert found["problems"] == []
+    (program,) = container.ok("bpf_program_info", wrap=wrap, id=[link["prog_id"]])["programs"]
+    assert program["pins"] == [container.pin("eth0", "program")]
     assert container.ok("xdp_program", wrap=wrap, state="absent", name="packet_count")["changed"]
     assert container.state() == before
 

@@ -18,6 +18,7 @@ from ..kernel.clock import loaded_at
 from ..libbpf import info
 from ..libbpf.info import LinkInfo, ProgramInfo
 from ..libbpf.library import BpfError, Fd, Libbpf
+from ..state.bpffs import reach
 from ..state.places import BPFFS
 from ..state.records import records
 
@@ -62,6 +63,10 @@ class Surroundings(t.NamedTuple):
 
 def programs(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
     """The result of bpf_program_info. Raises FleetError."""
+    try:
+        reach(BPFFS, lasting=False, make=False)
+    except FleetError as error:  # all but the pins can be shown
+        module.warn(str(error))
     around = surroundings(lib)
     found = list(_find(module, lib))
     result: t.Dict[str, t.Any] = {"programs": [_listed(each, around) for each in found]}
