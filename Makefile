@@ -1,6 +1,6 @@
 # ebpf.fleet. The two main commands are `make demo` and `make test`; both install what they need.
 SHELL := /usr/bin/env bash
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH,NO_COLOR)
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH,NO_COLOR,PYTHONPYCACHEPREFIX)
 
 export PATH := $(CURDIR)/build/venv/bin:$(PATH):/usr/sbin:/sbin
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
@@ -24,7 +24,7 @@ on-this-machine:
 	@$(MAKE) --no-print-directory --jobs=1 test docs-check test-kill test-fuzz
 
 in-guests:
-	@$(MAKE) --no-print-directory --jobs=1 test-reboot test-kernels
+	@$(MAKE) --no-print-directory --jobs=1 JOBS=1 test-reboot test-kernels
 
 setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot: setup-%:
 	@tools/setup.sh $*
@@ -56,6 +56,9 @@ unit: setup-test
 	pytest tests/unit
 
 # The modules, the role, the playbooks and the demo, on the kernel of this machine.
+# Compiled sources are kept: a module is started a thousand times.
+integration: export PYTHONDONTWRITEBYTECODE :=
+integration: export PYTHONPYCACHEPREFIX := $(CURDIR)/build/bytecode
 integration: setup-test
 	$(SUDO) "$$(command -v pytest)" tests/integration
 
@@ -77,10 +80,11 @@ test-kill: setup-test
 test-fuzz: setup-test
 	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/fuzz.py $(record) $(if $(SEED),--seed $(SEED))
 
-# The modules on other kernels, in qemu. `make test-kernels KERNELS="5.10 6.1"` runs only these. RECORD=1 writes docs/kernels.md.
+# The modules on other kernels, in qemu: each with one of its userlands, chosen by the commit; with WHOLE=1 or RECORD=1 with each.
+# `make test-kernels KERNELS="5.10 6.1"` runs only these. RECORD=1 writes docs/kernels.md. JOBS: guests at a time.
 test-kernels: setup-kernels
 	@$(SUDO) env DEBIAN_MIRROR=$(DEBIAN_MIRROR) DEBIAN_SECURITY_MIRROR=$(DEBIAN_SECURITY_MIRROR) \
-		"$$(command -v python)" -B tests/kernels/run.py $(record) $(KERNELS)
+		"$$(command -v python)" -B tests/kernels/run.py $(record) $(if $(JOBS),--jobs=$(JOBS)) $(if $(WHOLE),--whole) $(KERNELS)
 
 # Deploy to a guest in qemu over SSH, and really reboot it: what is restored by itself.
 test-reboot: setup-reboot
