@@ -83,7 +83,8 @@ def check_options(options: t.Mapping[str, t.Any]) -> None:
     root = root_of_namespace(options["pin_root"])
     check_root(root)
     if not options["allow_unsafe_paths"]:
-        check_trusted(root, "to pin in")
+        for each in (options["pin_root"], root):
+            check_trusted(each, "to pin in")
 
 
 def request_of(options: t.Mapping[str, t.Any], image: Image, check: bool, runner: t.Callable[[], bytes]) -> Request:
