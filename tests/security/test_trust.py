@@ -344,6 +344,8 @@ def test_readers_do_not_follow_the_user(host: Host, user: User, bpffs: pathlib.P
         (private / "firewall", "maps/%2Edata%2Etrace"),
     ):
         assert user.run("ln", "-s", source, theirs / link).returncode == 0
+    (warning,) = host.ok("bpf_program_info", pinned=[str(theirs / "link")])["warnings"]
+    assert "users other than root can change what is pinned at" in str(warning)
     reading = {"pin_root": str(bpffs / "pins"), "trace_seconds": 0.1}
     assert "is not safe to read" in host.refused("xdp_counter_facts", **reading)
     host.ok("xdp_counter_facts", allow_unsafe_paths=True, **reading)

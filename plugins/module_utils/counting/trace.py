@@ -89,7 +89,7 @@ def trace(lib: Libbpf, seen: t.Sequence[Seen], seconds: float, limit: int, every
         held.enter_context(lock(os.path.dirname(attached[0].place.folder)))  # there is only one switch
         having = [each for each in attached if SWITCH_PIN in each.maps]
         opened = [held.enter_context(lib.get(each.place.map(SWITCH_PIN))) for each in having]
-        switches = [fd for each, fd in zip(having, opened) if _is_switch(info.map_info(lib, fd), each)]
+        switches = [fd for each, fd in zip(having, opened) if is_switch(info.map_info(lib, fd), each)]
         tag = f"{int.from_bytes(os.urandom(4), 'little') | 1 << 31:x}"  # eight digits, with %x as well as with %08x
         instance = f"{TRACEFS}/instances/{INSTANCE}{tag}"
         with _Guard(lib, instance, switches):
@@ -107,7 +107,7 @@ def trace(lib: Libbpf, seen: t.Sequence[Seen], seconds: float, limit: int, every
             return Traced(lines[:limit], lost + _overrun(instance), round(duration, 3))
 
 
-def _is_switch(found: MapInfo, seen: Seen) -> bool:
+def is_switch(found: MapInfo, seen: Seen) -> bool:
     """Whether this is the section .data.trace of the program that runs: nothing is written to any other map."""
     shape = (found.shape.type, found.shape.key_size, found.shape.value_size, found.shape.max_entries)
     return found.name == _SWITCH_NAME and shape == ("array", 4, _SWITCH.size, 1) and found.id in seen.held
