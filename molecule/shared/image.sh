@@ -27,7 +27,7 @@ if ! podman image exists "$image"; then
 		#!/bin/sh
 		umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup
 		mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
-		mount -t bpf bpf /sys/fs/bpf
+		mount -t bpf -o mode=0700 bpf /sys/fs/bpf
 		exec "${@:-/sbin/init}"
 	EOF
 	chmod 0755 "$TMPDIR/init"

@@ -74,8 +74,9 @@ class ActionModule(ActionBase):
             "interfaces": [attachment["interface"] for attachment in result["attachments"]],
             "seconds": seconds,
         }
-        if "pin_root" in self._task.args:
-            options["pin_root"] = self._task.args["pin_root"]
+        for name in ("pin_root", "allow_unsafe_paths"):
+            if name in self._task.args:
+                options[name] = self._task.args[name]
         try:
             answer = self._execute_module("ebpf.fleet.xdp_counter_check", options, task_vars=task_vars)
         except AnsibleConnectionFailure as error:  # the status "unreachable" would not stop a rollout

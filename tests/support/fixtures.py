@@ -30,6 +30,7 @@ def _prerequisites() -> None:
     assert os.geteuid() == 0, "these tests load BPF programs: run them as root (make test uses sudo)"
     if not os.path.exists("/sys/fs/bpf/maps.debug") and not os.path.ismount("/sys/fs/bpf"):
         sh("mount", "-t", "bpf", "bpf", "/sys/fs/bpf")
+    os.chmod("/sys/fs/bpf", 0o700)  # as systemd mounts it; bpf_facts would call anything else a problem
     if not os.path.isdir("/sys/kernel/tracing/instances"):
         sh("mount", "-t", "tracefs", "tracefs", "/sys/kernel/tracing")
 

@@ -22,13 +22,15 @@ from ..background import fork_into_background
 from ..deploy.observe import Seen
 from ..errors import FleetError
 from ..kernel.mounts import mount
-from ..libbpf import maps
+from ..libbpf import info, maps
+from ..libbpf.info import MapInfo
 from ..libbpf.library import Fd, Libbpf
 from ..state.locks import lock
 
 TRACEFS = "/sys/kernel/tracing"
 INSTANCE = "ebpf_fleet."
 SWITCH_PIN = "%2Edata%2Etrace"
+_SWITCH_NAME = ".data.trace"
 BUFFER_KB = 512  # for each CPU
 POLL_SECONDS = 0.02
 
@@ -85,11 +87,9 @@ def trace(lib: Libbpf, seen: t.Sequence[Seen], seconds: float, limit: int, every
     with contextlib.ExitStack() as held:
         _require_event()
         held.enter_context(lock(os.path.dirname(attached[0].place.folder)))  # there is only one switch
-        switches = [
-            held.enter_context(lib.get(each.place.map(SWITCH_PIN)))
-            for each in attached
-            if SWITCH_PIN in each.maps and each.maps[SWITCH_PIN].shape.value_size == _SWITCH.size
-        ]
+        having = [each for each in attached if SWITCH_PIN in each.maps]
+        opened = [held.enter_context(lib.get(each.place.map(SWITCH_PIN))) for each in having]
+        switches = [fd for each, fd in zip(having, opened) if is_switch(info.map_info(lib, fd), each)]
         tag = f"{int.from_bytes(os.urandom(4), 'little') | 1 << 31:x}"  # eight digits, with %x as well as with %08x
         instance = f"{TRACEFS}/instances/{INSTANCE}{tag}"
         with _Guard(lib, instance, switches):
@@ -105,6 +105,12 @@ def trace(lib: Libbpf, seen: t.Sequence[Seen], seconds: float, limit: int, every
             duration = time.monotonic() - start
             lines, lost = parse(text, tag)
             return Traced(lines[:limit], lost + _overrun(instance), round(duration, 3))
+
+
+def is_switch(found: MapInfo, seen: Seen) -> bool:
+    """Whether this is the section .data.trace of the program that runs: nothing is written to any other map."""
+    shape = (found.shape.type, found.shape.key_size, found.shape.value_size, found.shape.max_entries)
+    return found.name == _SWITCH_NAME and shape == ("array", 4, _SWITCH.size, 1) and found.id in seen.held
 
 
 def _read(path: str, deadline: float, limit: int) -> str:

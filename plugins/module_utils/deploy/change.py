@@ -15,6 +15,7 @@ from ..libbpf.kinds import SIZED_BY_CPUS
 from ..state.bpffs import reach
 from ..state.locks import LOCK_SECONDS, lock
 from ..state.places import MANIFESTS, MARKS, NEW, PROVISIONAL, UNREAD, Place, places_of
+from ..state.trusted import check_pins
 from .observe import PLAIN_MTU, Seen, observe
 from .plan import FRAGS_TWIN, keeps_maps, plan
 from .planned import Order, Plan
@@ -130,6 +131,8 @@ def _plans(
         former = former_places(lib, request.root, request.former, wanted.name)
     if request.interfaces is None:
         places += [place for place in former if place not in places]
+    if not wanted.unsafe:
+        check_pins([*places, *former.values()], "to pin in")
     seen = observe(lib, places, former)
     left = _left_elsewhere(seen, warn) if request.interfaces is None else set()
     if request.runner and _concerns_boot(wanted):

@@ -16,6 +16,7 @@ from ..errors import FleetError
 from ..state.files import make_folders
 from ..state.locks import lock
 from ..state.replacing import write_file
+from ..state.trusted import check_trusted
 from . import build, toolchain
 
 if t.TYPE_CHECKING:
@@ -28,6 +29,7 @@ def compile_object(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
     """The result of bpf_object. Raises FleetError."""
     dest = module.params["dest"]
     build.check_paths(module.params["src"], dest)
+    _check_dest(module)
     if module.check_mode:
         return _compile(module, lib)
     # One at a time: if the controller builds for several hosts, the first task compiles and the others find the object.
@@ -56,6 +58,7 @@ def _compile(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
     if not module.check_mode:
         for file in written:
             write_file(module, file.path, file.content, 0o644)
+        _check_dest(module)  # again: its folder was perhaps missing before, and others may have made it
     result = {"changed": bool(built.steps(written)), "dest": options["dest"], **built.facts(), "diff": built.diff()}
     if options["disassemble"]:
         result["disassembly"] = _disassembly(module, built)
@@ -64,6 +67,11 @@ def _compile(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
     attributes = module.load_file_common_arguments(options, path=options["dest"])
     result["changed"] = module.set_fs_attributes_if_different(attributes, result["changed"], diff=result["diff"])
     return result
+
+
+def _check_dest(module: AnsibleModule) -> None:
+    if not module.params["allow_unsafe_paths"]:
+        check_trusted(module.params["dest"], toolchain.PURPOSE)
 
 
 def _disassembly(module: AnsibleModule, built: build.Build) -> t.List[str]:

@@ -2,7 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ansible_collections.ebpf.fleet.plugins.module_utils.counting.trace import parse
+import types
+import typing as t
+
+import pytest
+from ansible_collections.ebpf.fleet.plugins.module_utils.counting.trace import is_switch, parse
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.info import MapInfo
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.kinds import MapShape
 
 TEXT = """\
     irq/158-iwlwifi-486     [007] ..s21 21068.249939: bpf_trace_printk: 189
@@ -25,3 +31,22 @@ def test_lines_of_trace_pipe() -> None:
 
 def test_nothing() -> None:
     assert parse("") == ([], 0)
+
+
+SWITCH = MapInfo(7, ".data.trace", MapShape("array", 4, 16, 1, 0))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        SWITCH._replace(name="firewall"),
+        SWITCH._replace(id=8),  # as large, but not a map of the program that runs
+        SWITCH._replace(shape=SWITCH.shape._replace(type="hash")),
+        SWITCH._replace(shape=SWITCH.shape._replace(key_size=8)),
+        SWITCH._replace(shape=SWITCH.shape._replace(value_size=24)),
+        SWITCH._replace(shape=SWITCH.shape._replace(max_entries=2)),
+    ],
+)
+def test_nothing_else_is_taken_for_the_switch(other: MapInfo) -> None:
+    seen: t.Any = types.SimpleNamespace(held={7: SWITCH})
+    assert is_switch(SWITCH, seen) and not is_switch(other, seen)
