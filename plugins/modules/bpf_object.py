@@ -35,7 +35,7 @@ options:
     required: true
   disassemble:
     description:
-      - Also return the disassembled object, by C(llvm-objdump -S).
+      - Also return the disassembled object, by C(llvm-objdump), with the source lines that it contains.
     type: bool
     default: false
   return_content:
@@ -172,7 +172,7 @@ maps:
       value_size: 16
       max_entries: 1
 disassembly:
-  description: Output of C(llvm-objdump -S) with interleaved source, by line.
+  description: The code, by line, as C(llvm-objdump -S) prints it.
   returned: if O(disassemble=true)
   type: list
   elements: str

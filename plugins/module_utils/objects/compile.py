@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import shutil
-import tempfile
 import typing as t
 
 from ..errors import FleetError
@@ -18,6 +16,7 @@ from ..state.locks import lock
 from ..state.replacing import write_file
 from ..state.trusted import check_trusted
 from . import build, toolchain
+from .disassembly import disassemble
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -78,14 +77,4 @@ def _disassembly(module: AnsibleModule, built: build.Build) -> t.List[str]:
     tool = toolchain.find_llvm_objdump(built.wanted.compiler.path)
     if not tool:
         raise FleetError("llvm-objdump is not on this host: install the package llvm, or leave out disassemble")
-    folder = tempfile.mkdtemp(dir=module.tmpdir)
-    try:
-        source = built.plan.source
-        for name, content in ((source.path, source.content), (built.wanted.dest, built.content)):
-            with open(os.path.join(folder, os.path.basename(name)), "wb") as file:
-                file.write(content)
-        return toolchain.disassemble(
-            module.run_command, tool, os.path.join(folder, os.path.basename(built.wanted.dest))
-        )
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return disassemble(module.run_command, tool, built.wanted.dest, built.content)

@@ -193,11 +193,3 @@ def find_llvm_objdump(beside: t.Optional[str] = None) -> t.Optional[str]:
     newest_first = sorted(versioned, key=lambda path: [int(each) for each in re.findall(r"\d+", path)], reverse=True)
     first = [os.path.join(os.path.dirname(beside), "llvm-objdump")] if beside else []
     return next(filter(None, map(which, [*first, "llvm-objdump", *newest_first])), None)
-
-
-def disassemble(run: Run, tool: str, path: str) -> t.List[str]:
-    """llvm-objdump -S of an object file; the source is found in its folder."""
-    code, out, err = run([tool, "-S", os.path.basename(path)], cwd=os.path.dirname(path), errors="replace")
-    if code:
-        raise FleetError(f"{tool} -S {path} failed: {(err or out).strip()}")
-    return out.strip("\n").splitlines()
