@@ -24,7 +24,8 @@ from ..errors import FleetError
 from ..kernel.mounts import mount
 from ..libbpf import maps
 from ..libbpf.library import Fd, Libbpf
-from ..state.locks import lock
+from ..state import locks
+from ..state.locks import lock, of_instance, of_instances, of_trace
 
 TRACEFS = "/sys/kernel/tracing"
 INSTANCE = "ebpf_fleet."
@@ -84,7 +85,7 @@ def trace(lib: Libbpf, seen: t.Sequence[Seen], seconds: float, limit: int, every
         return Traced([], 0, 0.0)
     with contextlib.ExitStack() as held:
         _require_event()
-        held.enter_context(lock(os.path.dirname(attached[0].place.folder)))  # there is only one switch
+        held.enter_context(lock(of_trace(os.path.dirname(attached[0].place.folder))))  # there is only one switch
         switches = [
             held.enter_context(lib.get(each.place.map(SWITCH_PIN)))
             for each in attached
@@ -148,13 +149,13 @@ class _Guard:
 
     def __enter__(self) -> None:
         done, self._alive = os.pipe()
-        self._child = fork_into_background(lambda: self._guard(done), keep=(done,))
+        self._child = fork_into_background(lambda: self._guard(done), keep=(done, *locks.held()))
         os.close(done)
         try:
-            with lock(f"{TRACEFS}/instances"):
+            with lock(of_instances(f"{TRACEFS}/instances")):
                 _sweep()
                 os.mkdir(self.instance)
-                self._hold.enter_context(lock(self.instance))
+                self._hold.enter_context(lock(of_instance(self.instance)))
         except OSError as error:
             self.__exit__()
             raise FleetError(
@@ -175,6 +176,7 @@ class _Guard:
             maps.update(self.lib, switch, b"\0" * 4, bytes(_SWITCH.size))
         if not _remove(self.instance):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), self.instance)
+        locks.let_go()
 
 
 def _remove(instance: str, seconds: float = 2.0) -> bool:
@@ -196,7 +198,7 @@ def _sweep() -> None:
     for name in os.listdir(f"{TRACEFS}/instances"):
         if name.startswith(INSTANCE):
             path = f"{TRACEFS}/instances/{name}"
-            with contextlib.suppress(FleetError, FileNotFoundError), lock(path, 0):
+            with contextlib.suppress(FleetError, FileNotFoundError), lock(of_instance(path), 0):
                 _remove(path, 0.0)
 
 
