@@ -11,7 +11,7 @@ import os
 import typing as t
 
 from ..errors import FleetError
-from ..state.files import read_file
+from ..state.files import make_folders, read_file
 from ..state.places import MANIFESTS, NEW, RECORDS, RUNNER, UNREAD, Place, escape, scan, unescape
 from ..state.private_files import make_folder, remove, remove_empty, remove_unfinished, write_private
 from . import systemd
@@ -98,15 +98,14 @@ def write_manifest(place: Place, content: t.Optional[bytes], runner: Runner) -> 
     """Have the host restore exactly this, or (None) nothing; call systemd.reload_units() next. Raises OSError."""
     enabled = systemd.enabled(place.interface)
     make_folder(UNREAD)
-    with open(_unread(place.interface), "wb"):
-        pass
+    os.close(os.open(_unread(place.interface), os.O_WRONLY | os.O_CREAT, 0o600))
     if content is not None:
         for path, wanted, mode in ((RUNNER, runner(), 0o600), (systemd.UNIT, systemd.unit_file(), 0o644)):
             if read_file(path) != wanted:
                 write_private(path, wanted, mode)
         write_private(place.manifest, content)
         if not os.path.lexists(enabled):
-            os.makedirs(os.path.dirname(enabled), exist_ok=True)
+            make_folders(os.path.dirname(enabled))
             os.symlink(systemd.UNIT, enabled)
         return
     others = [each for each in all_places() if each != place]
