@@ -17,7 +17,7 @@ image=localhost/ebpf-fleet-molecule-$suite-$flavour:$key
 
 # A lock that only root can open, in a folder that only root can write to; podman's images are those of all checkouts.
 umask 077
-exec 9>>"/run/ebpf-fleet-molecule-$suite-$flavour.lock"
+exec 9>>"/run/molecule-image-$suite-$flavour.lock"
 umask 022
 flock 9
 if ! podman image exists "$image"; then
