@@ -26,7 +26,7 @@ on-this-machine:
 in-guests:
 	@$(MAKE) --no-print-directory --jobs=1 JOBS=1 test-reboot test-kernels
 
-setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot: setup-%:
+setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot setup-pins: setup-%:
 	@tools/setup.sh $*
 
 # Style, types, spelling and documentation; and that what is sent to targets runs on their Python.
@@ -111,10 +111,14 @@ docs: setup-test
 docs-check: setup-test
 	$(SUDO) "$$(command -v python)" docs/walkthrough/check.py
 
+# Renew the versions and hashes of the Python packages: tools/requirements-*.txt from the ranges in tools/requirements-*.in.
+requirements: setup-pins
+	tools/requirements.sh
+
 clean:
 	$(SUDO) demo/fleet.sh down
 	rm -rf build
 	$(MAKE) -C files/bpf clean
 
 .PHONY: demo test test-all on-this-machine in-guests test-kill test-fuzz test-kernels test-reboot bench figures docs docs-check \
-	setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot lint sanity unit integration security molecule clean
+	requirements setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot setup-pins lint sanity unit integration security molecule clean

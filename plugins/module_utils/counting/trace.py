@@ -25,7 +25,8 @@ from ..kernel.mounts import mount
 from ..libbpf import info, maps
 from ..libbpf.info import MapInfo
 from ..libbpf.library import Fd, Libbpf
-from ..state.locks import lock
+from ..state import locks
+from ..state.locks import lock, of_instance, of_instances, of_trace
 
 TRACEFS = "/sys/kernel/tracing"
 INSTANCE = "ebpf_fleet."
@@ -86,7 +87,7 @@ def trace(lib: Libbpf, seen: t.Sequence[Seen], seconds: float, limit: int, every
         return Traced([], 0, 0.0)
     with contextlib.ExitStack() as held:
         _require_event()
-        held.enter_context(lock(os.path.dirname(attached[0].place.folder)))  # there is only one switch
+        held.enter_context(lock(of_trace(os.path.dirname(attached[0].place.folder))))  # there is only one switch
         having = [each for each in attached if SWITCH_PIN in each.maps]
         opened = [held.enter_context(lib.get(each.place.map(SWITCH_PIN))) for each in having]
         switches = [fd for each, fd in zip(having, opened) if is_switch(info.map_info(lib, fd), each)]
@@ -154,13 +155,13 @@ class _Guard:
 
     def __enter__(self) -> None:
         done, self._alive = os.pipe()
-        self._child = fork_into_background(lambda: self._guard(done), keep=(done,))
+        self._child = fork_into_background(lambda: self._guard(done), keep=(done, *locks.held()))
         os.close(done)
         try:
-            with lock(f"{TRACEFS}/instances"):
+            with lock(of_instances(f"{TRACEFS}/instances")):
                 _sweep()
                 os.mkdir(self.instance)
-                self._hold.enter_context(lock(self.instance))
+                self._hold.enter_context(lock(of_instance(self.instance)))
         except OSError as error:
             self.__exit__()
             raise FleetError(
@@ -181,6 +182,7 @@ class _Guard:
             maps.update(self.lib, switch, b"\0" * 4, bytes(_SWITCH.size))
         if not _remove(self.instance):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), self.instance)
+        locks.let_go()
 
 
 def _remove(instance: str, seconds: float = 2.0) -> bool:
@@ -202,7 +204,7 @@ def _sweep() -> None:
     for name in os.listdir(f"{TRACEFS}/instances"):
         if name.startswith(INSTANCE):
             path = f"{TRACEFS}/instances/{name}"
-            with contextlib.suppress(FleetError, FileNotFoundError), lock(path, 0):
+            with contextlib.suppress(FleetError, FileNotFoundError), lock(of_instance(path), 0):
                 _remove(path, 0.0)
 
 

@@ -12,7 +12,7 @@ import typing as t
 
 from ..errors import FleetError
 from ..state.files import make_folders
-from ..state.locks import lock
+from ..state.locks import lock, of_objects
 from ..state.replacing import write_file
 from ..state.trusted import check_trusted
 from . import build, toolchain
@@ -42,7 +42,7 @@ def compile_object(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
             " can write to (in the role xdp_counter: xdp_counter_controller_directory)"
         ) from error
     try:
-        with lock(folder):
+        with lock(of_objects(folder), warn=module.warn):
             return _compile(module, lib)
     finally:
         if made:

@@ -111,8 +111,7 @@ def write_manifest(place: Place, content: t.Optional[bytes], runner: Runner) -> 
     """Have the host restore exactly this, or (None) nothing; call systemd.reload_units() next. Raises OSError."""
     enabled = systemd.enabled(place.interface)
     make_folder(UNREAD)
-    with open(_unread(place.interface), "wb"):
-        pass
+    os.close(os.open(_unread(place.interface), os.O_WRONLY | os.O_CREAT, 0o600))
     if content is not None:
         for path, wanted, mode in ((RUNNER, runner(), 0o600), (systemd.UNIT, systemd.unit_file(), 0o644)):
             if read_file(path) != wanted:

@@ -15,7 +15,7 @@ import typing as t
 
 from ..errors import FleetError
 from ..kernel.mounts import Mount, borrow, is_namespace_of_pid_1, mount, mounts
-from .locks import lock
+from .locks import lock, of_changes
 from .places import BPFFS
 
 
@@ -145,7 +145,7 @@ def _check_folder() -> None:
 
 def _mount() -> None:
     _check_folder()
-    with lock():
+    with lock(of_changes()):
         # A different run may have done it meanwhile. One mounted over a bpffs would hide all pins.
         if not is_mounted(BPFFS):
             mount("bpf", BPFFS)

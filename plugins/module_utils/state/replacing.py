@@ -12,7 +12,6 @@ import typing as t
 
 from ..errors import FleetError
 from .files import make_folders, read_file
-from .locks import lock
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -63,7 +62,10 @@ def unfinished(path: str) -> str:
 
 
 class ReplacedFile:
-    """A file that is to have new content, and can be restored to what differs() last found, by `read`."""
+    """A file that is to have new content, and can be restored to what differs() last found, by `read`.
+
+    Who uses it has the lock of its folder, until it need no longer be restored.
+    """
 
     def __init__(self, module: AnsibleModule, path: str, content: bytes, read: Read = read_file) -> None:
         self.path = path
@@ -86,17 +88,11 @@ class ReplacedFile:
         while not os.path.exists(above):
             self._folders.append(above)
             above = os.path.dirname(above)
-        self._write(self.content)
-
-    def _write(self, content: bytes) -> None:
-        folder = os.path.dirname(self.path)
-        make_folders(folder)
-        with lock(folder):  # a task of bpf_object may be running there
-            write_file(self._module, self.path, content, 0o644)
+        write_file(self._module, self.path, self.content, 0o644)
 
     def restore(self) -> None:
         if self._link is None and self._before is not None:
-            self._write(self._before)
+            write_file(self._module, self.path, self._before, 0o644)
             return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
