@@ -57,8 +57,8 @@ unit: setup-test
 
 # The modules, the role, the playbooks and the demo, on the kernel of this machine.
 # Compiled sources are kept: a module is started a thousand times.
-integration: export PYTHONDONTWRITEBYTECODE :=
-integration: export PYTHONPYCACHEPREFIX := $(CURDIR)/build/bytecode
+integration security: export PYTHONDONTWRITEBYTECODE :=
+integration security: export PYTHONPYCACHEPREFIX := $(CURDIR)/build/bytecode
 integration: setup-test
 	$(SUDO) "$$(command -v pytest)" tests/integration
 
