@@ -13,7 +13,7 @@ reliability := build/collections:tests/support:tests/reliability
 demo: setup-demo
 	@$(SUDO) demo/run.sh
 
-test: lint sanity unit integration molecule
+test: lint sanity unit integration security molecule
 
 # `make test`, and the tests that take too long for it. CI runs this. What runs in guests does not meet what runs on this
 # machine, so both run side by side. All is set up before, as apt and pip cannot run twice at a time.
@@ -26,7 +26,7 @@ on-this-machine:
 in-guests:
 	@$(MAKE) --no-print-directory --jobs=1 JOBS=1 test-reboot test-kernels
 
-setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot: setup-%:
+setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot setup-pins: setup-%:
 	@tools/setup.sh $*
 
 # Style, types, spelling and documentation; and that what is sent to targets runs on their Python.
@@ -57,10 +57,14 @@ unit: setup-test
 
 # The modules, the role, the playbooks and the demo, on the kernel of this machine.
 # Compiled sources are kept: a module is started a thousand times.
-integration: export PYTHONDONTWRITEBYTECODE :=
-integration: export PYTHONPYCACHEPREFIX := $(CURDIR)/build/bytecode
+integration security: export PYTHONDONTWRITEBYTECODE :=
+integration security: export PYTHONPYCACHEPREFIX := $(CURDIR)/build/bytecode
 integration: setup-test
 	$(SUDO) "$$(command -v pytest)" tests/integration
+
+# What local users, hostile hosts and containers try.
+security: setup-test
+	$(SUDO) "$$(command -v pytest)" tests/security
 
 # Hosts in containers over SSH. The images are built the first time. `make molecule SCENARIOS=default` runs one scenario.
 molecule: setup-molecule
@@ -107,10 +111,14 @@ docs: setup-test
 docs-check: setup-test
 	$(SUDO) "$$(command -v python)" docs/walkthrough/check.py
 
+# Renew the versions and hashes of the Python packages: tools/requirements-*.txt from the ranges in tools/requirements-*.in.
+requirements: setup-pins
+	tools/requirements.sh
+
 clean:
 	$(SUDO) demo/fleet.sh down
 	rm -rf build
 	$(MAKE) -C files/bpf clean
 
 .PHONY: demo test test-all on-this-machine in-guests test-kill test-fuzz test-kernels test-reboot bench figures docs docs-check \
-	setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot lint sanity unit integration molecule clean
+	requirements setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot setup-pins lint sanity unit integration security molecule clean

@@ -5,7 +5,11 @@ cd "$(dirname "$0")"
 bin=../build/venv/bin
 export PATH=$bin:$PATH:/usr/sbin:/sbin PYTHONDONTWRITEBYTECODE=1
 
-exec 9>/run/lock/ebpf-demo.lock
+lock=/run/ebpf-demo.lock # not in /run/lock, where every user can write
+before=$(umask)
+umask 077 # who can open it can lock it
+exec 9>>$lock
+umask "$before"
 flock --nonblock 9 || { echo "Another demo is running on this machine: wait for it to end." >&2; exit 1; }
 
 work=$(mktemp -d)
@@ -13,7 +17,7 @@ ending() {
 	trap - EXIT
 	trap '' INT TERM HUP
 	./fleet.sh down
-	rm -rf "$work" /run/lock/ebpf-demo.lock
+	rm -rf "$work" "$lock"
 }
 trap ending EXIT
 trap 'exit 130' INT TERM HUP

@@ -6,7 +6,10 @@ export PATH=$PWD/build/venv/bin:$PATH NO_COLOR=1
 export ANSIBLE_HOME=$PWD/build/molecule/home # separate state: a different checkout of the same name must not share it
 
 mkdir -p build/molecule
-exec 9>build/molecule/lock
+before=$(umask)
+umask 077 # who can open it can lock it
+exec 9>>build/molecule/lock
+umask "$before"
 flock --nonblock 9 || { echo "molecule: waiting for another run in this checkout"; flock 9; }
 
 if [ $# = 0 ]; then

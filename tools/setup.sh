@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh demo|test|molecule|bench|kernels|reboot: install what these need: system packages, a virtual environment in
+# setup.sh demo|test|molecule|bench|kernels|reboot|pins: install what these need: system packages, a virtual environment in
 # build/venv, and build/collections, where Ansible finds this checkout as ebpf.fleet.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -67,11 +67,12 @@ done
 [ -n "$python" ] || fail "no Python 3.11 or later with venv and ensurepip is here; install one."
 
 requirements=tools/requirements-$what.txt
-stamp=build/venv/.$what.$(sha256sum "$requirements" | cut -c1-12)
+stamp=build/venv/.$what.$(cat tools/requirements-*.txt | sha256sum | cut -c1-12)
 if [ ! -e "$stamp" ]; then
 	echo "Installing the Python packages of $requirements into build/venv"
 	[ -x build/venv/bin/python ] || "$python" -m venv build/venv
-	quietly build/venv/bin/python -m pip install --disable-pip-version-check -r "$requirements"
+	quietly build/venv/bin/python -m pip install --disable-pip-version-check \
+		--require-hashes --only-binary :all: -r "$requirements"
 	touch "$stamp"
 fi
 

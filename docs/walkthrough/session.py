@@ -21,6 +21,7 @@ import typing as t
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORK = pathlib.Path("/run/walkthrough")
+LOCK = "/run/ebpf-demo.lock"
 BY_HAND = "edge1"
 PIN = pathlib.Path("/sys/fs/bpf/packet_count")
 MOUNTS = {"bpf": "/sys/fs/bpf", "tracefs": "/sys/kernel/tracing"}
@@ -47,7 +48,8 @@ def begin() -> None:
     """The demo's fleet, and a folder with the walkthrough's program."""
     if os.geteuid():
         sys.exit("docs: the walkthrough loads BPF programs; run it as root (`make docs` uses sudo).")
-    lock = open("/run/lock/ebpf-demo.lock", "w")  # noqa: SIM115 (held until this process ends)
+    # As in demo/run.sh; held until this process ends.
+    lock = open(os.open(LOCK, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "a")  # noqa: SIM115
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -75,7 +77,8 @@ def _end(lock: t.TextIO) -> None:
     PIN.unlink(missing_ok=True)
     sh(ROOT / "demo/fleet.sh", "down")
     shutil.rmtree(WORK, ignore_errors=True)
-    os.unlink(lock.name)
+    os.unlink(LOCK)
+    lock.close()
 
 
 def made_with() -> None:

@@ -14,20 +14,26 @@ packages=python3,libbpf1,bpftool,iproute2,iputils-ping,openssh-server,systemd-sy
 [ "$flavour" = plain ] || packages+=,clang,libbpf-dev,linux-libc-dev
 key=$({ echo "$suite $packages"; cat "$0"; } | sha256sum | cut -c1-12)
 image=localhost/ebpf-fleet-molecule-$suite-$flavour:$key
-export TMPDIR=/var/tmp/ebpf-fleet-molecule-$suite-$flavour
 
-exec 9>"$TMPDIR.lock"
+# A lock that only root can open, in a folder that only root can write to; podman's images are those of all checkouts.
+umask 077
+exec 9>>"/run/molecule-image-$suite-$flavour.lock"
+umask 022
 flock 9
 if ! podman image exists "$image"; then
-	rm -rf --one-file-system "$TMPDIR" # what a killed run left behind
-	install -d -m 0755 "$TMPDIR"
+	work=$(cd "$(dirname "$0")/../.." && pwd)/build/molecule
+	mkdir -p "$work"
+	rm -rf --one-file-system "$work/image-$suite-$flavour."* # what a killed run left behind
+	TMPDIR=$(mktemp -d "$work/image-$suite-$flavour.XXXXXXXX")
+	export TMPDIR
 	trap 'rm -rf --one-file-system "$TMPDIR"' EXIT
+	chmod 0755 "$TMPDIR" # apt's user _apt writes below it
 	# pid 1: a separate cgroup2 for systemd, whatever the machine has; tracefs; a separate bpffs.
 	cat >"$TMPDIR/init" <<-'EOF'
 		#!/bin/sh
 		umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup
 		mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
-		mount -t bpf bpf /sys/fs/bpf
+		mount -t bpf -o mode=0700 bpf /sys/fs/bpf
 		exec "${@:-/sbin/init}"
 	EOF
 	chmod 0755 "$TMPDIR/init"
@@ -36,9 +42,10 @@ if ! podman image exists "$image"; then
 		systemd-modules-load.service systemd-udevd.service systemd-udev-trigger.service
 		systemd-remount-fs.service systemd-journald-audit.socket systemd-logind.service
 		getty.target console-getty.service ssh.service"
+	# A suite whose date of expiry has passed is taken only where this machine's own apt takes it.
+	mapfile -t aged < <(apt-config dump | sed -nE 's/^(Acquire::Check-(Valid-Until|Date) .*);$/--aptopt=\1/p')
 	# unshare: if the build is killed, its mounts go too.
-	unshare --mount mmdebstrap --quiet --variant=minbase --include="$packages" \
-		--aptopt='Acquire::Check-Valid-Until "false"' \
+	unshare --mount mmdebstrap --quiet --variant=minbase --include="$packages" "${aged[@]}" \
 		--dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \

@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""xdp_program on the controller: runs the module, confirms a provisional change, and checks that packets arrive."""
+"""xdp_program on the controller: runs the module, checks its answer, confirms a change, and checks packets."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.connection import ConnectionBase
 
 from ..module_utils.attach.words import alike, sentence
-
-Result = t.Dict[str, t.Any]
+from ..plugin_utils.checked_action import CheckedAction, Result
 
 # Beyond rollback_after: for a run that waits for its turn, and for a host to become reachable again.
 GRACE_SECONDS = 180
@@ -28,30 +27,26 @@ BROKEN = r"[Cc]onnection to \S+ closed|[Cc]onnection reset|[Bb]roken pipe|not re
 NOT_MADE = r"_exchange_identification|banner exchange|connect to host"
 
 
-class ActionModule(ActionBase):
-    _supports_check_mode = True
-    _supports_async = True
-
+class ActionModule(CheckedAction):
     def run(self, tmp: t.Optional[str] = None, task_vars: t.Optional[Result] = None) -> Result:
-        result: Result = super().run(tmp, task_vars)
-        wrap_async = self._task.async_val and not self._connection.has_native_async
+        result: Result = ActionBase.run(self, tmp, task_vars)
         seconds = self._rollback_after()
         build = self._task.args.get("build")
         if build is not None and not isinstance(build, (Mapping, str)):  # else ansible-core ends in a TypeError
             raise AnsibleActionFail(f"build is {build!r}: give its options, src and the others, as a dictionary")
-        if seconds and wrap_async:
+        if seconds and self.wrap_async:
             raise AnsibleActionFail("with async, nothing can confirm the change: leave out async, or rollback_after")
         look = self._check_seconds()
-        if look and wrap_async:
+        if look and self.wrap_async:
             raise AnsibleActionFail("with async, nothing can check the packets: leave out async, or check_seconds")
         try:
-            result.update(self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
+            result.update(self.ask(task_vars))
         except AnsibleConnectionFailure as error:
             if not seconds or re.search(NOT_MADE, str(error)) or not re.search(BROKEN, str(error)):
                 raise
             return {**result, **self._connection_broke(seconds, error, task_vars)}
         provisional = result.pop("provisional", None)
-        if provisional:
+        if provisional and seconds:  # else nothing is to be confirmed, whatever the host says
             self._settle(result, provisional, seconds, task_vars)
         if look and result.get("changed") and result.get("attachments") and not result.get("failed"):
             self._check(result, look, task_vars)
@@ -68,22 +63,25 @@ class ActionModule(ActionBase):
 
     def _check(self, result: Result, seconds: float, task_vars: t.Optional[Result]) -> None:
         """Here and not in a separate task, which would cost time on all unchanged hosts too."""
-        pins = [attachment["pin_path"] for attachment in result["attachments"]]
+        pins = [attachment.get("pin_path") for attachment in result["attachments"]]
+        if not all(pins):
+            raise AnsibleActionFail("the host says that it attached a program, and not where it is pinned")
         options = {
             "name": os.path.basename(os.path.dirname(pins[0])),
             "interfaces": [attachment["interface"] for attachment in result["attachments"]],
             "seconds": seconds,
         }
-        if "pin_root" in self._task.args:
-            options["pin_root"] = self._task.args["pin_root"]
+        for name in ("pin_root", "allow_unsafe_paths"):
+            if name in self._task.args:
+                options[name] = self._task.args[name]
         try:
-            answer = self._execute_module("ebpf.fleet.xdp_counter_check", options, task_vars=task_vars)
+            answer = self.ask(task_vars, "xdp_counter_check", options)
         except AnsibleConnectionFailure as error:  # the status "unreachable" would not stop a rollout
             self._cleanup_remote_tmp = False
             answer = {"failed": True, "msg": f"the host has been unreachable since the change: {error}"}
         result["check"] = {key: answer[key] for key in ("interfaces", "idle") if key in answer}
         if answer.get("failed"):
-            result.update(failed=True, msg=answer["msg"])
+            result.update(failed=True, msg=answer.get("msg", "xdp_counter_check has failed"))
 
     def _rollback_after(self) -> int:
         try:
@@ -100,7 +98,7 @@ class ActionModule(ActionBase):
         final = alike(now, provisional["after"]) and not alike(now, before)
         result["confirmed"] = "attachments" in answer or final
         if result["confirmed"]:
-            result["attachments"] = answer.get("attachments", result["attachments"])
+            result["attachments"] = answer.get("attachments", result.get("attachments", []))
             return
         for key in ("diff", "build"):  # rolled back
             result.pop(key, None)
@@ -109,10 +107,11 @@ class ActionModule(ActionBase):
         )
         msg = (
             f"the change of {', '.join(before)} was not confirmed over a new connection within {seconds} s"
-            f" (rollback_after): {answer['msg']}. The host is reachable again, and runs {running}"
+            f" (rollback_after): {answer.get('msg', 'it did not say why')}. The host is reachable again, and runs"
+            f" {running}"
         )
         if result.get("failed"):
-            msg = f"{result['msg']} {msg}"
+            msg = f"{result.get('msg', '')} {msg}"
         result.update(failed=True, changed=False, msg=msg, attachments=[], steps=[], xdp=now)
 
     def _connection_broke(self, seconds: int, error: AnsibleConnectionFailure, task_vars: t.Optional[Result]) -> Result:
@@ -142,12 +141,12 @@ class ActionModule(ActionBase):
             what = "the host has been unreachable"
             try:
                 self._reset_connection()
-                answer: Result = self._execute_module(
-                    "ebpf.fleet.xdp_confirm", {"token": token, "interfaces": interfaces}, task_vars=task_vars
-                )
+                answer = self.ask(task_vars, "xdp_confirm", {"token": token, "interfaces": interfaces})
                 if "xdp" in answer:
                     return answer
                 what, said = "the host is reachable, but xdp_confirm has failed", str(answer.get("msg"))
+            except AnsibleActionFail:  # an answer that xdp_confirm does not give: to ask again would not help
+                raise
             except AnsibleError as error:
                 said = str(error)
             if time.monotonic() > deadline:

@@ -19,4 +19,10 @@ options:
       - The interfaces. The default is all interfaces on which O(name) is deployed.
     type: list
     elements: str
+  allow_unsafe_paths:
+    description:
+      - Read a O(pin_root) that users other than root can write to, or that is in a folder that they can write to.
+    type: bool
+    default: false
+    version_added: 0.2.0
 """

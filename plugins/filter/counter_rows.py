@@ -12,7 +12,8 @@ version_added: 0.1.0
 short_description: The packet counters of a fleet as rows
 description:
   - Makes a flat list of rows, one for each host and interface, from the facts of M(ebpf.fleet.xdp_counter_facts).
-  - Hosts without these facts have no rows.
+  - Hosts without these facts have no rows. Nor has a host whose facts are not what the module returns; a warning names
+    it.
   - With a fact cache (C(fact_caching)), hosts have rows only if a task M(ebpf.fleet.xdp_counter_facts) has read their
     counters in this run of Ansible. What the cache has of earlier runs is left out.
 positional: query
@@ -65,20 +66,20 @@ _value:
 
 import json
 import typing as t
+from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
+from ansible.utils.display import Display
 
+from ..module_utils.border.answers import COUNTERS, refusal
+from ..module_utils.border.kinds import Unacceptable
 from ..plugin_utils.this_run import is_read_now
 
 
 def counter_rows(hostvars: t.Mapping[str, t.Any], query: t.Optional[str] = None) -> t.Any:
     """Raises AnsibleFilterError if the input is not a mapping of hosts, or the query is not valid."""
     try:
-        rows = [
-            row
-            for host in hostvars
-            for row in _rows(host, (hostvars[host].get("ansible_facts") or {}).get("xdp_counter"))
-        ]
+        rows = [row for host in hostvars for row in _rows(host, _facts_of(hostvars[host]))]
     except (AttributeError, TypeError) as error:
         raise AnsibleFilterError("counter_rows takes hostvars: {{ hostvars | ebpf.fleet.counter_rows }}") from error
     rows.sort(key=lambda row: (row["host"], row["interface"]))
@@ -87,21 +88,31 @@ def counter_rows(hostvars: t.Mapping[str, t.Any], query: t.Optional[str] = None)
     return plain if query is None else _search(str(query), plain)
 
 
-def _rows(host: str, facts: t.Optional[t.Mapping[str, t.Any]]) -> t.Iterator[t.Dict[str, t.Any]]:
-    if not facts or not is_read_now(facts):
+def _facts_of(variables: t.Mapping[str, t.Any]) -> t.Any:
+    facts = variables.get("ansible_facts")
+    return facts.get("xdp_counter") if isinstance(facts, Mapping) else None
+
+
+def _rows(host: str, facts: t.Any) -> t.Iterator[t.Dict[str, t.Any]]:
+    if facts is None or not is_read_now(facts):
         return
-    for interface, values in facts["interfaces"].items():
-        row = {
-            "host": host,
-            "interface": interface,
-            "program": facts["program"],
-            "collected_at": facts["collected_at"],
-            "boot_id": facts["boot_id"],
+    try:
+        read = COUNTERS(facts, "xdp_counter")
+    except Unacceptable as error:
+        Display().warning(refusal(host, "xdp_counter_facts", error))
+        return
+    for interface, values in read["interfaces"].items():
+        yield {
             "packets_per_second": None,
             "bytes_per_second": None,
+            **{key: value for key, value in values.items() if key != "per_cpu"},
+            "program": read["program"],
+            "collected_at": read["collected_at"],
+            "boot_id": read["boot_id"],
+            # Last: nobody speaks for others.
+            "interface": interface,
+            "host": host,
         }
-        row.update((key, value) for key, value in values.items() if key != "per_cpu")
-        yield row
 
 
 def _search(query: str, rows: t.List[t.Dict[str, t.Any]]) -> t.Any:

@@ -17,7 +17,7 @@ def fork_into_background(work: t.Callable[[], None], keep: t.Iterable[int] = ())
     """Fork a child that calls `work` and exits, with status 1 if it raised; returns the child's process id.
 
     Signals to the parent's process group or terminal (a hang-up) do not reach the child, and it ignores SIGTERM. Of the
-    parent's sockets and pipes it has only those in `keep`: who waits for the end of others need not wait for it.
+    parent's sockets, pipes and files it has only those in `keep`: who waits for the end of others need not wait for it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATING)  # until the child ignores them
     child = os.fork()
@@ -38,7 +38,7 @@ def fork_into_background(work: t.Callable[[], None], keep: t.Iterable[int] = ())
 
 
 def _let_go(keep: t.Container[int]) -> None:
-    """Close all file descriptors but the parent's own: those in `keep`, BPF objects, and folders, which are its locks.
+    """Close all file descriptors but the parent's own: those in `keep`, and BPF objects.
 
     The others are inherited: output, a connection of mitogen, in whose process the module runs, the lock of a flock(1).
     """
@@ -52,5 +52,4 @@ def _let_go(keep: t.Container[int]) -> None:
 
 
 def _is_ours(fd: int) -> bool:
-    path = f"/proc/self/fd/{fd}"
-    return os.readlink(path).startswith(("anon_inode:bpf", "anon_inode:btf")) or os.path.isdir(path)
+    return os.readlink(f"/proc/self/fd/{fd}").startswith(("anon_inode:bpf", "anon_inode:btf"))

@@ -14,7 +14,6 @@ import importlib.util
 import io
 import os
 import pkgutil
-import shlex
 import sys
 import typing as t
 import zipfile
@@ -24,26 +23,24 @@ from .deploy.request import Request, Wanted
 from .entry import message_of, require_libbpf
 from .errors import FleetError
 from .objects.object_file import inspect
+from .persist.interpreter import interpreters
 from .persist.manifests import all_places, read_manifest
 from .state.bpffs import check_root
 from .state.identity import root_of_namespace
 from .state.places import Place
-from .state.safe_path import check_safe
 
 if t.TYPE_CHECKING:
     from .libbpf.library import Libbpf
 
-# The interpreter that Ansible has found, often python3.11, is gone after the next upgrade of the distribution.
 _FIND_PYTHON = """\
 #!/bin/sh
-for python in {first}/usr/bin/python3 /usr/libexec/platform-python /usr/bin/python3.[0-9]* /usr/local/bin/python3*; do
+for python in {pythons}; do
     "$python" -I -B -c 'import ctypes, sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null || continue
     exec "$python" -I -B "$0" "$@"
 done
 echo "there is no Python 3.8 or later with ctypes on this host, so no XDP program is restored; install python3" >&2
 exit 1
 """
-_SEARCHED = ("/usr/bin/", "/usr/libexec/", "/usr/local/bin/")
 
 
 @functools.lru_cache(maxsize=None)
@@ -51,10 +48,7 @@ def runner() -> bytes:
     """boot.pyz: this package as a file that sh can run. Built once, from the file in which the module was sent."""
     package = __name__.rpartition(".")[0]
     file = io.BytesIO()
-    # One from elsewhere, as in a virtual environment, may be the only one that works here.
-    executable = sys.executable or "/usr/bin/python3"  # None or "" where Python cannot find out
-    first = "" if executable.startswith(_SEARCHED) else f"{shlex.quote(executable)} "
-    file.write(os.fsencode(_FIND_PYTHON.format(first=first)))
+    file.write(os.fsencode(_FIND_PYTHON.format(pythons=" ".join(interpreters()))))
     with zipfile.ZipFile(file, "w") as archive:
         for path, source in sorted(_sources(package, "ebpf_fleet")):
             archive.writestr(zipfile.ZipInfo(path), source)
@@ -97,7 +91,6 @@ def main(arguments: t.Sequence[str]) -> int:
 def restore(lib: Libbpf, place: Place) -> t.Iterator[str]:
     """Attach what the manifest of a place says. Raises FleetError, BpfError and OSError."""
     check_root(place.root)
-    check_safe(place.manifest)
     manifest, content = read_manifest(place)
     deployed = manifest.deployed
     image = inspect(lib, deployed.object, content).image
@@ -109,6 +102,7 @@ def restore(lib: Libbpf, place: Place) -> t.Iterator[str]:
         mode=deployed.mode,
         replace=manifest.replace,
         generic=manifest.generic,
+        unsafe=manifest.unsafe,
     )
     warnings: t.List[str] = []
     request = Request(wanted, place.root, [place.interface], keep_going=False, check=False)

@@ -35,7 +35,7 @@ options:
     required: true
   disassemble:
     description:
-      - Also return the disassembled object, by C(llvm-objdump -S).
+      - Also return the disassembled object, by C(llvm-objdump), with the source lines that it contains.
     type: bool
     default: false
   return_content:
@@ -48,6 +48,13 @@ options:
       - Compile even if nothing has changed.
     type: bool
     default: false
+  allow_unsafe_paths:
+    description:
+      - Accept an object, source, header, compiler, or path in O(cflags), that users other than root and the one who
+        runs this can write to, or that is in a folder that they can write to.
+    type: bool
+    default: false
+    version_added: 0.2.0
 requirements:
   - clang with the BPF backend (package clang)
   - the headers of libbpf (package libbpf-dev or libbpf-devel), for a program that includes them
@@ -165,7 +172,7 @@ maps:
       value_size: 16
       max_entries: 1
 disassembly:
-  description: Output of C(llvm-objdump -S) with interleaved source, by line.
+  description: The code, by line, as C(llvm-objdump -S) prints it.
   returned: if O(disassemble=true)
   type: list
   elements: str
@@ -186,6 +193,7 @@ def main() -> None:
             "disassemble": {"type": "bool", "default": False},
             "return_content": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},
+            "allow_unsafe_paths": {"type": "bool", "default": False},
         },
         add_file_common_args=True,
         supports_check_mode=True,

@@ -26,8 +26,8 @@ options:
     required: true
   disassemble:
     description:
-      - Also return the instructions, by C(llvm-objdump -S), interleaved with the source lines if the source is in the
-        same folder as the object.
+      - Also return the instructions, by C(llvm-objdump), with the source lines that the object contains. Clang writes
+        them into it with C(-g). No other file is read.
     type: bool
     default: false
 seealso:
@@ -89,7 +89,7 @@ objects:
       type: list
       elements: dict
     disassembly:
-      description: Output of C(llvm-objdump -S), by line.
+      description: The code, by line, as C(llvm-objdump -S) prints it, with the source lines that the object contains.
       returned: if O(disassemble=true) and llvm-objdump is installed on the host
       type: list
       elements: str
@@ -107,6 +107,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils import entry
 from ..module_utils.errors import FleetError
 from ..module_utils.objects import toolchain
+from ..module_utils.objects.disassembly import disassemble
 from ..module_utils.objects.object_file import inspect
 from ..module_utils.state.files import read_file
 
@@ -138,7 +139,7 @@ def describe(module: AnsibleModule, lib: Libbpf, path: str) -> t.Dict[str, t.Any
     result = {"path": path, "exists": True, **inspect(lib, path, content).facts(), "problems": []}
     tool = toolchain.find_llvm_objdump()
     if module.params["disassemble"] and tool:
-        result["disassembly"] = toolchain.disassemble(module.run_command, tool, path)
+        result["disassembly"] = disassemble(module.run_command, tool, path, content)
     elif module.params["disassemble"]:
         result["problems"].append("llvm-objdump is not on this host; install the package llvm there")
     return result

@@ -15,7 +15,11 @@ description:
   - Writes what other modules have collected from a fleet into a folder, as text and as JSON. Delegate it to the
     controller. The playbook C(ebpf.fleet.inspect) does all of this.
   - The text contains no ids and no addresses, as these differ on every host. Two hosts that run the same have the same
-    text, so C(diff -r DEST/HOST1 DEST/HOST2) shows real differences only. The JSON is the collected data, unchanged.
+    text, so C(diff -r DEST/HOST1 DEST/HOST2) shows real differences only. The JSON is the collected data.
+  - The collected data contains addresses of the hosts' kernels, which must not be known to everybody. Only the user who
+    runs this may read the files, whatever the umask.
+  - What is collected is not trusted. A host whose data is not what the modules return is left out, and named in a
+    warning. Characters that a terminal could take for commands are written as C(\x1b) and the like.
   - The folder of a host contains C(programs.txt), C(object.txt) and C(counters.txt), and for each interface
     C(INTERFACE/xlated.txt) and C(INTERFACE/jited.txt). The JSON is beside that folder, in C(HOST.json). The differences
     in the fleet are in C(differences.txt) and C(differences.json).
@@ -56,7 +60,7 @@ seealso:
 EXAMPLES = r"""
 - name: Write the report
   ebpf.fleet.inspection_report:
-    dest: /var/tmp/inspection
+    dest: "{{ '~/inspection' | expanduser }}"
     bpf: "{{ dict(names | zip(names | map('extract', hostvars, ['ansible_facts', 'bpf']))) }}"
     counters: "{{ dict(names | zip(names | map('extract', hostvars, ['ansible_facts', 'xdp_counter']))) }}"
     programs: "{{ dict(names | zip(names | map('extract', hostvars, 'inspected_programs'))) }}"
@@ -75,6 +79,11 @@ differences:
   elements: str
   sample:
     - "tag of packet_count: f5531e9d0f447db1 on web3 eth0, but 644ee9a75611c6d0 on web1 eth0, web2 eth0"
+refused:
+  description: A sentence about each host whose data was not used, and what is wrong with it.
+  returned: always
+  type: list
+  elements: str
 files:
   description: The files that were written or removed.
   returned: always

@@ -75,7 +75,7 @@ from ..module_utils.attach.interfaces import resolve
 from ..module_utils.attach.running import what_runs
 from ..module_utils.deploy import provisional
 from ..module_utils.errors import FleetError
-from ..module_utils.state.locks import lock
+from ..module_utils.state.locks import lock, of_changes
 
 
 def main() -> None:
@@ -103,7 +103,9 @@ def run(module: AnsibleModule) -> None:
         try:
             answer = provisional.confirm(token)
         except FleetError as error:
-            with lock():  # the error may come before the change has ended: wait until it has
+            with lock(
+                of_changes(), warn=module.warn
+            ):  # the error may come before the change has ended: wait until it has
                 xdp = what_runs(lib, interfaces)
             module.fail_json(msg=str(error), xdp=xdp)
     module.exit_json(changed=False, xdp=what_runs(lib, interfaces), **answer)

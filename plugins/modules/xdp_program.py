@@ -154,8 +154,8 @@ options:
     version_added: 0.2.0
   allow_unsafe_paths:
     description:
-      - Accept an object file, a O(pin_root), or with O(build) a source, header or compiler, that users other than root
-        can write to, or that is in a folder that they can write to.
+      - Accept an object file, a O(pin_root), or with O(build) a source, header, compiler or path in C(cflags), that
+        users other than root can write to, or that is in a folder that they can write to.
     type: bool
     default: false
 seealso:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import typing as t
+from collections.abc import Mapping
 
 from ansible import constants
 
@@ -16,9 +17,9 @@ def mark(facts: t.MutableMapping[str, t.Any]) -> None:
         facts["run"] = _name()
 
 
-def is_read_now(facts: t.Mapping[str, t.Any]) -> bool:
+def is_read_now(facts: t.Any) -> bool:
     """The hosts' clocks do not tell. Without a fact cache all facts are of this run, also those of gather_facts."""
-    return not _are_cached() or facts.get("run") == _name()
+    return not _are_cached() or (isinstance(facts, Mapping) and facts.get("run") == _name())
 
 
 def _are_cached() -> bool:

@@ -8,12 +8,14 @@ so that it need not change with it.
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import time
 import typing as t
 
 import pytest
@@ -140,6 +142,33 @@ def test_everything_is_removed(host: Host, before: Run, compiled: Compile, state
     assert host.state() != nothing
     host.ok("xdp_program", state="absent", name="packet_count")
     assert host.state() == nothing
+
+
+@pytest.mark.parametrize("first", ["the previous release", "this code"])
+def test_the_two_releases_take_turns(
+    host: Host, before: Run, compiled: Compile, tmp_path: pathlib.Path, first: str
+) -> None:
+    """They share the locks on folders: a run of either waits while a provisional change of the other is pending."""
+    one, two = (before, host.ok) if first == "the previous release" else (host.ok, before)
+    path = tmp_path / "counter.bpf.o"
+    tasks: t.List[t.Dict[str, t.Any]] = [
+        {
+            "object": str(path),
+            "content": base64.b64encode(pathlib.Path(compiled("counter", VERSION=number)).read_bytes()).decode(),
+            "interfaces": ["eth0"],
+            "name": "packet_count",
+        }
+        for number in (1, 2, 0)
+    ]
+    two("xdp_program", **tasks[0])
+    one("xdp_program", **tasks[1], rollback_after=3)
+    began = time.monotonic()
+    done = two("xdp_program", **tasks[2])
+    assert time.monotonic() - began > 1 and "write" in " ".join(done["steps"])
+    assert path.read_bytes() == pathlib.Path(compiled("counter", VERSION=0)).read_bytes()
+    tag = bpftool("prog", "show", "pinned", host.pin("eth0", "program"))["tag"]
+    assert tag == done["attachments"][0]["tag"]
+    unchanged(host, tasks[2])
 
 
 # What is restored after a reboot

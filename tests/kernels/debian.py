@@ -71,7 +71,6 @@ class Debian:
             "APT::Architectures": arch,
             "APT::Sandbox::User": "root",  # the user _apt may not enter the folder
             "APT::Update::Error-Mode": "any",
-            "Acquire::Check-Valid-Until": "false",  # old suites are wanted here
             "Acquire::Languages": "none",
             "Acquire::Retries": "2",
             "Dir::Cache": f"{folder}/cache",
@@ -130,11 +129,17 @@ class Debian:
             *f"unshare --mount mmdebstrap --quiet --mode=root --architectures={arch}".split(),
             f"--keyring={KEYRING}",
             f"--include={','.join(packages)}",
-            '--aptopt=Acquire::Check-Valid-Until "false"',
+            *_aged(),
             *options,
             *(suite, made, self.mirror(suite)),
             env={**os.environ, "TMPDIR": str(made.parent)},
         )
+
+
+def _aged() -> t.List[str]:
+    """Whether this machine's own apt, whose settings mmdebstrap does not read, takes a suite that has expired."""
+    settings = re.findall(r"^(Acquire::Check-(?:Valid-Until|Date) .*);$", run("apt-config", "dump"), re.MULTILINE)
+    return [f"--aptopt={each}" for each in settings]
 
 
 def archive(made: pathlib.Path, *what: t.Any) -> None:

@@ -63,7 +63,7 @@ def session(name: str, cache: pathlib.Path) -> t.Iterator[None]:
         sys.exit(f"{name}: mmdebstrap unpacks guests as root; run it as root (`make test-{name}` uses sudo).")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
+    with open(os.open(cache / "lock", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for left in cache.glob("tmp*"):  # left by a killed run
             shutil.rmtree(left)

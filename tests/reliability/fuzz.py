@@ -171,7 +171,7 @@ def values(ground: Ground, chance: random.Random) -> t.Any:
             lambda: [values(ground, chance) for _each in range(chance.randrange(4))],
             lambda: {str(values(ground, chance)): values(ground, chance) for _each in range(chance.randrange(3))},
             lambda: chance.choice(
-                ("$(reboot)", "`id`", "; touch /tmp/ebpf-fleet-was-here", "%s%n", "../../../etc/passwd")
+                ("$(reboot)", "`id`", "; touch /run/ebpf-fleet-was-here", "%s%n", "../../../etc/passwd")
             ),
         )
     )()
@@ -185,8 +185,8 @@ OPTIONS: t.Dict[str, t.Tuple[str, ...]] = {
         "state object content checksum program name interfaces mode on_conflict maps on_error allow_unsafe_paths"
         " pin_root rollback_after check_seconds persist".split()
     ),
-    "xdp_counter_facts": ("name", "interfaces", "trace_lines", "trace_every", "pin_root"),
-    "bpf_object": (*COMPILES, *"disassemble force mode owner group".split()),
+    "xdp_counter_facts": ("name", "interfaces", "trace_lines", "trace_every", "pin_root", "allow_unsafe_paths"),
+    "bpf_object": (*COMPILES, *"disassemble force mode owner group allow_unsafe_paths".split()),
     "bpf_object_info": ("path", "disassemble"),
     "bpf_program_info": ("name", "id", "tag", "pinned", "dump"),
     "bpf_facts": ("pin_root",),
@@ -241,8 +241,8 @@ def main() -> int:
     finally:
         host.close()
         shutil.rmtree(folder, ignore_errors=True)
-    if os.path.exists("/tmp/ebpf-fleet-was-here"):
-        faults.append("something that was given reached a shell: /tmp/ebpf-fleet-was-here exists")
+    if os.path.exists("/run/ebpf-fleet-was-here"):
+        faults.append("something that was given reached a shell: /run/ebpf-fleet-was-here exists")
     for fault in faults:
         print(re.sub(r"\s+", " ", fault), file=sys.stderr)
     print(f"seed {given.seed}, {time.monotonic() - began:.0f} s")

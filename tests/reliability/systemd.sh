@@ -32,7 +32,7 @@ mount -n -t proc proc /proc
 umount -n -R -l /sys # the machine's bpffs must not be seen below the new one
 mount -n -t sysfs sysfs /sys
 mount -n -t cgroup2 cgroup2 /sys/fs/cgroup
-mount -n -t bpf bpf /sys/fs/bpf
+mount -n -t bpf -o mode=0700 bpf /sys/fs/bpf
 mount -n -t tracefs tracefs /sys/kernel/tracing
 
 # What udev's own rule (99-systemd.rules) notes about an interface; udev itself would handle this machine's devices.

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pathlib
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import zipfile
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils import boot
-from ansible_collections.ebpf.fleet.plugins.module_utils.persist import systemd
+from ansible_collections.ebpf.fleet.plugins.module_utils.persist import interpreter, systemd
 
 PLUGINS = pathlib.Path(__file__).parents[2] / "plugins"
 
@@ -76,8 +77,27 @@ def test_the_file_is_the_same_for_all_pythons_of_the_distribution() -> None:
     assert (
         runner_of("/usr/bin/python3.11") == runner_of("/usr/libexec/platform-python") == runner_of("/usr/bin/python3")
     )
-    assert b"\nfor python in '/opt/a b/python' /usr/bin/python3 " in runner_of("/opt/a b/python")
     assert b"python3.1" not in systemd.unit_file()
+
+
+def test_one_from_elsewhere_is_tried_first(tmp_path: pathlib.Path) -> None:
+    python = tmp_path / "a b" / "python"
+    python.parent.mkdir()
+    python.symlink_to("/usr/bin/python3")
+    assert f"\nfor python in '{python}' /usr/bin/python3 ".encode() in runner_of(str(python))
+
+
+def test_one_that_others_can_change_is_never_tried(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.symlink_to("/usr/bin/python3")
+    os.chmod(tmp_path, 0o777)
+    assert runner_of(str(python)) == runner_of("/usr/bin/python3")
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert interpreter.obstacle() == ""
+    monkeypatch.setattr(interpreter, "_SEARCHED", (str(tmp_path / "python3*"), "/nowhere/python3"))
+    (tmp_path / "python3").touch()
+    assert interpreter.interpreters() == ["/nowhere/python3"]
+    assert interpreter.obstacle().startswith(f"users other than root can change its Python, {python}")
 
 
 @pytest.mark.parametrize("unknown", [None, ""])

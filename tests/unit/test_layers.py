@@ -16,7 +16,7 @@ MODULE_UTILS = pathlib.Path(__file__).parents[2] / "plugins/module_utils"
 # is a package, or a file directly in module_utils.
 STOREYS = (
     ("errors", "background"),
-    ("libbpf", "kernel"),
+    ("libbpf", "kernel", "border"),
     ("entry", "state"),
     ("attach", "objects", "persist"),
     ("deploy",),

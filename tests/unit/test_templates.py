@@ -9,6 +9,7 @@ import typing as t
 
 import jinja2
 import pytest
+from ansible_collections.ebpf.fleet.plugins.module_utils.border.text import one_line
 
 TEMPLATES = pathlib.Path(__file__).parents[2] / "playbooks/templates"
 
@@ -24,6 +25,8 @@ TEMPLATES = pathlib.Path(__file__).parents[2] / "playbooks/templates"
 )
 def test_the_mode_of_a_counter(facts: t.Dict[str, t.Any], mode: str) -> None:
     row = {"host": "web1", "interface": "eth0", "packets": 7, "bytes": 448, "packets_per_second": None, **facts}
-    template = jinja2.Template((TEMPLATES / "counters.txt.j2").read_text(), trim_blocks=True)
+    environment = jinja2.Environment(trim_blocks=True)
+    environment.filters["ebpf.fleet.one_line"] = one_line
+    template = environment.from_string((TEMPLATES / "counters.txt.j2").read_text())
     _heading, line = template.render(rows=[row], not_read={}).splitlines()
     assert line.split() == ["web1", "eth0", mode, "7", "448", "-"]

@@ -209,7 +209,7 @@ def uncovered(work: Work, place: Place, ifindex: int) -> t.Iterator[None]:
     """For an undo that attaches again: within this, our programs above are detached. Raises FleetError."""
     stack = read_stack()
     found = [read_upper(work.lib, place.root, stack.devices[up], Links(work.lib)) for up in stack.covering(ifindex)]
-    with Work(work.lib, work.warn) as own:
+    with Work(work.lib, work.warn, work.unsafe) as own:
         lifted: t.List[t.Tuple[Place, int, Attachment]] = []
         for upper in found:
             if not upper.place or not upper.ours:

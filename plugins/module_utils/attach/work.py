@@ -14,6 +14,7 @@ from ..errors import FleetError, said
 from ..libbpf.library import BpfError, Libbpf
 from ..state.places import NEW
 from ..state.private_files import make_folder, remove
+from ..state.trusted import check_trusted
 
 T = t.TypeVar("T")
 
@@ -22,12 +23,13 @@ class Work:
     """Holds what it replaces until it ends, and an undo for each change; a context manager.
 
     `notes` tell users where an undo does not restore everything. With `provisional`, pin_at_last() pins only in
-    keep(): until then only this process holds the link.
+    keep(): until then only this process holds the link. `unsafe`: pin where other users can change the pins.
     """
 
-    def __init__(self, lib: Libbpf, warn: t.Callable[[str], None]) -> None:
+    def __init__(self, lib: Libbpf, warn: t.Callable[[str], None], unsafe: bool) -> None:
         self.lib = lib
         self.warn = warn
+        self.unsafe = unsafe
         self.provisional = False
         self.notes: t.List[str] = []
         self._held = contextlib.ExitStack()
@@ -91,10 +93,16 @@ class Work:
 
     def replace_pin(self, fd: int, path: str) -> None:
         """Pin under a temporary name, then rename: there is a pin at all times."""
-        make_folder(os.path.dirname(path))
+        self.make_folder(os.path.dirname(path))
         remove(path + NEW)
         self.lib.pin(fd, path + NEW)
         os.rename(path + NEW, path)
+
+    def make_folder(self, path: str) -> None:
+        """For pins. Other users may have been faster, so it is checked afterwards. Raises FleetError."""
+        make_folder(path)
+        if not self.unsafe:
+            check_trusted(path, "to pin in")
 
     def pin_at_last(self, fd: int, path: str) -> None:
         """Pin now, or in keep() if the change is provisional."""

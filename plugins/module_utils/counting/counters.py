@@ -17,6 +17,7 @@ from ..libbpf import maps
 from ..libbpf.library import BpfError, Libbpf
 from ..state.identity import former_roots, root_of_namespace
 from ..state.places import Place, check_name, places_of
+from ..state.trusted import check_pins
 
 PIN = "counters"
 
@@ -25,6 +26,7 @@ OPTIONS = {
     "name": {"type": "str", "default": "packet_count"},
     "interfaces": {"type": "list", "elements": "str"},
     "pin_root": {"type": "path", "default": "/sys/fs/bpf/ebpf_fleet"},
+    "allow_unsafe_paths": {"type": "bool", "default": False},
 }
 _VALUE = struct.Struct("=QQ")
 
@@ -69,7 +71,7 @@ def read(lib: Libbpf, seen: Seen) -> t.Optional[Reading]:
 def places_asked(lib: Libbpf, options: t.Mapping[str, t.Any]) -> t.List[Place]:
     """The places on the interfaces that the user named, deployed or not, else on all with this counter.
 
-    Raises FleetError if an option cannot be used.
+    Raises FleetError if an option cannot be used, or if other users could have pinned something else there.
     """
     name = check_name(options["name"])
     root = root_of_namespace(options["pin_root"])
@@ -88,4 +90,7 @@ def places_asked(lib: Libbpf, options: t.Mapping[str, t.Any]) -> t.List[Place]:
         places += [place for place in moved if place not in places]
     if options["interfaces"] is not None:
         places = [Place(root, name, each) for each in resolve(options["interfaces"])]
-    return [moved.get(place, place) for place in places]
+    found = [moved.get(place, place) for place in places]
+    if not options["allow_unsafe_paths"]:
+        check_pins(found, "to read")
+    return found

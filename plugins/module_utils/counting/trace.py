@@ -22,9 +22,12 @@ from ..background import fork_into_background
 from ..deploy.observe import Seen
 from ..errors import FleetError
 from ..kernel.mounts import mount
-from ..libbpf import maps
+from ..libbpf import info, maps
+from ..libbpf.layouts import Layout, Layouts
 from ..libbpf.library import Fd, Libbpf
-from ..state.locks import lock
+from ..libbpf.loaded_btf import loaded_btf
+from ..state import locks
+from ..state.locks import lock, of_instance, of_instances, of_trace
 
 TRACEFS = "/sys/kernel/tracing"
 INSTANCE = "ebpf_fleet."
@@ -32,7 +35,8 @@ SWITCH_PINS = ("%2Edata", "%2Edata%2Etrace")  # the second: objects of the relea
 BUFFER_KB = 512  # for each CPU
 POLL_SECONDS = 0.02
 
-_SWITCH = struct.Struct("=QII")  # struct trace: until, every, tag
+_SWITCH = struct.Struct("=QII")  # struct trace
+_MEMBERS = [("until", 0), ("every", 8), ("tag", 12)]
 _LINE = re.compile(
     r"\s*(?P<task>.+)-(?P<pid>\d+)\s+(?:\(\s*[-\d]+\)\s+)?\[(?P<cpu>\d+)\]\s+(?:\S+\s+)?(?P<timestamp>[\d.]+):"
     r" bpf_trace_printk: (?P<message>.*)"
@@ -84,13 +88,10 @@ def trace(lib: Libbpf, seen: t.Sequence[Seen], seconds: float, limit: int, every
         return Traced([], 0, 0.0)
     with contextlib.ExitStack() as held:
         _require_event()
-        held.enter_context(lock(os.path.dirname(attached[0].place.folder)))  # there is only one switch
-        switches = [
-            held.enter_context(lib.get(each.place.map(pin)))
-            for each in attached
-            for pin in SWITCH_PINS
-            if pin in each.maps and each.maps[pin].shape.value_size == _SWITCH.size
-        ]
+        held.enter_context(lock(of_trace(os.path.dirname(attached[0].place.folder))))  # there is only one switch
+        having = [(each, pin) for each in attached for pin in SWITCH_PINS if pin in each.maps]
+        opened = [held.enter_context(lib.get(each.place.map(pin))) for each, pin in having]
+        switches = [fd for (each, _pin), fd in zip(having, opened) if _is_switch(lib, fd, each)]
         tag = f"{int.from_bytes(os.urandom(4), 'little') | 1 << 31:x}"  # eight digits, with %x as well as with %08x
         instance = f"{TRACEFS}/instances/{INSTANCE}{tag}"
         with _Guard(lib, instance, switches):
@@ -106,6 +107,24 @@ def trace(lib: Libbpf, seen: t.Sequence[Seen], seconds: float, limit: int, every
             duration = time.monotonic() - start
             lines, lost = parse(text, tag)
             return Traced(lines[:limit], lost + _overrun(instance), round(duration, 3))
+
+
+def _is_switch(lib: Libbpf, fd: int, seen: Seen) -> bool:
+    """Whether the program that runs has its switch in this map: nothing is written to any other one."""
+    found = info.map_info(lib, fd)
+    if found.id not in seen.held or not found.btf_id:
+        return False
+    try:
+        return is_switch(Layouts(loaded_btf(lib, found.btf_id)).layout(found.value_type))
+    except ValueError:  # kinds of types that are newer than this collection
+        return False
+
+
+def is_switch(section: t.Optional[Layout]) -> bool:
+    """Whether the switch is all that is in a section of global data, by the names of its members."""
+    if not section or section.kind != "datasec" or [each.name for each in section.members] != ["trace"]:
+        return False
+    return [(each.name, each.offset // 8) for each in section.members[0].layout.members] == _MEMBERS
 
 
 def _read(path: str, deadline: float, limit: int) -> str:
@@ -149,13 +168,13 @@ class _Guard:
 
     def __enter__(self) -> None:
         done, self._alive = os.pipe()
-        self._child = fork_into_background(lambda: self._guard(done), keep=(done,))
+        self._child = fork_into_background(lambda: self._guard(done), keep=(done, *locks.held()))
         os.close(done)
         try:
-            with lock(f"{TRACEFS}/instances"):
+            with lock(of_instances(f"{TRACEFS}/instances")):
                 _sweep()
                 os.mkdir(self.instance)
-                self._hold.enter_context(lock(self.instance))
+                self._hold.enter_context(lock(of_instance(self.instance)))
         except OSError as error:
             self.__exit__()
             raise FleetError(
@@ -176,6 +195,7 @@ class _Guard:
             maps.update(self.lib, switch, b"\0" * 4, bytes(_SWITCH.size))
         if not _remove(self.instance):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), self.instance)
+        locks.let_go()
 
 
 def _remove(instance: str, seconds: float = 2.0) -> bool:
@@ -197,7 +217,7 @@ def _sweep() -> None:
     for name in os.listdir(f"{TRACEFS}/instances"):
         if name.startswith(INSTANCE):
             path = f"{TRACEFS}/instances/{name}"
-            with contextlib.suppress(FleetError, FileNotFoundError), lock(path, 0):
+            with contextlib.suppress(FleetError, FileNotFoundError), lock(of_instance(path), 0):
                 _remove(path, 0.0)
 
 

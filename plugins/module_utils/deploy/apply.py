@@ -20,7 +20,7 @@ from ..libbpf import info
 from ..libbpf.library import BpfError, Libbpf
 from ..libbpf.objects import Object, open_object
 from ..objects.image import Image
-from ..state.private_files import make_folder, remove_folders, remove_unfinished
+from ..state.private_files import remove_folders, remove_unfinished
 from ..state.records import Record, write_record
 from . import steps
 from .observe import Seen
@@ -45,8 +45,9 @@ class Applier:
         image: Image,
         warn: t.Callable[[str], None],
         runner: t.Optional[t.Callable[[], bytes]] = None,
+        unsafe: bool = False,
     ) -> None:
-        self.work = Work(lib, warn)
+        self.work = Work(lib, warn, unsafe)
         self._lib = lib
         self._image = image
         self._runner = runner
@@ -133,11 +134,14 @@ class Applier:
     def _do_Move(self, seen: Seen, step: steps.Move) -> None:
         for old, new in ((step.former.record, seen.place.record), (step.former.folder, seen.place.folder)):
             if os.path.lexists(old):  # the pins last: with them, the next run finds what a killed one left
-                make_folder(os.path.dirname(new))
-                os.rename(old, new)
-                self.work.undo(_move_back, new, old)
+                self._move(old, new)
+                self.work.undo(self._move, new, old)
         remove_folders(step.former)
         remove_unfinished(step.former.record)
+
+    def _move(self, old: str, new: str) -> None:
+        self.work.make_folder(os.path.dirname(new))
+        os.rename(old, new)
 
     def _do_Load(self, seen: Seen, step: steps.Load) -> None:
         loaded, place = self._objects[seen.interface], seen.place
@@ -245,11 +249,6 @@ class Applier:
         self._rewritten.append(seen.interface)
         self.work.undo(write_manifest, seen.place, read_file(seen.place.manifest), self._runner_now)
         write_manifest(seen.place, content, self._runner_now)
-
-
-def _move_back(new: str, old: str) -> None:
-    make_folder(os.path.dirname(old))
-    os.rename(new, old)
 
 
 def _first_values(image: Image) -> t.Dict[str, str]:

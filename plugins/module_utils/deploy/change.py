@@ -13,8 +13,9 @@ import typing as t
 from ..errors import FleetError
 from ..libbpf.kinds import SIZED_BY_CPUS
 from ..state.bpffs import reach
-from ..state.locks import LOCK_SECONDS, lock
+from ..state.locks import LOCK_SECONDS, lock, of_changes, of_objects
 from ..state.places import MANIFESTS, MARKS, NEW, PROVISIONAL, UNREAD, Place, places_of
+from ..state.trusted import check_pins
 from .observe import PLAIN_MTU, Seen, observe
 from .plan import FRAGS_TWIN, keeps_maps, plan
 from .planned import Order, Plan
@@ -48,7 +49,8 @@ def change(
     after: t.Dict[str, Seen] = {}
     # The provisional change of a different run may last as long as ours would.
     timeout = LOCK_SECONDS + request.rollback_after
-    with contextlib.nullcontext() if request.check else lock(seconds=timeout):
+    locks = [*of_objects(*(os.path.dirname(file.path) for file in files)), *of_changes()]
+    with contextlib.nullcontext() if request.check else lock(locks, timeout, warn):
         asked, errors = _plans(lib, request, image, warn)
         requested = {each.seen.place for each in asked}
         requested |= {Place(request.root, wanted.name, name) for name in errors}
@@ -130,6 +132,8 @@ def _plans(
         former = former_places(lib, request.root, request.former, wanted.name)
     if request.interfaces is None:
         places += [place for place in former if place not in places]
+    if not wanted.unsafe:
+        check_pins([*places, *former.values()], "to pin in")
     seen = observe(lib, places, former)
     left = _left_elsewhere(seen, warn) if request.interfaces is None else set()
     if request.runner and _concerns_boot(wanted):

@@ -4,8 +4,8 @@
 """A change that the host rolls back by itself, unless it is confirmed in time.
 
 The holder makes it: a child process that outlives the module and its connection. Only the holder has a new link open,
-so whatever ends the holder, the kernel then detaches that program. The holder also keeps the lock on bpffs, so that no
-other run builds on a change that may be rolled back.
+so whatever ends the holder, the kernel then detaches that program. The holder also keeps the locks of the change: no
+other run builds on what may be rolled back, and rolling back waits for nobody.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import typing as t
 
 from ..background import fork_into_background
 from ..errors import FleetError, said
+from ..state import locks
 from ..state.places import PROVISIONAL, RECORDS
 from ..state.private_files import make_folder, remove_empty
 
@@ -58,9 +59,14 @@ def hold(seconds: float, change: Change) -> t.Tuple[str, Answer]:
             os.umask(umask)
         listening.listen(4)
         reading, writing = os.pipe()
-        fork_into_background(
-            lambda: _Holder(listening, token, seconds, change).run(writing), keep=(listening.fileno(), writing)
-        )
+
+        def work() -> None:
+            try:
+                _Holder(listening, token, seconds, change).run(writing)
+            finally:
+                locks.let_go()
+
+        fork_into_background(work, keep=(listening.fileno(), writing, *locks.held()))
         os.close(writing)
         with open(reading, "rb") as report:
             text = report.read()

@@ -12,7 +12,7 @@ from ..objects.image import Image, ObjectFacts
 from ..state.bpffs import check_root
 from ..state.identity import former_roots, root_of_namespace
 from ..state.places import check_name
-from ..state.safe_path import check_safe
+from ..state.trusted import check_trusted
 
 if t.TYPE_CHECKING:
     from .contents import Contents
@@ -27,6 +27,7 @@ class Wanted(t.NamedTuple):
     `frags`: the kernel supports packets of several buffers. persist: "true", "false", "auto" (where the host supports
     it), None (keep the current setting). generic: attach in this mode, although `mode` says otherwise. `cpus`: the
     possible ones, if the size of a map depends on them; `contents`: those of the object's maps by pin, for an upgrade.
+    unsafe: pin even where other users could change the pins.
     """
 
     state: str
@@ -41,6 +42,7 @@ class Wanted(t.NamedTuple):
     generic: bool = False
     cpus: int = 1
     contents: "t.Mapping[str, Contents]" = {}
+    unsafe: bool = False
 
 
 class Request(t.NamedTuple):
@@ -78,9 +80,11 @@ def check_options(options: t.Mapping[str, t.Any]) -> None:
         )
     if not 0 <= options["check_seconds"] < 2**31:
         raise FleetError(f"check_seconds is {options['check_seconds']}: give 0 or more")
-    check_root(root_of_namespace(options["pin_root"]))
+    root = root_of_namespace(options["pin_root"])
+    check_root(root)
     if not options["allow_unsafe_paths"]:
-        check_safe(options["pin_root"], "to pin in")
+        for each in (options["pin_root"], root):
+            check_trusted(each, "to pin in")
 
 
 def request_of(options: t.Mapping[str, t.Any], image: Image, check: bool, runner: t.Callable[[], bytes]) -> Request:
@@ -102,6 +106,7 @@ def request_of(options: t.Mapping[str, t.Any], image: Image, check: bool, runner
         replace=options["on_conflict"] == "replace",
         reset_maps=options["maps"] == "reset",
         persist=options["persist"],
+        unsafe=options["allow_unsafe_paths"],
     )
     return Request(
         wanted=wanted,

@@ -36,7 +36,7 @@ def plan_restoring(
     asked = {"true": True, "false": False, "auto": not there.obstacle}.get(wanted.persist or "", seen.persistent)
     if not live or not asked:
         return False, forget(seen), ()
-    manifest = Manifest(target, wanted.replace)
+    manifest = Manifest(target, wanted.replace, unsafe=wanted.unsafe)
     if there.manifest and there.whole:
         generic = seen.mode == "generic" if seen.attached else there.manifest.generic
         if there.manifest == manifest._replace(generic=generic):

@@ -53,7 +53,7 @@ class Transaction:
         Raises FleetError if an interface fails and on_error is not `continue`; then everything was rolled back.
         """
         request = self._request
-        with Applier(self._lib, image, warn, request.runner) as applier:
+        with Applier(self._lib, image, warn, request.runner, request.wanted.unsafe) as applier:
             for each in self._plans:
                 self._try(applier.prepare, each)
             if request.rollback_after and any(

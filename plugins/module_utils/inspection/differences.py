@@ -157,21 +157,21 @@ def _code_lines(lines: t.Iterable[str]) -> int:
     return sum(1 for line in lines if re.match(r" *[0-9a-f]+: ", line))
 
 
-def texts(host: Host) -> t.Dict[str, str]:
-    """Files of one host by their path below its folder."""
-    files = {"programs.txt": "", "object.txt": "", "counters.txt": ""}
-    files["programs.txt"] += f"kernel {host.bpf['kernel']} {host.bpf['architecture']}\n"
+def texts(host: Host) -> t.Dict[t.Tuple[str, ...], str]:
+    """Files of one host, by what their path below its folder consists of: an interface, if any, and the file."""
+    programs = f"kernel {host.bpf['kernel']} {host.bpf['architecture']}\n"
+    counters = ""
+    files: t.Dict[t.Tuple[str, ...], str] = {}
     for each in instances([host]):
-        files["programs.txt"] += _listing(each)
+        programs += _listing(each)
         counter = each.counter
-        files["counters.txt"] += f"{each.interface} packets {counter['packets']} bytes {counter['bytes']}\n"
+        counters += f"{each.interface} packets {counter['packets']} bytes {counter['bytes']}\n"
         problems = [f"! {problem}" for problem in each.program.get("problems", ())]
         for name, lines in (("xlated", each.xlated), ("jited", each.jited)):
             if lines or problems:
-                files[f"{each.interface}/{name}.txt"] = _lines(lines or problems)
-    for number, found in enumerate(host.objects):
-        files["object.txt"] += ("\n" if number else "") + _object(found)
-    return files
+                files[each.interface, f"{name}.txt"] = _lines(lines or problems)
+    objects = "\n".join(map(_object, host.objects))
+    return {**files, ("programs.txt",): programs, ("object.txt",): objects, ("counters.txt",): counters}
 
 
 def _listing(each: Instance) -> str:

@@ -21,6 +21,7 @@ from ..libbpf.library import BpfError, Fd, Libbpf
 from ..state.bpffs import reach
 from ..state.places import BPFFS
 from ..state.records import records
+from ..state.trusted import is_trusted
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -117,6 +118,8 @@ def _pinned_programs(module: AnsibleModule, lib: Libbpf, path: str) -> t.List[in
     if not os.path.lexists(path):
         module.warn(f"nothing is pinned at {path}")
         return []
+    if not is_trusted(path):
+        module.warn(f"users other than root can change what is pinned at {path}: it may be a different program")
     pin = what_is_pinned(lib, path)
     if pin is None:
         raise FleetError(f"{path} is not a pin of a BPF program or link; see `ls -R {BPFFS}`")

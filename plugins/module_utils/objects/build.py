@@ -16,9 +16,9 @@ import tempfile
 import typing as t
 
 from ..errors import FleetError
-from ..state.files import read_file, sha256
+from ..state.files import sha256
 from ..state.replacing import ReplacedFile
-from ..state.safe_path import check_safe
+from ..state.trusted import Read, reader
 from . import toolchain
 from .object_file import Inspected, inspect
 from .toolchain import Built, Compiler, Source
@@ -120,22 +120,18 @@ def make_in_task(module: AnsibleModule, lib: Libbpf) -> t.Optional[Build]:
     None if the source does not exist yet, in check mode.
     """
     path, options = module.params["object"], module.params["build"]
-    src, safe = options["src"], not module.params["allow_unsafe_paths"]
+    src = options["src"]
     check_paths(src, path)
     if module.check_mode and options["content"] is None and not os.path.exists(src):
         module.warn(f"there is no source {src} yet: check mode assumes that an earlier task puts it there")
         return None
-    if safe:
-        for each in (path, record_path(path), src, toolchain.find_compiler(options["clang"]).path):
-            check_safe(each, "to compile and load")
-    built = make(module, lib, {**options, "dest": path, "force": False})
-    for header in built.record.inputs if safe and built.plan.reasons else ():
-        check_safe(header, "to compile and load")
-    return built
+    return make(module, lib, {**options, "dest": path, "force": False})
 
 
 def make(module: AnsibleModule, lib: Libbpf, options: t.Mapping[str, t.Any]) -> Build:
     """`options`: those of bpf_object, with paths that check_paths() has accepted. Raises FleetError."""
+    allow_unsafe = module.params["allow_unsafe_paths"]
+    read = reader(allow_unsafe, toolchain.PURPOSE)
     module.run_command_environ_update = {"LC_ALL": "C"}  # clang's messages are searched for missing headers
     src, dest, text = options["src"], options["dest"], options["content"]
     wanted = Wanted(
@@ -145,27 +141,29 @@ def make(module: AnsibleModule, lib: Libbpf, options: t.Mapping[str, t.Any]) -> 
         arguments=tuple(
             toolchain.arguments(options["defines"], options["cflags"], options["include_dirs"], options["cpu"])
         ),
-        compiler=toolchain.find_compiler(options["clang"]),
+        compiler=toolchain.find_compiler(options["clang"], allow_unsafe),
         force=options["force"],
     )
-    seen = observe(src, dest)
+    seen = observe(src, dest, read)
     planned = plan(wanted, seen)
     if planned.reasons or seen.record is None or seen.object is None:
-        record, content = _compile(module, wanted, planned.source)
+        record, content = _compile(module, wanted, planned.source, read)
     else:
         record, content = seen.record, seen.object
-    given = [] if wanted.content is None else [ReplacedFile(module, src, wanted.content)]
+    given = [] if wanted.content is None else [ReplacedFile(module, src, wanted.content, read)]
     # The record last: without it, the object is built again.
-    record_file = ReplacedFile(module, record_path(dest), json.dumps(record._asdict(), indent=1).encode())
-    files = (*given, ReplacedFile(module, dest, content), record_file)
+    described = json.dumps(record._asdict(), indent=1).encode()
+    record_file = ReplacedFile(module, record_path(dest), described, read)
+    files = (*given, ReplacedFile(module, dest, content, read), record_file)
     return Build(wanted, seen, planned, record, inspect(lib, dest, content), files)
 
 
-def _compile(module: AnsibleModule, wanted: Wanted, source: Source) -> t.Tuple[BuildRecord, bytes]:
+def _compile(module: AnsibleModule, wanted: Wanted, source: Source, read: Read) -> t.Tuple[BuildRecord, bytes]:
+    run, allow_unsafe = module.run_command, module.params["allow_unsafe_paths"]
     folder = tempfile.mkdtemp(dir=module.tmpdir)
     try:
-        built = toolchain.compile_object(module.run_command, wanted.compiler, source, wanted.arguments, folder)
-        return record_of(wanted, source, built), built.content
+        built = toolchain.compile_object(run, wanted.compiler, source, wanted.arguments, folder, allow_unsafe)
+        return record_of(wanted, source, built, read), built.content
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -186,10 +184,10 @@ def record_path(dest: str) -> str:
     return os.path.join(os.path.dirname(dest), f".{os.path.basename(dest)}.build.json")
 
 
-def observe(src: str, dest: str) -> Seen:
-    record = read_record(dest)
-    inputs = {path: _checksum(path) for path in record.inputs if path != src} if record else {}
-    return Seen(read_file(src), read_file(dest), record, inputs)
+def observe(src: str, dest: str, read: Read) -> Seen:
+    record = read_record(dest, read)
+    inputs = {path: _checksum(read(path)) for path in record.inputs if path != src} if record else {}
+    return Seen(read(src), read(dest), record, inputs)
 
 
 def plan(wanted: Wanted, seen: Seen) -> Plan:
@@ -225,15 +223,25 @@ def _reasons(wanted: Wanted, seen: Seen, source: Source) -> t.Iterator[str]:
         yield "the object was changed after it was built"
 
 
-def record_of(wanted: Wanted, source: Source, built: Built) -> BuildRecord:
-    inputs = {path: _checksum(path) or "" for path in built.headers}
+def record_of(wanted: Wanted, source: Source, built: Built, read: Read) -> BuildRecord:
+    """Raises FleetError if a header is not what clang read."""
+    inputs = {path: sha256(_read_by_clang(path, source, built, read)) for path in built.headers}
     inputs[wanted.src] = sha256(source.content)
     return BuildRecord(wanted.arguments, wanted.compiler, built.version, inputs, sha256(built.content))
 
 
-def read_record(dest: str) -> t.Optional[BuildRecord]:
-    """None if there is none, or it cannot be read: the object is then built again."""
-    content = read_file(record_path(dest))
+def _read_by_clang(header: str, source: Source, built: Built, read: Read) -> bytes:
+    """The content of a header, which was the same when the object was compiled."""
+    content = read(header)
+    # To change a file, rename it, or make another name for it, changes this time, which no user can set.
+    if content is None or os.stat(header).st_ctime_ns >= built.begun_ns:
+        raise FleetError(f"the header {header} was changed while {source.path} was compiled; run the task again")
+    return content
+
+
+def read_record(dest: str, read: Read) -> t.Optional[BuildRecord]:
+    """None if there is none, or it is damaged: the object is then built again."""
+    content = read(record_path(dest))
     try:
         fields = json.loads(content or b"")
         fields["inputs"] = dict(fields["inputs"])
@@ -244,6 +252,5 @@ def read_record(dest: str) -> t.Optional[BuildRecord]:
         return None
 
 
-def _checksum(path: str) -> t.Optional[str]:
-    content = read_file(path)
+def _checksum(content: t.Optional[bytes]) -> t.Optional[str]:
     return None if content is None else sha256(content)

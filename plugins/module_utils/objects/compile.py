@@ -8,15 +8,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import shutil
-import tempfile
 import typing as t
 
 from ..errors import FleetError
 from ..state.files import make_folders
-from ..state.locks import lock
+from ..state.locks import lock, of_objects
 from ..state.replacing import write_file
+from ..state.trusted import check_trusted
 from . import build, toolchain
+from .disassembly import disassemble
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -28,6 +28,7 @@ def compile_object(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
     """The result of bpf_object. Raises FleetError."""
     dest = module.params["dest"]
     build.check_paths(module.params["src"], dest)
+    _check_dest(module)
     if module.check_mode:
         return _compile(module, lib)
     # One at a time: if the controller builds for several hosts, the first task compiles and the others find the object.
@@ -41,7 +42,7 @@ def compile_object(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
             " can write to (in the role xdp_counter: xdp_counter_controller_directory)"
         ) from error
     try:
-        with lock(folder):
+        with lock(of_objects(folder), warn=module.warn):
             return _compile(module, lib)
     finally:
         if made:
@@ -56,6 +57,7 @@ def _compile(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
     if not module.check_mode:
         for file in written:
             write_file(module, file.path, file.content, 0o644)
+        _check_dest(module)  # again: its folder was perhaps missing before, and others may have made it
     result = {"changed": bool(built.steps(written)), "dest": options["dest"], **built.facts(), "diff": built.diff()}
     if options["disassemble"]:
         result["disassembly"] = _disassembly(module, built)
@@ -66,18 +68,13 @@ def _compile(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
     return result
 
 
+def _check_dest(module: AnsibleModule) -> None:
+    if not module.params["allow_unsafe_paths"]:
+        check_trusted(module.params["dest"], toolchain.PURPOSE)
+
+
 def _disassembly(module: AnsibleModule, built: build.Build) -> t.List[str]:
     tool = toolchain.find_llvm_objdump(built.wanted.compiler.path)
     if not tool:
         raise FleetError("llvm-objdump is not on this host: install the package llvm, or leave out disassemble")
-    folder = tempfile.mkdtemp(dir=module.tmpdir)
-    try:
-        source = built.plan.source
-        for name, content in ((source.path, source.content), (built.wanted.dest, built.content)):
-            with open(os.path.join(folder, os.path.basename(name)), "wb") as file:
-                file.write(content)
-        return toolchain.disassemble(
-            module.run_command, tool, os.path.join(folder, os.path.basename(built.wanted.dest))
-        )
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return disassemble(module.run_command, tool, built.wanted.dest, built.content)

@@ -8,8 +8,8 @@ import os
 import typing as t
 
 from ..errors import FleetError
-from ..state.files import read_file, sha256
-from ..state.safe_path import check_safe
+from ..state.files import sha256
+from ..state.trusted import Read, reader
 from .image import Image, ObjectFacts
 from .object_file import inspect
 
@@ -60,11 +60,10 @@ def _find(module: "AnsibleModule", lib: "Libbpf") -> Obtained:
     path, wanted, given = module.params["object"], module.params["checksum"], module.params["content"]
     if not os.path.isabs(path) or os.path.isdir(path):
         raise FleetError(f"object {path} is not the absolute path of a file")
-    if not module.params["allow_unsafe_paths"]:
-        check_safe(path)
+    read = reader(module.params["allow_unsafe_paths"], "to load")
+    found = read(path)
     if given is not None:
-        return _given(module, lib, path, given)
-    found = read_file(path)
+        return _given(module, lib, given, read)
     if found is None:
         if module.check_mode:
             return Obtained(Image(ObjectFacts(path, wanted)))
@@ -81,17 +80,18 @@ def _find(module: "AnsibleModule", lib: "Libbpf") -> Obtained:
     return Obtained(inspect(lib, path, found).image)
 
 
-def _given(module: "AnsibleModule", lib: "Libbpf", path: str, given: str) -> Obtained:
+def _given(module: "AnsibleModule", lib: "Libbpf", given: str, read: Read) -> Obtained:
     import base64
 
     from ..state.replacing import ReplacedFile
 
+    path = module.params["object"]
     try:
         content = base64.b64decode(given, validate=True)
     except ValueError as error:
         raise FleetError(f"content is not Base64 ({error}); pass what ansible.builtin.slurp returns") from error
     _check_checksum(module, content)
-    return Obtained(inspect(lib, path, content).image, (ReplacedFile(module, path, content),))
+    return Obtained(inspect(lib, path, content).image, (ReplacedFile(module, path, content, read),))
 
 
 def _check_checksum(module: "AnsibleModule", content: bytes) -> None:

@@ -11,7 +11,9 @@ import re
 import typing as t
 
 from ..errors import FleetError
+from ..state.trusted import check_for_later, is_trusted, read_trusted
 
+PURPOSE = "to compile and load"
 Run = t.Callable[..., t.Tuple[int, str, str]]  # AnsibleModule.run_command
 
 HEADERS = {
@@ -38,29 +40,40 @@ class Source(t.NamedTuple):
 
 
 class Built(t.NamedTuple):
-    """An object, the headers that it includes, and clang's version, as clang prints it."""
+    """An object, the headers that it includes, and clang's version, as clang prints it.
+
+    `begun_ns`: when it was compiled, as files have it in st_ctime_ns.
+    """
 
     content: bytes
     headers: t.Tuple[str, ...]
     version: str
+    begun_ns: int
 
 
-def find_compiler(clang: str) -> Compiler:
-    path = which(clang or "")
+def find_compiler(clang: str, allow_unsafe: bool) -> Compiler:
+    path = next(_executables(clang or ""), None)
     if not path:
         raise FleetError(
             f"{clang} is not on this host: install the package clang (and, for its headers, {HEADERS['bpf']}),"
             f" or set the option clang to its path; {ELSEWHERE}"
         )
+    if not allow_unsafe:
+        check_for_later(path, PURPOSE)
     real = os.path.realpath(path)
     found = os.stat(real)
     return Compiler(real, found.st_size, found.st_mtime_ns)
 
 
 def which(name: str) -> t.Optional[str]:
+    """A tool, by name or path; never one that other users can change, as root is going to run it."""
+    return next(filter(is_trusted, _executables(name)), None)
+
+
+def _executables(name: str) -> t.Iterator[str]:
     folders = [*os.environ.get("PATH", "").split(":"), "/usr/local/bin", "/usr/bin"]
     paths = [name] if "/" in name else [f"{folder}/{name}" for folder in folders]
-    return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
+    return (path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK))
 
 
 def arguments(
@@ -80,17 +93,47 @@ def arguments(
     return ["-O2", "-g", "-target", "bpf", f"-mcpu={cpu}", *named, *includes, *cflags]
 
 
-def compile_object(run: Run, compiler: Compiler, source: Source, flags: t.Sequence[str], folder: str) -> Built:
-    """Compile in the temporary `folder`.
+def check_arguments(arguments: t.Iterable[str], folder: str) -> None:
+    """Raises FleetError if other users can change what these flags name: folders, headers, plugins, files of flags.
+
+    `folder` is that in which clang runs.
+    """
+    before = ""
+    for word in arguments:
+        for path in _paths_in(word):
+            path = os.path.join(folder, path)
+            check_for_later(path, PURPOSE)
+            if word.startswith(("@", "--config=")) or before == "--config":
+                text = (read_trusted(path, PURPOSE) or b"").decode(errors="replace")
+                check_arguments(text.replace('"', " ").replace("'", " ").split(), folder)
+        before = word
+
+
+def _paths_in(word: str) -> t.Iterator[str]:
+    """Those in a flag such as -I/opt, -fplugin=/opt/a.so, @/opt/flags or -Wp,-include,/opt/a.h."""
+    if not re.match(r"-[DU]|-f\w+-prefix-map=", word):  # they only replace text
+        for part in word.split(","):
+            found = re.search(r"(?:^|^-[\w-]+|[=@:])(\.{0,2}/.*)", part)
+            if found:
+                yield found.group(1)
+
+
+def compile_object(
+    run: Run, compiler: Compiler, source: Source, flags: t.Sequence[str], folder: str, allow_unsafe: bool
+) -> Built:
+    """Compile in the temporary `folder`. Which headers clang reads is known only afterwards: the caller checks them.
 
     The object does not show where it was built: the same source, headers, flags and compiler give the
     same bytes in any folder of any host. Raises FleetError with clang's own words.
     """
+    if not allow_unsafe:
+        check_arguments(flags, folder)
     version, includes = _ask(run, compiler)
     home, name = os.path.split(source.path)
     copy, out, depends = (os.path.join(folder, each) for each in (name, "object", "depends"))
     with open(copy, "wb") as file:
         file.write(source.content)
+    begun = os.stat(copy).st_ctime_ns
     code, said, errors = run(
         [
             compiler.path,
@@ -116,9 +159,10 @@ def compile_object(run: Run, compiler: Compiler, source: Source, flags: t.Sequen
     with open(out, "rb") as file:
         content = file.read()
     with open(depends, encoding="utf-8", errors="surrogateescape") as file:
-        paths = file.read().replace("\\\n", " ").split(":", 1)[1]
+        rule = file.read().replace("\\\n", " ").split("\n", 1)[0]
+    paths = rule.split(":", 1)[1]
     headers = [os.path.join(folder, _unescape(path)) for path in re.findall(r"(?:\\ |\S)+", paths)]
-    return Built(content, tuple(sorted(set(headers) - {copy})), version)
+    return Built(content, tuple(sorted(set(headers) - {copy})), version, begun)
 
 
 def _unescape(path: str) -> str:
@@ -149,11 +193,3 @@ def find_llvm_objdump(beside: t.Optional[str] = None) -> t.Optional[str]:
     newest_first = sorted(versioned, key=lambda path: [int(each) for each in re.findall(r"\d+", path)], reverse=True)
     first = [os.path.join(os.path.dirname(beside), "llvm-objdump")] if beside else []
     return next(filter(None, map(which, [*first, "llvm-objdump", *newest_first])), None)
-
-
-def disassemble(run: Run, tool: str, path: str) -> t.List[str]:
-    """llvm-objdump -S of an object file; the source is found in its folder."""
-    code, out, err = run([tool, "-S", os.path.basename(path)], cwd=os.path.dirname(path), errors="replace")
-    if code:
-        raise FleetError(f"{tool} -S {path} failed: {(err or out).strip()}")
-    return out.strip("\n").splitlines()

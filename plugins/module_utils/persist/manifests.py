@@ -11,8 +11,9 @@ import typing as t
 from ..errors import FleetError
 from ..state import deployed as files
 from ..state.deployed import Deployed
-from ..state.files import read_file, sha256
+from ..state.files import sha256
 from ..state.places import MANIFESTS, Place, places_of, scan, unescape
+from ..state.trusted import read_trusted
 
 RUN_AGAIN = "run ebpf.fleet.deploy again, or the xdp_program task that wrote it"
 
@@ -22,27 +23,29 @@ class Manifest(t.NamedTuple):
 
     `deployed.program` is the one that ran: a choice at boot could differ, as the network configuration has not set the
     MTU yet. `replace`: foreign programs are replaced. `generic`: generic mode was in force. At boot, native mode may
-    seem possible, as on a bond without interfaces, and would then keep out interfaces that do not support it.
+    seem possible, as on a bond without interfaces, and would then keep out interfaces that do not support it. `unsafe`:
+    allow_unsafe_paths was set, so the pin root may be one that other users can write to.
     """
 
     deployed: Deployed
     replace: bool = False
     generic: bool = False
+    unsafe: bool = False
 
 
 def packed(manifest: Manifest, content: bytes) -> bytes:
     """The content of the file: the manifest and its object in one, so that they always match."""
-    more = {"replace": manifest.replace, "generic": manifest.generic}
+    more = {"replace": manifest.replace, "generic": manifest.generic, "unsafe": manifest.unsafe}
     return files.written(manifest.deployed, **more, content=base64.b64encode(content).decode())
 
 
 def read_manifest(place: Place) -> t.Tuple[Manifest, bytes]:
-    """A manifest and its object. Raises FleetError if it is missing or damaged."""
-    text = read_file(place.manifest)
+    """A manifest and its object. Raises FleetError if it is missing or damaged, or if other users can change it."""
+    text = read_trusted(place.manifest, "to restore")
     if text is None:
         raise FleetError(f"there is no {place.manifest}")
     try:
-        deployed, more = files.read(text, replace=False, generic=False, content="")
+        deployed, more = files.read(text, replace=False, generic=False, unsafe=False, content="")
         content = base64.b64decode(more.pop("content"), validate=True)
     except ValueError as error:
         raise FleetError(f"{place.manifest} is damaged and cannot be read; {RUN_AGAIN}") from error

@@ -8,13 +8,15 @@
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import os
+import stat
 import typing as t
 
 from ..errors import FleetError
-from ..state.files import read_file
+from ..state.files import make_folders, read_file
 from ..state.places import MANIFESTS, NEW, RECORDS, RUNNER, UNREAD, Place, escape, scan, unescape
 from ..state.private_files import make_folder, remove, remove_empty, remove_unfinished, write_private
-from . import systemd
+from ..state.trusted import OR_ALLOW, check_trusted
+from . import interpreter, systemd
 from .manifests import Manifest, all_places, read_manifest
 
 Runner = t.Callable[[], bytes]
@@ -52,7 +54,8 @@ def observe(where: t.Iterable[t.Tuple[Place, int]], runner: Runner) -> t.List[Pe
         enabled = os.path.lexists(systemd.enabled(place.interface))
         traces = exists or os.path.exists(place.manifest + NEW) or leftovers
         traces = traces or (enabled and place.interface not in interfaces)
-        return Persistence(manifest, enabled and works, traces, _obstacle(place, ifindex), damage)
+        whole = enabled and works and not _open_to_others(os.path.dirname(systemd.enabled(place.interface)))
+        return Persistence(manifest, whole, traces, _obstacle(place, ifindex), damage)
 
     return [one(place, ifindex) for place, ifindex in where]
 
@@ -76,6 +79,12 @@ def sweep() -> None:
     reload_units(unescape(each.name) for each in scan(UNREAD))
 
 
+def _open_to_others(folder: str) -> int:
+    """The mode of a folder of links to units, if others can write to it: the previous release made it by the umask."""
+    mode = stat.S_IMODE(os.stat(folder).st_mode)
+    return mode if mode & 0o022 else 0
+
+
 def _unread(interface: str) -> str:
     return f"{UNREAD}/{escape(interface)}"
 
@@ -88,25 +97,31 @@ def _obstacle(place: Place, ifindex: int) -> str:
     for folder in (systemd.FOLDER, os.path.dirname(MANIFESTS)):
         if not os.access(folder, os.W_OK):  # as on a read-only image
             return f"{folder} does not exist or is read-only"
+    try:
+        check_trusted(MANIFESTS, "to restore from")
+    except FleetError as error:
+        return str(error).replace(OR_ALLOW, "")
     device = read_file(f"/run/udev/data/n{ifindex}")
     if device is None or b"\nG:systemd\n" not in device:
         return "systemd has no device for this interface (it never has one for lo, or in a container)"
-    return ""
+    return interpreter.obstacle()
 
 
 def write_manifest(place: Place, content: t.Optional[bytes], runner: Runner) -> None:
     """Have the host restore exactly this, or (None) nothing; call systemd.reload_units() next. Raises OSError."""
     enabled = systemd.enabled(place.interface)
     make_folder(UNREAD)
-    with open(_unread(place.interface), "wb"):
-        pass
+    os.close(os.open(_unread(place.interface), os.O_WRONLY | os.O_CREAT, 0o600))
     if content is not None:
         for path, wanted, mode in ((RUNNER, runner(), 0o600), (systemd.UNIT, systemd.unit_file(), 0o644)):
             if read_file(path) != wanted:
                 write_private(path, wanted, mode)
         write_private(place.manifest, content)
+        make_folders(os.path.dirname(enabled))
+        open_to = _open_to_others(os.path.dirname(enabled))
+        if open_to:
+            os.chmod(os.path.dirname(enabled), open_to & ~0o022)
         if not os.path.lexists(enabled):
-            os.makedirs(os.path.dirname(enabled), exist_ok=True)
             os.symlink(systemd.UNIT, enabled)
         return
     others = [each for each in all_places() if each != place]

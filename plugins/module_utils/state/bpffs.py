@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import typing as t
 
 from ..errors import FleetError
 from ..kernel.mounts import Mount, borrow, is_namespace_of_pid_1, mount, mounts
-from .locks import lock
+from .locks import lock, of_changes
 from .places import BPFFS
 
 
@@ -47,7 +48,26 @@ def trouble_with(root: str) -> t.Optional[str]:
         reach(root, lasting=True, make=False)
     except FleetError as error:
         return str(error)
-    return _covered(root, mounts())
+    every = mounts()
+    return _covered(root, every) or _open_to_others(root, every)
+
+
+def _open_to_others(root: str, every: t.Sequence[Mount]) -> t.Optional[str]:
+    """A sentence if users other than root may enter the bpffs in which `root` is, or even write to it."""
+    kind, device = _filesystem(root, every)
+    points = [each.point for each in every if each.device == device and f"{root}/".startswith(f"{each.point}/")]
+    if kind != "bpf" or not points:
+        return None
+    point = max(points, key=len)
+    mode = stat.S_IMODE(os.stat(point).st_mode)
+    if not mode & 0o077:
+        return None
+    can = "create folders where pins are to be, and lock" if mode & 0o022 else "lock"
+    return (
+        f"users other than root can {can} the bpffs on {point} (mode {mode:04o}), which stops every deployment: close"
+        f" it with `chmod 0700 {point}` (a remount does not change the mode), and have it mounted with mode=0700, as"
+        " systemd does"
+    )
 
 
 def _is_below_bpffs(root: str) -> bool:
@@ -125,7 +145,7 @@ def _check_folder() -> None:
 
 def _mount() -> None:
     _check_folder()
-    with lock():
+    with lock(of_changes()):
         # A different run may have done it meanwhile. One mounted over a bpffs would hide all pins.
         if not is_mounted(BPFFS):
             mount("bpf", BPFFS)

@@ -13,10 +13,13 @@ import typing as t
 from ..errors import FleetError
 
 
-def read_file(path: str) -> t.Optional[bytes]:
-    """None if there is no such file. Raises FleetError if it is not regular: a pipe or device may never end."""
+def read_file(path: str, opened: t.Optional[str] = None) -> t.Optional[bytes]:
+    """None if there is no such file. Raises FleetError if it is not regular: a pipe or device may never end.
+
+    `opened`: a path below /proc by which to open it, if a file descriptor has been opened already.
+    """
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(os.open(opened or path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise FleetError(f"{path} is not a regular file")
             return file.read()

@@ -38,9 +38,10 @@ def remove_empty_folders(root: str, name: str) -> None:
 
 
 def write_private(path: str, content: bytes, mode: int = 0o600) -> None:
-    """Write a file atomically, and create missing folders above it, for root only."""
+    """Write a file atomically, whatever the umask, and create missing folders above it, for root only."""
     make_folder(os.path.dirname(path))
     with open(os.open(path + NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        os.fchmod(file.fileno(), mode)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

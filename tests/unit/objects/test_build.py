@@ -5,15 +5,17 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import time
 import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
-from ansible_collections.ebpf.fleet.plugins.module_utils.objects import build
+from ansible_collections.ebpf.fleet.plugins.module_utils.objects import build, toolchain
 from ansible_collections.ebpf.fleet.plugins.module_utils.objects.build import BuildRecord, Seen, Wanted
 from ansible_collections.ebpf.fleet.plugins.module_utils.objects.toolchain import Compiler
-from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import sha256
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import read_file, sha256
 
 CLANG = Compiler("/usr/bin/clang-14", 1000, 5)
 SRC, DEST, HEADER = "/opt/count.bpf.c", "/opt/count.bpf.o", "/usr/include/bpf/bpf_helpers.h"
@@ -86,9 +88,9 @@ def record_file(folder: pathlib.Path) -> pathlib.Path:
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: pathlib.Path) -> None:
-    assert build.read_record(str(tmp_path / "a.bpf.o")) is None
+    assert build.read_record(str(tmp_path / "a.bpf.o"), read_file) is None
     record_file(tmp_path).write_text(json.dumps(RECORD._asdict()))
-    assert build.read_record(str(tmp_path / "a.bpf.o")) == RECORD
+    assert build.read_record(str(tmp_path / "a.bpf.o"), read_file) == RECORD
 
 
 GOOD = RECORD._asdict()
@@ -120,4 +122,21 @@ GOOD = RECORD._asdict()
 )
 def test_a_damaged_record_is_none(content: bytes, tmp_path: pathlib.Path) -> None:
     record_file(tmp_path).write_bytes(content)
-    assert build.read_record(str(tmp_path / "a.bpf.o")) is None
+    assert build.read_record(str(tmp_path / "a.bpf.o"), read_file) is None
+
+
+def test_headers_are_those_that_clang_read(tmp_path: pathlib.Path) -> None:
+    header = tmp_path / "a.h"
+    header.write_text("old")
+    before = toolchain.Built(b"", (str(header),), "clang 14", header.stat().st_ctime_ns + 1)
+    source = toolchain.Source(SRC, TEXT)
+    assert build.record_of(WANTED, source, before, read_file).inputs[str(header)] == sha256(b"old")
+    time.sleep(0.02)
+    mtime = header.stat().st_mtime_ns
+    header.write_text("new")
+    os.utime(header, ns=(mtime, mtime))
+    with pytest.raises(FleetError, match=f"the header {header} was changed while {SRC} was compiled; run the task ag"):
+        build.record_of(WANTED, source, before, read_file)
+    header.unlink()
+    with pytest.raises(FleetError, match="was changed while"):
+        build.record_of(WANTED, source, before, read_file)

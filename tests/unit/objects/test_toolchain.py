@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import pathlib
+import typing as t
+
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
 from ansible_collections.ebpf.fleet.plugins.module_utils.objects import toolchain
@@ -21,4 +24,70 @@ def test_bad_macro_names(name: str) -> None:
 
 def test_no_compiler() -> None:
     with pytest.raises(FleetError, match="clang-99 is not on this host"):
-        toolchain.find_compiler("clang-99")
+        toolchain.find_compiler("clang-99", allow_unsafe=False)
+
+
+@pytest.fixture
+def opened(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A folder that others can write to."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["-fplugin={}/a.so"],
+        ["-Xclang", "-load", "-Xclang", "{}/a.so"],
+        ["-fpass-plugin={}/a.so"],
+        ["@{}/flags"],
+        ["--config={}/flags"],
+        ["-include", "{}/a.h"],
+        ["-I{}"],
+        ["-isystem{}"],
+        ["-isystem", "{}"],
+        ["-B{}/bin"],
+        ["-Wp,-include,{}/a.h"],
+        ["-I../open"],
+        ["@{}/../flags"],
+        ["--config", "{}/../flags"],
+    ],
+)
+def test_flags_that_lead_to_what_others_can_change(
+    opened: pathlib.Path, tmp_path: pathlib.Path, flags: t.List[str]
+) -> None:
+    (tmp_path / "flags").write_text(f"-O1 '-fplugin={opened}/a.so'\n")
+    (tmp_path / "cwd").mkdir()
+    with pytest.raises(FleetError, match="is not safe to compile and load"):
+        toolchain.check_arguments([flag.format(opened) for flag in flags], str(tmp_path / "cwd"))
+
+
+def test_a_plugin_that_others_can_create(tmp_path: pathlib.Path) -> None:
+    tmp_path.chmod(0o1777)
+    with pytest.raises(FleetError, match=f"there is no {tmp_path}/a, and users other than root can create it; create"):
+        toolchain.check_arguments([f"-fplugin={tmp_path}/a/b.so"], "/")
+    tmp_path.chmod(0o755)
+    toolchain.check_arguments([f"-fplugin={tmp_path}/a/b.so"], "/")
+
+
+@pytest.mark.parametrize(
+    "flag", ["-DPATH={}/a", "-U{}", "-ffile-prefix-map={}/a=.", "-fdebug-prefix-map={}=/b", "-Wall", "-O3", "-g"]
+)
+def test_flags_that_open_nothing(opened: pathlib.Path, flag: str) -> None:
+    toolchain.check_arguments([flag.format(opened)], "/")
+
+
+def test_a_tool_that_others_can_change_is_passed_over(
+    opened: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+    for folder in (opened, tmp_path / "closed"):
+        (folder / "objdump").touch()
+        (folder / "objdump").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{opened}:{tmp_path}/closed")
+    assert toolchain.which("objdump") == f"{tmp_path}/closed/objdump"
+    with pytest.raises(FleetError, match=f"{opened}/objdump is not safe to compile and load: {opened} "):
+        toolchain.find_compiler("objdump", allow_unsafe=False)
+    assert toolchain.find_compiler("objdump", allow_unsafe=True).path == f"{opened}/objdump"

@@ -21,7 +21,7 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import sha2
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import Place
 
 CONTENT = b"an object"
-MANIFEST = Manifest(Deployed("/o", sha256(CONTENT), "p", "native"), replace=True, generic=True)
+MANIFEST = Manifest(Deployed("/o", sha256(CONTENT), "p", "native"), replace=True, generic=True, unsafe=True)
 
 
 @pytest.fixture
@@ -47,10 +47,10 @@ def test_a_manifest(place: Place) -> None:
 
 
 def test_one_of_the_previous_release(place: Place) -> None:
-    old = {key: value for key, value in fields().items() if key != "format"}
+    old = {key: value for key, value in fields().items() if key not in ("format", "unsafe")}
     assert set(old) == {"object", "checksum", "program", "mode", "replace", "generic", "content"}
     write(place, json.dumps(old).encode())
-    assert read_manifest(place) == (MANIFEST, CONTENT)
+    assert read_manifest(place) == (MANIFEST._replace(unsafe=False), CONTENT)
 
 
 def test_one_of_a_later_release(place: Place) -> None:
@@ -87,4 +87,11 @@ def test_all_of_a_host(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_mode_that_does_not_exist(place: Place) -> None:
     write(place, json.dumps({**fields(), "mode": "fast"}).encode())
     with pytest.raises(FleetError, match="is damaged"):
+        read_manifest(place)
+
+
+def test_one_that_others_can_change(place: Place) -> None:
+    write(place, packed(MANIFEST, CONTENT))
+    pathlib.Path(place.manifest).chmod(0o666)
+    with pytest.raises(FleetError, match=f"{place.manifest} is not safe to restore"):
         read_manifest(place)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import typing as t
 
@@ -64,3 +65,19 @@ def test_again_if_it_failed(
             persistence.reload_units(["eth0.10"])
     persistence.sweep()
     assert told == [("eth0.10",)]
+
+
+def test_folders_of_units_are_closed(told: t.List[t.Tuple[str, ...]], tmp_path: pathlib.Path) -> None:
+    """Who can write to one has systemd start units of their own. The previous release made it by the umask."""
+    folder = tmp_path / "FOLDER" / "sys-subsystem-net-devices-eth0.10.device.wants"
+    umask = os.umask(0)
+    try:
+        write(b"manifest")
+        assert folder.stat().st_mode & 0o777 == 0o755
+        (persistent,) = persistence.observe([(PLACE, 1)], lambda: b"runner")
+        assert persistent.traces
+        folder.chmod(0o777)
+        write(b"manifest")
+        assert folder.stat().st_mode & 0o777 == 0o755
+    finally:
+        os.umask(umask)

@@ -11,7 +11,19 @@ from ansible_collections.ebpf.fleet.plugins.filter.counter_rows import counter_r
 
 def facts(**interfaces: int) -> t.Dict[str, t.Any]:
     each = {
-        name: {"packets": packets, "bytes": packets * 64, "per_cpu": [{}], "mode": "native", "attached": True}
+        name: {
+            "packets": packets,
+            "bytes": packets * 64,
+            "per_cpu": [],
+            "mode": "native",
+            "exact": True,
+            "inexact_because": None,
+            "program_id": 7,
+            "tag": "644ee9a75611c6d0",
+            "loaded_at": "2026-02-12T16:40:02Z",
+            "attached": True,
+            "moved": False,
+        }
         for name, packets in interfaces.items()
     }
     return {"xdp_counter": {"program": "packet_count", "collected_at": "now", "boot_id": "b", "interfaces": each}}

@@ -51,7 +51,7 @@ def test_a_bpffs_below(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bpffs_elsewhere_is_not_hidden(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     covered, other = str(tmp_path / "covered"), str(tmp_path / "other")
     for each in (covered, other):
-        os.mkdir(each)
+        os.mkdir(each, 0o700)
     monkeypatch.setattr(bpffs, "BPFFS", covered)
     device = os.stat(other).st_dev
     two = [Mount(1, device + 1, covered, "bpf"), Mount(2, device, covered, "bpf")]
@@ -87,6 +87,18 @@ def test_check_mode_predicts_a_mount(folder: str, monkeypatch: pytest.MonkeyPatc
     assert bpffs.reach(f"{folder}/pins", lasting=False, make=False) is False
     with pytest.raises(FleetError, match="file system of type ext4, which cannot contain pins"):
         bpffs.check_root("/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"), [(0o1777, "create folders where pins are to be"), (0o755, "can lock"), (0o710, "can lock")]
+)
+def test_one_that_others_may_enter(folder: str, monkeypatch: pytest.MonkeyPatch, mode: int, words: str) -> None:
+    mounted(monkeypatch, [Mount(1, os.stat(folder).st_dev, folder, "bpf")])
+    os.chmod(folder, mode)
+    trouble = bpffs.trouble_with(f"{folder}/pins/below") or ""
+    assert words in trouble and f"(mode {mode:04o})" in trouble and f"`chmod 0700 {folder}`" in trouble
+    os.chmod(folder, 0o700)
+    assert bpffs.trouble_with(f"{folder}/pins/below") is None
 
 
 def test_a_missing_folder_is_named_as_what_it_is(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:

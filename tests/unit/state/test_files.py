@@ -211,3 +211,33 @@ def test_roll_back_after_a_failed_write(tmp_path: pathlib.Path, monkeypatch: pyt
         replaced.write()
     replaced.restore()
     assert contents(tmp_path) == {}
+
+
+def test_nothing_is_taken_over_from_what_a_link_leads_to(tmp_path: pathlib.Path) -> None:
+    su, path = tmp_path / "su", tmp_path / "file"
+    su.touch()
+    if os.geteuid() == 0:
+        os.chown(su, 65534, 65534)
+    su.chmod(0o6777)
+    path.symlink_to(su)
+    write_file(MODULE, str(path), b"new", 0o644)
+    assert not path.is_symlink() and (mode(path), path.stat().st_uid) == (0o644, os.geteuid())
+    assert su.read_bytes() == b""
+
+
+def test_special_bits_are_not_kept(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    path.chmod(0o7755)
+    write_file(MODULE, str(path), b"new", 0o644)
+    assert path.stat().st_mode & 0o7777 == 0o755
+
+
+def test_what_is_restored_was_read_as_told(tmp_path: pathlib.Path) -> None:
+    """Else what a user lays there between check and change would be root's file after the rollback."""
+
+    def refuses(path: str) -> bytes:
+        raise FleetError(f"{path} is not safe")
+
+    with pytest.raises(FleetError, match="is not safe"):
+        ReplacedFile(MODULE, str(tmp_path / "file"), b"new", refuses).differs()

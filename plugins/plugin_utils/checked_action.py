@@ -1,0 +1,78 @@
+# Copyright (c) ebpf.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The action of a module whose answers are checked as they arrive on the controller."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+
+from ..module_utils.border.answers import checked, refusal
+from ..module_utils.border.kinds import Unacceptable
+from ..module_utils.border.text import message, one_line, printable
+
+Result = t.Dict[str, t.Any]
+
+
+class CheckedAction(ActionBase):
+    """Runs the module of the same name."""
+
+    _supports_check_mode = True
+    _supports_async = True
+
+    def run(self, tmp: t.Optional[str] = None, task_vars: t.Optional[Result] = None) -> Result:
+        result: Result = super().run(tmp, task_vars)
+        result.update(self.ask(task_vars))
+        return result
+
+    @property
+    def wrap_async(self) -> bool:
+        return bool(self._task.async_val and not self._connection.has_native_async)
+
+    def ask(self, task_vars: t.Optional[Result], module: str = "", options: t.Optional[Result] = None) -> Result:
+        """The checked answer of a module, by default the task's own.
+
+        Raises AnsibleActionFail if it is not what the module returns, and what _execute_module() raises.
+        """
+        name = module or str(self._task.action).rpartition(".")[2]
+        if module:
+            given = self._execute_module(f"ebpf.fleet.{module}", options, task_vars=task_vars)
+        else:
+            given = self._execute_module(task_vars=task_vars, wrap_async=self.wrap_async)
+        # Not the host's: it says which of its interpreters Ansible has found.
+        found = getattr(self, "_discovered_interpreter_key", None)
+        try:
+            answer = checked(name, given, job=self.wrap_async and not module)
+        except Unacceptable as error:
+            host = str((task_vars or {}).get("inventory_hostname", "the host"))
+            raise AnsibleActionFail(refusal(host, name, error)) from None
+        if found and "ansible_facts" in answer:
+            answer["ansible_facts"][found] = self._discovered_interpreter
+        return answer
+
+    def _execute_module(self, *args: t.Any, **options: t.Any) -> Result:
+        try:
+            return t.cast(Result, super()._execute_module(*args, **options))
+        except AnsibleConnectionFailure as error:  # with what the host's shell, or its ssh, said
+            said = message(str(error))
+            if said == str(error):
+                raise
+            raise AnsibleConnectionFailure(said) from None
+
+    def _low_level_execute_command(self, *args: t.Any, **options: t.Any) -> Result:
+        """What a host prints beside its answer gets into Ansible's warnings and errors; JSON has no such characters."""
+        said: Result = super()._low_level_execute_command(*args, **options)
+        for stream in ("stdout", "stderr"):
+            said[stream] = printable(said.get(stream) or "", keep="\r\n\t")
+            said[f"{stream}_lines"] = said[stream].splitlines()
+        return said
+
+    def _parse_returned_data(self, res: Result, *more: t.Any) -> Result:
+        """Ansible warns of what follows the JSON, line by line; make one line of it."""
+        answer, end, junk = res.get("stdout", "").rpartition("}")
+        if junk.strip():
+            res = {**res, "stdout": f"{answer}{end}\n{one_line(junk)}"}
+        return t.cast(Result, super()._parse_returned_data(res, *more))
