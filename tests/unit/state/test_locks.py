@@ -74,6 +74,12 @@ def test_a_long_name_of_a_folder(tmp_path: Path) -> None:
             pass
 
 
+def test_a_folder_that_is_to_be_made(run: Path, tmp_path: Path) -> None:
+    if os.geteuid() == 0:  # bpf_object makes the folder first, and others than root use nothing else
+        with lock(of_objects(str(tmp_path / "new/folder")), 0):
+            assert [path.name.endswith("new%2Ffolder") for path in run.iterdir()] == [True]
+
+
 def test_the_order() -> None:
     with lock(of_changes()):
         with pytest.raises(RuntimeError, match=r"object files .* must be taken before that on the XDP programs"):
