@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import json
 import os
 import pathlib
@@ -83,8 +84,9 @@ def lies(draw: t.Any, module: str) -> Answer:
     """An honest answer, in which up to four values are changed, missing, renamed or too many."""
     answer = answers()[module]
     for _change in range(draw(some.integers(1, 4))):
-        every = list(places(answer))
-        *above, last = draw(some.sampled_from(every)) if every else ("changed",)
+        if not answer:
+            break
+        *above, last = draw(some.sampled_from(list(places(answer))))
         parent: t.Any = answer
         for key in above:
             parent = parent[key]
@@ -113,13 +115,16 @@ def arrived(host: str, module: str, answer: Answer) -> Answer:
         return {"failed": True, "msg": sentence}
 
 
-def rendered(template: str, **variables: t.Any) -> t.List[str]:
+@functools.lru_cache(maxsize=None)
+def template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["ebpf.fleet.one_line"] = one_line
     environment.filters["to_json"] = json.dumps
-    return (
-        environment.from_string((ROOT / f"playbooks/templates/{template}").read_text()).render(variables).splitlines()
-    )
+    return environment.from_string((ROOT / f"playbooks/templates/{name}").read_text())
+
+
+def rendered(name: str, **variables: t.Any) -> t.List[str]:
+    return template(name).render(variables).splitlines()
 
 
 def check_lines(lines: t.Sequence[str]) -> None:
@@ -242,14 +247,17 @@ class Module:
         return False
 
 
+def fact(answer: Answer, name: str) -> t.Any:
+    facts = answer.get("ansible_facts")
+    return facts.get(name) if isinstance(facts, dict) else None
+
+
 def inspection(folder: pathlib.Path, hosts: t.Mapping[str, t.Mapping[str, Answer]]) -> t.Tuple[Module, Answer]:
     """What playbooks/inspect.yml passes to the report."""
     module = Module(
         dest=str(folder),
-        bpf={name: each["bpf_facts"].get("ansible_facts", {}).get("bpf") for name, each in hosts.items()},
-        counters={
-            name: each["xdp_counter_facts"].get("ansible_facts", {}).get("xdp_counter") for name, each in hosts.items()
-        },
+        bpf={name: fact(each["bpf_facts"], "bpf") for name, each in hosts.items()},
+        counters={name: fact(each["xdp_counter_facts"], "xdp_counter") for name, each in hosts.items()},
         programs={name: each["bpf_program_info"] for name, each in hosts.items()},
         objects={name: each["bpf_object_info"] for name, each in hosts.items()},
     )
