@@ -66,7 +66,7 @@ def blocked(user: User, folder: Path) -> t.Iterator[Path]:
     above = folder.parent
     with user.running(sys.executable, "-c", _LOCK, folder, above) as locking:
         assert locking.stdout
-        assert {locking.stdout.readline().strip() for _ in range(2)} == {str(folder), str(above)}
+        assert {locking.stdout.readline().strip() for _line in range(2)} == {str(folder), str(above)}
         yield folder
 
 

@@ -192,7 +192,7 @@ def test_one_at_a_time(run: Path, tmp_path: Path) -> None:
     file.write_text("0")
     words = [sys.executable, "-W", "ignore", "-c", _COUNT, str(run.parent), str(run), str(file)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    processes = [subprocess.Popen(words, env=env) for _ in range(4)]
+    processes = [subprocess.Popen(words, env=env) for _process in range(4)]
     assert [process.wait() for process in processes] == [0] * 4
     assert file.read_text() == "200"
     assert not run.parent.exists()
