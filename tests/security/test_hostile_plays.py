@@ -183,7 +183,7 @@ def test_deploy(fleet: Fleet, lie: Lie, compiled: Compiled, answer: t.Any, words
     check_terminal(text)
     assert words in text, text
     assert re.search(r'"failed +two"', text) and re.search(r'"[0-9a-f]{16} +one eth0, one eth0.10"', text)
-    assert not re.search(r'"f00df00df00df00d +one', text)
+    assert not re.search(r'^ +"f00df00df00df00d +one', text, re.M)
     assert recap(text)[0] == ("one", 1, 0)
 
 
