@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # molecule.sh [SCENARIO...]: test the scenarios, all of them by default. A warning fails the run as an error does.
 set -euo pipefail
+umask go-w # root runs this
 cd "$(dirname "$0")/.."
 export PATH=$PWD/build/venv/bin:$PATH NO_COLOR=1
 export ANSIBLE_HOME=$PWD/build/molecule/home # separate state: a different checkout of the same name must not share it

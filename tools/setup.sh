@@ -2,6 +2,7 @@
 # setup.sh demo|test|molecule|bench|kernels|reboot|pins: install what these need: system packages, a virtual environment in
 # build/venv, and build/collections, where Ansible finds this checkout as ebpf.fleet.
 set -euo pipefail
+umask go-w # root will run what is installed
 cd "$(dirname "$0")/.."
 what=$1
 sudo=()

@@ -60,7 +60,7 @@ seealso:
 EXAMPLES = r"""
 - name: Write the report
   ebpf.fleet.inspection_report:
-    dest: "{{ '~/inspection' | expanduser }}"
+    dest: "{{ playbook_dir }}/inspection"
     bpf: "{{ dict(names | zip(names | map('extract', hostvars, ['ansible_facts', 'bpf']))) }}"
     counters: "{{ dict(names | zip(names | map('extract', hostvars, ['ansible_facts', 'xdp_counter']))) }}"
     programs: "{{ dict(names | zip(names | map('extract', hostvars, 'inspected_programs'))) }}"

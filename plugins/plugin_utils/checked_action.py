@@ -70,9 +70,9 @@ class CheckedAction(ActionBase):
             said[f"{stream}_lines"] = said[stream].splitlines()
         return said
 
-    def _parse_returned_data(self, res: Result, *more: t.Any) -> Result:
+    def _parse_returned_data(self, res: Result, *more: t.Any, **options: t.Any) -> Result:
         """Ansible warns of what follows the JSON, line by line; make one line of it."""
         answer, end, junk = res.get("stdout", "").rpartition("}")
         if junk.strip():
             res = {**res, "stdout": f"{answer}{end}\n{one_line(junk)}"}
-        return t.cast(Result, super()._parse_returned_data(res, *more))
+        return t.cast(Result, super()._parse_returned_data(res, *more, **options))

@@ -102,5 +102,5 @@ def test_object_info(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> 
 def test_report_of_data_that_was_not_collected(host: Host, tmp_path: pathlib.Path) -> None:
     nothing: t.Dict[str, t.Any] = {"bpf": {}, "counters": {}, "programs": {}, "objects": {}}
     message = host.refused("inspection_report", dest=str(tmp_path), **{**nothing, "bpf": {"web1": {"kernel": "6.1"}}})
-    assert "the data collected from web1 is incomplete" in message
+    assert "web1 did not answer as bpf_facts does: bpf is a dictionary of 1, not one that has architecture" in message
     assert "not an absolute path" in host.refused("inspection_report", dest="here", **nothing)

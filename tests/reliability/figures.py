@@ -62,3 +62,12 @@ def upgrades() -> None:
         missing = [label for label, rows in found.items() if name not in rows]
         print(f"| {_TYPES.get(name, name)}{f' (not in {missing[0]})' if missing else ''} | {' | '.join(cells)} |")
     print()
+
+
+def files() -> None:
+    """Owner and mode of what is written, as tests/security/test_files.py found it."""
+    table: t.Dict[str, t.Dict[str, str]] = _read("files.json")
+    print(f"\n| path | {' | '.join(f'with {column}' for column in table)} |\n|---|{'---|' * len(table)}")
+    for path in sorted({path for rows in table.values() for path in rows}):
+        print(f"| `{path}` | {' | '.join(rows.get(path, '—') for rows in table.values())} |")
+    print()

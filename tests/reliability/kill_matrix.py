@@ -65,10 +65,10 @@ CHANGES = {
 UNITS = pathlib.Path("/etc/systemd/system")
 MANIFESTS = pathlib.Path("/var/lib/ebpf_fleet")
 ABOUT_BOOT = re.compile(f"MANIFESTS|/unread|{MANIFESTS}|{UNITS}|vfork")
-SAMPLE = 0.5  # of the calls
+SAMPLE = 0.3  # of the calls
 # With systemd, of those that are and those that are not about restoring: each takes two seconds, and hosts without
 # systemd have most of the latter too.
-BOOTING_SAMPLE = {True: 0.4, False: 0.1}
+BOOTING_SAMPLE = {True: 0.25, False: 0.05}
 # The folder of a task, and the file with which Python tests for a usable one: Ansible's to remove, on every host.
 MADE_BY_ANSIBLE = re.compile(r"/\.ansible/tmp|ansible-moduletmp|/tmp/(ansible|\w{8}[>\"])")
 

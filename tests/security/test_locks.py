@@ -66,7 +66,7 @@ def blocked(user: User, folder: Path) -> t.Iterator[Path]:
     above = folder.parent
     with user.running(sys.executable, "-c", _LOCK, folder, above) as locking:
         assert locking.stdout
-        assert {locking.stdout.readline().strip() for _ in range(2)} == {str(folder), str(above)}
+        assert {locking.stdout.readline().strip() for _line in range(2)} == {str(folder), str(above)}
         yield folder
 
 
@@ -149,7 +149,7 @@ def test_a_user_of_a_controller_waits_for_no_other_user(host: Host, user: User, 
 
 def test_where_others_can_enter_bpffs_they_cannot_stop_anybody(host: Host, user: User, compiled: Compile) -> None:
     """In a mount namespace with such a bpffs: this machine's own does not change."""
-    script = 'mount -t bpf -o mode=0755 bpf /sys/fs/bpf; exec "$@"'
+    script = 'umount /sys/fs/bpf; mount -t bpf -o mode=0755 bpf /sys/fs/bpf; exec "$@"'
     wrap = ["unshare", "--mount", "sh", "-c", script, "sh"]
     with _entered(wrap) as enter:
         locking = [*enter, "setpriv", "--reuid=4242", "--regid=4242", "--clear-groups", sys.executable, "-c", _LOCK]

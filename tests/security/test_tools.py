@@ -77,7 +77,7 @@ def victim(user: User) -> t.Iterator[Path]:
     planted = [Path(path) for path in PLANTED if not os.path.lexists(path)]
     for path in planted:
         assert user.run("ln", "-s", victim, path).returncode == 0
-    with user.running("flock", "--exclusive", victim, "sleep", "60"):
+    with user.running("flock", "--no-fork", "--exclusive", victim, "sleep", "60"):
         try:
             yield victim
         finally:

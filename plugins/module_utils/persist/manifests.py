@@ -35,7 +35,9 @@ class Manifest(t.NamedTuple):
 
 def packed(manifest: Manifest, content: bytes) -> bytes:
     """The content of the file: the manifest and its object in one, so that they always match."""
-    more = {"replace": manifest.replace, "generic": manifest.generic, "unsafe": manifest.unsafe}
+    more = {"replace": manifest.replace, "generic": manifest.generic}
+    if manifest.unsafe:  # else the file is the same as in the previous release
+        more["unsafe"] = True
     return files.written(manifest.deployed, **more, content=base64.b64encode(content).decode())
 
 

@@ -64,9 +64,9 @@ def _open_to_others(root: str, every: t.Sequence[Mount]) -> t.Optional[str]:
         return None
     can = "create folders where pins are to be, and lock" if mode & 0o022 else "lock"
     return (
-        f"users other than root can {can} the bpffs on {point} (mode {mode:04o}), which stops every deployment: close"
-        f" it with `chmod 0700 {point}` (a remount does not change the mode), and have it mounted with mode=0700, as"
-        " systemd does"
+        f"users other than root can {can} the bpffs on {point} (mode {mode:04o}), which stops libxdp, and"
+        f" deployments to folders of theirs: close it with `chmod 0700 {point}` (a remount does not change the mode),"
+        " and have it mounted with mode=0700, as systemd does"
     )
 
 

@@ -121,6 +121,8 @@ def _check_order(wanted: t.Sequence[Lock]) -> None:
 def _take(taken: contextlib.ExitStack, wanted: t.Sequence[Lock]) -> t.Optional[Lock]:
     """Take all of them, without waiting; or return the one that is busy."""
     for each in wanted:
+        if each.shared and each.rank == OBJECTS and not os.path.isdir(each.path):
+            continue  # the previous release makes the folder before it locks it
         fd = _open(each)
         if fd is None:
             return each

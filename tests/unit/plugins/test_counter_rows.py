@@ -10,7 +10,7 @@ from ansible_collections.ebpf.fleet.plugins.filter.counter_rows import counter_r
 
 
 def facts(**interfaces: int) -> t.Dict[str, t.Any]:
-    each = {
+    each: t.Dict[str, t.Any] = {
         name: {
             "packets": packets,
             "bytes": packets * 64,
