@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -70,6 +71,19 @@ def test_each_interface_has_its_own_counts(host: Host, attached: t.Dict[str, t.A
     host.send("eth0.10", 77, 1514)
     assert host.counts("eth0") == (1000, 64000)
     assert host.counts("eth0.10") == (77, 77 * 1514)
+
+
+@pytest.mark.parametrize("defines", [{}, {"KERNEL_CONTEXT": 1}], ids=["by a call", "by the flag in its context"])
+def test_jumbo_frames_are_counted_whole(host: Host, compiled: Compiled, defines: t.Dict[str, int]) -> None:
+    host.plug("jumbo0", 9000)
+    done = host.ok("xdp_program", object=compiled("packet_count", **defines), interfaces=["jumbo0"])
+    assert done["attachments"][0]["mode"] == "native"
+    code = json.dumps(bpftool("prog", "dump", "xlated", "pinned", host.pin("jumbo0", "program")))
+    assert "bpf_xdp_get_buff_len" in code
+    assert ("&= 1" in code) == bool(defines)
+    host.send("jumbo0", 100, 64)
+    host.send("jumbo0", 100, 9014)
+    assert host.counts("jumbo0") == (200, 100 * (64 + 9014))
 
 
 def test_deleted_pins_are_recreated_one_by_one(host: Host, attached: t.Dict[str, t.Any]) -> None:
