@@ -64,6 +64,21 @@ def inspect(lib: Libbpf, path: str, content: bytes) -> Inspected:
         ) from error
 
 
+def inspect_to_load(lib: Libbpf, path: str, content: bytes) -> Inspected:
+    """Raises FleetError as inspect() does, and if the kernel of this host lacks what the object needs."""
+    found = inspect(lib, path, content)
+    check_kernel(found.elf, path)
+    return found
+
+
+def check_kernel(elf: Elf, path: str) -> None:
+    """Raises FleetError if the kernel of this host lacks what libbpf needs to load the object."""
+    if not os.path.exists("/sys/kernel/btf/vmlinux"):
+        from .kernel_btf import check_kernel_btf  # here: a target compiles what it imports, and few hosts need this
+
+        check_kernel_btf(elf, path)
+
+
 def inspect_other(path: str, content: bytes) -> Inspected:
     """An object for hosts of the other byte order, which libbpf before 1.6 does not open. Raises FleetError."""
     elf = read_elf(content, path)
