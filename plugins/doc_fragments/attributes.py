@@ -10,9 +10,9 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options: {}
 requirements:
-  - Python 3.8 or later on the target
+  - Python 3.8 or later on the target; 3.9 or later with ansible-core 2.20 or later on the controller
   - libbpf 0.3 or later on the target (package libbpf1 on Debian, Ubuntu and SUSE, libbpf0 on Debian 11 and Ubuntu
-    22.04, libbpf on Fedora and RHEL), which most current distributions install with iproute2
+    20.04 and 22.04, libbpf on Fedora, RHEL and Amazon Linux), which most current distributions install with iproute2
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying the target.

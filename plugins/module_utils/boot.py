@@ -22,7 +22,7 @@ from .deploy.change import change
 from .deploy.request import Request, Wanted
 from .entry import message_of, require_libbpf
 from .errors import FleetError
-from .objects.object_file import inspect
+from .objects.object_file import inspect_to_load
 from .persist.interpreter import interpreters
 from .persist.manifests import all_places, read_manifest
 from .state.bpffs import check_root
@@ -93,7 +93,7 @@ def restore(lib: Libbpf, place: Place) -> t.Iterator[str]:
     check_root(place.root)
     manifest, content = read_manifest(place)
     deployed = manifest.deployed
-    image = inspect(lib, deployed.object, content).image
+    image = inspect_to_load(lib, deployed.object, content).image
     wanted = Wanted(
         state="attached",
         name=place.name,

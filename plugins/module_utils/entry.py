@@ -15,7 +15,10 @@ from .libbpf.library import BpfError, Libbpf, LibbpfMissing
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-PACKAGES = "libbpf1 (in Debian 11 and Ubuntu 22.04 libbpf0) on Debian, Ubuntu and SUSE, libbpf on Fedora and RHEL"
+PACKAGES = (
+    "libbpf1 (in Debian 11 and Ubuntu 20.04 and 22.04 libbpf0) on Debian, Ubuntu and SUSE,"
+    " libbpf on Fedora, RHEL and Amazon Linux"
+)
 
 
 def require_libbpf() -> Libbpf:

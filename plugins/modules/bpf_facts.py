@@ -65,10 +65,10 @@ ansible_facts:
           description: Whether the kernel provides BTF, type information about itself.
           type: bool
         jit:
-          description: The sysctls C(bpf_jit_enable) and C(bpf_jit_harden). A value is null where it cannot be read, as
-            in a network namespace.
+          description: The sysctls C(bpf_jit_enable) and C(bpf_jit_harden); and C(available), if the kernel has a JIT
+            compiler for BPF. A sysctl is null where it cannot be read, as in a network namespace.
           type: dict
-          sample: {enable: 1, harden: 0}
+          sample: {enable: 1, harden: 0, available: true}
         lockdown:
           description: V(none), V(integrity) or V(confidentiality); null if the kernel has no lockdown.
           type: str

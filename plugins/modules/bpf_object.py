@@ -33,9 +33,20 @@ options:
       - Path of the object file on the target. Missing parent folders are created.
     type: path
     required: true
+  byte_order:
+    description:
+      - The byte order of the hosts that the object is for, V(big) for s390x, and V(little) for x86_64, aarch64 and most
+        others. The default is that of the machine that compiles. A kernel loads only objects in its own byte order.
+      - For the other byte order, headers that say what the byte order is, such as C(asm/byteorder.h), which
+        C(linux/ip.h) includes, must be those of a host of that kind (O(include_dirs)); with the machine's own the
+        module fails. C(bpf/bpf_endian.h) is right in both.
+    type: str
+    choices: [little, big]
+    version_added: 0.2.0
   disassemble:
     description:
-      - Also return the disassembled object, by C(llvm-objdump), with the source lines that it contains.
+      - Also return the disassembled object, by C(llvm-objdump), with the source lines that it contains (without them
+        for the other O(byte_order)).
     type: bool
     default: false
   return_content:
@@ -78,6 +89,14 @@ EXAMPLES = r"""
     content: "{{ packet_count.content | default(omit) }}"
     name: packet_count
     interfaces: [eth0]
+
+- name: Compile it on the controller, for a mainframe
+  ebpf.fleet.bpf_object:
+    src: /usr/local/src/bpf/packet_count.bpf.c
+    dest: /usr/local/lib/bpf/s390x/packet_count.bpf.o
+    byte_order: big
+    return_content: true
+  delegate_to: localhost
 """
 
 RETURN = r"""
@@ -126,7 +145,7 @@ has_btf:
   returned: always
   type: bool
 programs:
-  description: The programs in the object.
+  description: The programs in the object; null if its byte order is not that of the machine that compiles.
   returned: always
   type: list
   elements: dict
@@ -145,7 +164,8 @@ programs:
       section: xdp
       instructions: 47
 maps:
-  description: The maps in the object, including those for global data.
+  description: The maps in the object, including those for global data; null if its byte order is not that of the
+    machine that compiles.
   returned: always
   type: list
   elements: dict
@@ -190,6 +210,7 @@ def main() -> None:
         argument_spec={
             **COMPILING,
             "dest": {"type": "path", "required": True},
+            "byte_order": {"type": "str", "choices": ["little", "big"]},
             "disassemble": {"type": "bool", "default": False},
             "return_content": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},

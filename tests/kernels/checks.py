@@ -210,6 +210,11 @@ def features() -> str:
     has = {feature: name in functions() for feature, name in FUNCTIONS_OF_FEATURES.items()}
     expect(found["features"], has, "features, the module's and those that the kernel has functions for")
     expect(found["btf"], os.path.exists("/sys/kernel/btf/vmlinux"), "BTF of the kernel")
+    jit = os.path.exists("/proc/sys/net/core/bpf_jit_enable")
+    expect(found["jit"]["available"], jit, "a JIT compiler")
+    problems = " ".join(found["problems"])
+    expect("CONFIG_DEBUG_INFO_BTF" in problems, not found["btf"], f"BTF named in {problems!r}")
+    expect("CONFIG_BPF_JIT" in problems, not jit, f"JIT named in {problems!r}")
     expect(found["kernel"], os.uname().release, "kernel")
     expect(found["bpftool"], bpftool("version")["version"].split("+")[0], "bpftool")
     return "; ".join(f"{feature} {'yes' if can else 'no'}" for feature, can in has.items())
@@ -226,6 +231,17 @@ def native() -> str:
         totals = (counter["totals"]["packets"], counter["totals"]["bytes"])
         expect(totals, wire.counts(), "packets and bytes, xdp_counter_facts' and bpftool's")
         return f"native; {totals[0]} of {wire.sent}"
+
+
+def kernel_btf() -> str:
+    with Wire() as wire:
+        if facts()["btf"]:
+            expect(attached(wire.attach("core"))["mode"], "native", "mode")
+            return "loaded"
+        said = refused("xdp_program", object=str(OBJECTS / "core.bpf.o"), interfaces=[wire.interface])
+        expect("needs the type information (BTF) of the kernel, for its CO-RE" in said, True, f"the reason in {said!r}")
+        expect((wire.xdp(), PINS.exists()), (None, False), "program on the interface, and pins")
+        return "refused: this kernel has no BTF"
 
 
 def again() -> str:
@@ -440,7 +456,9 @@ def jited() -> str:
     tool, lines = result["disassembler"], 0
     for program in result["programs"]:
         if not program["bytes_jited"]:
-            expect("interpreted" in " ".join(program["problems"]), True, f"a problem of {program['name']}")
+            said = " ".join(program["problems"])
+            remedy = "net.core.bpf_jit_enable=1" if facts()["jit"]["available"] else "CONFIG_BPF_JIT"
+            expect("the kernel interprets it" in said and remedy in said, True, f"the reason and {remedy} in {said!r}")
             continue
         if not tool:
             expect(len(program["jited_raw"]) // 2, program["bytes_jited"], f"bytes of {program['name']}")
@@ -523,6 +541,7 @@ def bond() -> str:
 CHECKS: t.Dict[str, t.Callable[[], str]] = {
     "bpf_facts: features equal to those in the kernel's symbols": features,
     "xdp_program: first attach on a veth; counts equal to sent": native,
+    "an object that needs the kernel's BTF": kernel_btf,
     "a second run changes nothing": again,
     "an upgrade keeps counts and link": upgrade,
     "an upgrade of maps of each type": upgrade_of_maps,

@@ -77,7 +77,7 @@ def answers() -> t.Dict[str, Answer]:
                     "kernel": "6.1.0-30-amd64",
                     "architecture": "x86_64",
                     "btf": True,
-                    "jit": {"enable": 1, "harden": None},
+                    "jit": {"enable": 1, "harden": None, "available": True},
                     "lockdown": None,
                     "capabilities": ["cap_bpf"],
                     "bpffs": "/sys/fs/bpf",

@@ -12,6 +12,7 @@ import signal
 import typing as t
 
 from ..kernel import remedies
+from ..kernel.symbols import kernel_has
 from ..libbpf import links
 from ..libbpf.library import BpfError, Libbpf
 
@@ -23,11 +24,8 @@ REMEDIES = (
         "give {interface} as many receive queues as its peer has transmit queues (`ethtool -L {interface} rx N`, or"
         " `ethtool -L PEER tx N` in the peer's namespace; `ethtool -l` shows both)",
     ),
-    (r"peer mtu", "lower the MTU of its peer (`ip link set dev PEER mtu 1500`), or use a program in section xdp.frags"),
-    (
-        r"\bmtu\b|jumbo|frame size|single page",
-        "lower the MTU (`ip link set dev {interface} mtu 1500`), or use a program in section xdp.frags",
-    ),
+    (r"peer mtu", "lower the MTU of its peer (`ip link set dev PEER mtu 1500`){frags}"),
+    (r"\bmtu\b|jumbo|frame size|single page", "lower the MTU (`ip link set dev {interface} mtu 1500`){frags}"),
     (r"gro_hw.*csum", "turn both off: `ethtool -K {interface} rx-gro-hw off rx off`"),
     (r"lro.*csum", "turn both off: `ethtool -K {interface} lro off rx off`"),
     (r"gro_hw|hw.gro", "turn it off: `ethtool -K {interface} rx-gro-hw off`"),
@@ -69,7 +67,8 @@ def refusal(
 def remedy(said: str, interface: str) -> str:
     """What to type; "" if it is not known."""
     found = next((words for about, words in REMEDIES if re.search(about, said, re.IGNORECASE)), "")
-    return found.format(interface=interface)
+    frags = ", or use a program in section xdp.frags" if kernel_has("bpf_xdp_get_buff_len") else ""  # 5.18 and later
+    return found.format(interface=interface, frags=frags)
 
 
 def _ask(lib: Libbpf, ifindex: int, program_fd: int, mode: str) -> str:

@@ -79,7 +79,7 @@ BPF = record(
         "kernel": word,
         "architecture": word,
         "btf": boolean,
-        "jit": record({"enable": optional(integer), "harden": optional(integer)}),
+        "jit": record({"enable": optional(integer), "harden": optional(integer), "available": boolean}),
         "lockdown": optional(word),
         "capabilities": items(word),
         "bpffs": optional(line),

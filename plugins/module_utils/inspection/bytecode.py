@@ -100,15 +100,20 @@ def translated(code: ProgramCode, symbols: KernelSymbols) -> t.List[str]:
     sources = {each.instruction: each.text for each in code.lines} if btf else {}
     call_base = symbols.address("__bpf_call_base")
 
+    def kernel_function(each: Instruction) -> str:
+        address = (call_base + each.immediate) & 0xFFFFFFFFFFFFFFFF
+        return symbols.name(address) or hex(address)
+
     def callee(each: Instruction) -> str:
         if each.src != _BPF_CALL:
             if each.immediate in _HELPERS:
                 return f"{_HELPERS[each.immediate]}#{each.immediate}"
-            address = (call_base + each.immediate) & 0xFFFFFFFFFFFFFFFF
-            return f"{symbols.name(address) or hex(address)}#{each.immediate}"
+            return f"{kernel_function(each)}#{each.immediate}"
         if not code.jited_addresses:
             return f"pc{each.offset:+d}"
-        address = code.jited_addresses[each.immediate] if each.immediate < len(code.jited_addresses) else 0
+        if not 0 <= each.immediate < len(code.jited_addresses):  # interpreted: by this function of the interpreter
+            return f"pc{each.offset:+d}#{kernel_function(each)}"
+        address = code.jited_addresses[each.immediate]
         return f"pc{each.offset:+d}#{symbols.name(address) or hex(address)}"
 
     lines = []

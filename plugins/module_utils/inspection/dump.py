@@ -11,6 +11,7 @@ import sys
 import typing as t
 
 from ..errors import FleetError
+from ..kernel import jit
 from ..kernel.symbols import KernelSymbols
 from ..libbpf.code import ProgramCode
 from ..libbpf.info import ProgramInfo
@@ -56,8 +57,7 @@ def _translated(result: t.Dict[str, t.Any], each: Dump, symbols: KernelSymbols) 
 def _has_native(result: t.Dict[str, t.Any], each: Dump) -> bool:
     if not each.info.bytes_jited:
         result["problems"].append(
-            f"program {each.info.id} has no native code because the kernel interprets it;"
-            " after `sysctl net.core.bpf_jit_enable=1`, newly loaded programs have native code"
+            f"program {each.info.id} has no native code because the kernel interprets it; {jit.remedy()}"
         )
     elif not each.code.jited:
         result["problems"].append(f"the kernel withholds the native code of program {each.info.id}: {_why_withheld()}")

@@ -10,7 +10,7 @@ import typing as t
 
 from ..entry import message_of, require_libbpf
 from ..errors import FleetError
-from ..kernel import remedies
+from ..kernel import jit, remedies
 from ..objects.toolchain import Run
 from ..state.bpffs import trouble_with
 from . import host
@@ -36,7 +36,7 @@ def facts(run: Run, roots: t.Sequence[str], check: bool) -> t.Dict[str, t.Any]:
         "kernel": os.uname().release,
         "architecture": os.uname().machine,
         "btf": os.path.exists("/sys/kernel/btf/vmlinux"),
-        "jit": host.jit(),
+        "jit": jit.jit(),
         "lockdown": remedies.lockdown(),
         "capabilities": host.capabilities(),
         "bpffs": host.mounted("bpf"),

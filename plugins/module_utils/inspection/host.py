@@ -21,15 +21,6 @@ from ..state.places import BPFFS, Place, pinned_names, places_of
 CAPABILITIES = {"cap_net_admin": 12, "cap_sys_admin": 21, "cap_sys_resource": 24, "cap_perfmon": 38, "cap_bpf": 39}
 
 
-def jit() -> t.Dict[str, t.Optional[int]]:
-    """bpf_jit_enable (0 off, 1 on, 2 debug) and bpf_jit_harden (0 off, 1 unprivileged, 2 all).
-
-    null in a network namespace, where these are not visible.
-    """
-    values = {name: read_text(f"/proc/sys/net/core/bpf_jit_{name}") for name in ("enable", "harden")}
-    return {name: int(value) if value else None for name, value in values.items()}
-
-
 def capabilities() -> t.List[str]:
     """The effective ones of CAPABILITIES."""
     found = re.search(r"CapEff:\s*([0-9a-f]+)", read_text("/proc/self/status"))

@@ -48,8 +48,21 @@ def problems(
             "The kernel is locked down for confidentiality: it may reject bpf_printk, and then there are no"
             " trace lines. Boot with lockdown=integrity to get them."
         )
+    if not facts["btf"]:
+        found.append(
+            "The kernel has no BTF (/sys/kernel/btf/vmlinux): objects with CO-RE relocations, or with functions or"
+            " variables of the kernel, cannot be loaded, and others can. Use a kernel with CONFIG_DEBUG_INFO_BTF."
+        )
+    if not facts["jit"]["available"]:
+        found.append(
+            "The kernel has no JIT compiler for BPF: it interprets programs, which is slow, and they have no native"
+            " code to show. Use a kernel with CONFIG_BPF_JIT."
+        )
     if facts["jit"]["enable"] == 0:
-        found.append("BPF programs are interpreted, which is slow. Set the sysctl net.core.bpf_jit_enable to 1.")
+        found.append(
+            "The kernel interprets BPF programs, which is slow, and they have no native code to show. Set the sysctl"
+            " net.core.bpf_jit_enable to 1, for programs that are loaded afterwards."
+        )
     if not facts["clang"]:
         found.append(
             f"There is no clang: bpf_object cannot compile on this host. Install the package clang, {ELSEWHERE}."

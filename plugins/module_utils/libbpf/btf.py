@@ -52,7 +52,7 @@ class Btf:
         if magic != 0xEB9F:
             raise ValueError(f"this is not BTF: it begins with 0x{magic:04x}")
         self._strings = data[header + string_offset : header + string_offset + string_size]
-        self._types = [Type("", "void", False, 0, 0, 0)]
+        self.types = [Type("", "void", False, 0, 0, 0)]
         at, end = header + type_offset, header + type_offset + type_size
         while at < end:
             name, info, target = self.words(at, 3)
@@ -61,7 +61,7 @@ class Btf:
                 raise ValueError(f"BTF kind {number} is not supported")
             kind = _KINDS[number]
             rest = at + 12
-            self._types.append(Type(self.string(name), kind, bool(info >> 31), target, members, rest))
+            self.types.append(Type(self.string(name), kind, bool(info >> 31), target, members, rest))
             at = rest + _ONCE.get(kind, 0) + _EACH.get(kind, 0) * members
 
     def string(self, offset: int) -> str:
@@ -77,14 +77,14 @@ class Btf:
 
     def function(self, number: int) -> str:
         """The name of a function by its type's number."""
-        return self._types[number].name
+        return self.types[number].name
 
     def signature(self, number: int) -> str:
         """A function as bpftool prints it above its code: `int packet_count(struct xdp_md * ctx)`."""
         return self._written(number).rstrip()
 
     def _written(self, number: int, depth: int = 0) -> str:
-        each = self._types[number]
+        each = self.types[number]
         if depth > 32:  # no type of a program's function is nested so deeply: this data contains a cycle
             raise ValueError("BTF has a type that contains itself")
         if each.kind in ("struct", "union", "enum", "enum64"):
@@ -101,7 +101,7 @@ class Btf:
             element, _index, count = _ARRAY.unpack_from(self._data, each.rest)
             return f"{self._written(element, depth + 1)}[{count}]"
         if each.kind == "func":
-            return self._prototype(self._types[each.target], each.name, depth + 1)
+            return self._prototype(self.types[each.target], each.name, depth + 1)
         if each.kind == "func_proto":
             return self._prototype(each, "", depth + 1)
         return f"{each.name or each.kind} "

@@ -54,7 +54,7 @@ class Layouts(Btf):
 
     def section(self, name: str) -> t.Optional[Layout]:
         """The variables of a section of global data; None if there is no such section."""
-        for number, each in enumerate(self._types):
+        for number, each in enumerate(self.types):
             if each.kind == "datasec" and each.name == name:
                 return self.layout(number)
         return None
@@ -71,9 +71,9 @@ class Layouts(Btf):
         return found
 
     def _layout(self, number: int) -> Layout:
-        if number >= len(self._types):
+        if number >= len(self.types):
             raise ValueError("BTF refers to a type that does not exist")
-        each = self._types[number]
+        each = self.types[number]
         if each.kind in _TRANSPARENT:
             return self.layout(each.target)
         if each.kind in _NUMBERS:
@@ -95,7 +95,7 @@ class Layouts(Btf):
         for at in range(section.rest, section.rest + 12 * section.members, 12):
             number, offset, _size = self.words(at, 3)
             layout = self.layout(number)
-            yield Member(self._types[number].name, 8 * offset, layout)
+            yield Member(self.types[number].name, 8 * offset, layout)
 
     def _members(self, struct: Type) -> t.Iterator[Member]:
         """The members of a struct or union, with those of members that have no name."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 import typing as t
 
@@ -20,7 +21,8 @@ from ..state.files import sha256
 from ..state.replacing import ReplacedFile
 from ..state.trusted import Read, reader
 from . import toolchain
-from .object_file import Inspected, inspect
+from .elf import read_elf
+from .object_file import Inspected, inspect, inspect_other
 from .toolchain import Built, Compiler, Source
 
 if t.TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Wanted(t.NamedTuple):
     arguments: t.Tuple[str, ...]
     compiler: Compiler
     force: bool
+    byte_order: str = sys.byteorder
 
 
 class Seen(t.NamedTuple):
@@ -134,15 +137,19 @@ def make(module: AnsibleModule, lib: Libbpf, options: t.Mapping[str, t.Any]) -> 
     read = reader(allow_unsafe, toolchain.PURPOSE)
     module.run_command_environ_update = {"LC_ALL": "C"}  # clang's messages are searched for missing headers
     src, dest, text = options["src"], options["dest"], options["content"]
+    byte_order = options.get("byte_order") or sys.byteorder
     wanted = Wanted(
         src=src,
         dest=dest,
         content=None if text is None else text.encode(),
         arguments=tuple(
-            toolchain.arguments(options["defines"], options["cflags"], options["include_dirs"], options["cpu"])
+            toolchain.arguments(
+                options["defines"], options["cflags"], options["include_dirs"], options["cpu"], byte_order
+            )
         ),
         compiler=toolchain.find_compiler(options["clang"], allow_unsafe),
         force=options["force"],
+        byte_order=byte_order,
     )
     seen = observe(src, dest, read)
     planned = plan(wanted, seen)
@@ -155,7 +162,19 @@ def make(module: AnsibleModule, lib: Libbpf, options: t.Mapping[str, t.Any]) -> 
     described = json.dumps(record._asdict(), indent=1).encode()
     record_file = ReplacedFile(module, record_path(dest), described, read)
     files = (*given, ReplacedFile(module, dest, content, read), record_file)
-    return Build(wanted, seen, planned, record, inspect(lib, dest, content), files)
+    return Build(wanted, seen, planned, record, _inspect(lib, wanted, content), files)
+
+
+def _inspect(lib: Libbpf, wanted: Wanted, content: bytes) -> Inspected:
+    """Raises FleetError if the flags, which are the user's too, made an object for the other byte order."""
+    found = read_elf(content, wanted.dest)
+    if found.byte_order != wanted.byte_order:
+        raise FleetError(
+            f"the flags compile {wanted.src} for {found.byte_order}-endian hosts, and it is to be an object for"
+            f" {wanted.byte_order}-endian ones: leave -target out of cflags, and give ebpf.fleet.bpf_object"
+            f" byte_order: {found.byte_order} to compile for the others"
+        )
+    return inspect(lib, wanted.dest, content) if found.native else inspect_other(wanted.dest, content)
 
 
 def _compile(module: AnsibleModule, wanted: Wanted, source: Source, read: Read) -> t.Tuple[BuildRecord, bytes]:
@@ -163,6 +182,8 @@ def _compile(module: AnsibleModule, wanted: Wanted, source: Source, read: Read) 
     folder = tempfile.mkdtemp(dir=module.tmpdir)
     try:
         built = toolchain.compile_object(run, wanted.compiler, source, wanted.arguments, folder, allow_unsafe)
+        if wanted.byte_order != sys.byteorder:
+            toolchain.check_headers(source, built.headers, wanted.byte_order)
         return record_of(wanted, source, built, read), built.content
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -11,7 +11,7 @@ from ..errors import FleetError
 from ..state.files import sha256
 from ..state.trusted import Read, reader
 from .image import Image, ObjectFacts
-from .object_file import inspect
+from .object_file import check_kernel, inspect_to_load
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -53,6 +53,7 @@ def obtain(module: "AnsibleModule", lib: "Libbpf") -> Obtained:
     if built is None:
         return Obtained(Image(ObjectFacts(options["object"], options["checksum"])))
     _check_checksum(module, built.content)
+    check_kernel(built.inspected.elf, options["object"])
     return Obtained(built.inspected.image, built.files, built)
 
 
@@ -77,7 +78,7 @@ def _find(module: "AnsibleModule", lib: "Libbpf") -> Obtained:
         )
         return Obtained(Image(ObjectFacts(path, wanted)))
     _check_checksum(module, found)
-    return Obtained(inspect(lib, path, found).image)
+    return Obtained(inspect_to_load(lib, path, found).image)
 
 
 def _given(module: "AnsibleModule", lib: "Libbpf", given: str, read: Read) -> Obtained:
@@ -91,7 +92,7 @@ def _given(module: "AnsibleModule", lib: "Libbpf", given: str, read: Read) -> Ob
     except ValueError as error:
         raise FleetError(f"content is not Base64 ({error}); pass what ansible.builtin.slurp returns") from error
     _check_checksum(module, content)
-    return Obtained(inspect(lib, path, content).image, (ReplacedFile(module, path, content, read),))
+    return Obtained(inspect_to_load(lib, path, content).image, (ReplacedFile(module, path, content, read),))
 
 
 def _check_checksum(module: "AnsibleModule", content: bytes) -> None:

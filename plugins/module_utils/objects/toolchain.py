@@ -8,10 +8,12 @@ from __future__ import annotations
 import glob
 import os
 import re
+import sys
 import typing as t
 
 from ..errors import FleetError
 from ..state.trusted import check_for_later, is_trusted, read_trusted
+from .elf import TARGETS
 
 PURPOSE = "to compile and load"
 Run = t.Callable[..., t.Tuple[int, str, str]]  # AnsibleModule.run_command
@@ -21,6 +23,10 @@ HEADERS = {
     "linux": "linux-libc-dev on Debian and Ubuntu, kernel-headers on Fedora and RHEL, linux-glibc-devel on SUSE",
 }
 HEADERS["asm"] = HEADERS["asm-generic"] = HEADERS["linux"]
+_CROSS = {
+    "little": "linux-libc-dev-amd64-cross: /usr/x86_64-linux-gnu/include",
+    "big": "linux-libc-dev-s390x-cross: /usr/s390x-linux-gnu/include",
+}
 ELSEWHERE = "or build on the controller, which needs no compiler here: role xdp_counter, xdp_counter_build: controller"
 
 
@@ -77,7 +83,11 @@ def _executables(name: str) -> t.Iterator[str]:
 
 
 def arguments(
-    defines: t.Mapping[str, t.Any], cflags: t.Sequence[str], include_dirs: t.Sequence[str], cpu: str
+    defines: t.Mapping[str, t.Any],
+    cflags: t.Sequence[str],
+    include_dirs: t.Sequence[str],
+    cpu: str,
+    byte_order: str = sys.byteorder,
 ) -> t.List[str]:
     """The compiler flags, as they are recorded beside the object."""
     named = []
@@ -90,7 +100,23 @@ def arguments(
     if relative:
         raise FleetError(f"include_dirs: {relative[0]} is not an absolute path")
     includes = [f"-I{folder}" for folder in include_dirs]
-    return ["-O2", "-g", "-target", "bpf", f"-mcpu={cpu}", *named, *includes, *cflags]
+    target = "bpf" if byte_order == sys.byteorder else TARGETS[byte_order]
+    return ["-O2", "-g", "-target", target, f"-mcpu={cpu}", *named, *includes, *cflags]
+
+
+def check_headers(source: Source, headers: t.Iterable[str], byte_order: str) -> None:
+    """Raises FleetError if one of `headers` says that the byte order is the other one, as this machine's own do.
+
+    Such an object would be compiled without a word, and read the fields of packets in the wrong order.
+    """
+    wrong = {"little": "big", "big": "little"}[byte_order]
+    found = next((path for path in headers if path.endswith(f"linux/byteorder/{wrong}_endian.h")), None)
+    if found:
+        raise FleetError(
+            f"{source.path} cannot be compiled here for {byte_order}-endian hosts: it includes {found}, by a header of"
+            f" this architecture; name a folder with the headers of such a host in include_dirs (on Debian, the"
+            f" package {_CROSS[byte_order]}), or compile it on such a host"
+        )
 
 
 def check_arguments(arguments: t.Iterable[str], folder: str) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.ebpf.fleet.plugins.module_utils.attach import refusal
 from ansible_collections.ebpf.fleet.plugins.module_utils.attach.refusal import remedy
 
 
@@ -36,3 +37,11 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.attach.refusal import r
 )
 def test_each_sentence_has_its_remedy(said: str, typed: str) -> None:
     assert typed in remedy(said, "eth0") if typed else remedy(said, "eth0") == ""
+
+
+@pytest.mark.parametrize("frags", [True, False])
+def test_frags_are_advised_only_where_the_kernel_has_them(monkeypatch: pytest.MonkeyPatch, frags: bool) -> None:
+    monkeypatch.setattr(refusal, "kernel_has", lambda _function: frags)
+    for said in ("veth: Peer MTU is too large to set XDP", "MTU larger than 3498 w/o XDP frag support"):
+        words = remedy(said, "eth0")
+        assert words.startswith("lower the MTU") and ("xdp.frags" in words) == frags

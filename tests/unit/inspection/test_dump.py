@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import pathlib
 import struct
+import sys
 import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
 from ansible_collections.ebpf.fleet.plugins.module_utils.inspection import dump, native
 from ansible_collections.ebpf.fleet.plugins.module_utils.inspection.bytecode import translated
+from ansible_collections.ebpf.fleet.plugins.module_utils.kernel import jit
 from ansible_collections.ebpf.fleet.plugins.module_utils.kernel.symbols import KernelSymbols
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.btf import Btf, read_btf
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.code import ProgramCode
@@ -32,13 +35,30 @@ def dumped(**changes: t.Any) -> t.Dict[str, t.Any]:
     return dump.dump(run, [dump.Dump(info, code)], ["xlated", "jited"])[1][0]
 
 
-def test_interpreted() -> None:
-    found = dumped(bytes_jited=0, jited=b"", jited_addresses=(), jited_lengths=())
+@pytest.mark.parametrize(
+    ("available", "remedy"),
+    [
+        (True, "after `sysctl net.core.bpf_jit_enable=1`, newly loaded programs have native code"),
+        (False, "it was built without a JIT compiler for BPF; use one with CONFIG_BPF_JIT"),
+    ],
+)
+def test_interpreted(monkeypatch: pytest.MonkeyPatch, available: bool, remedy: str) -> None:
+    monkeypatch.setattr(jit, "jit", lambda: {"available": available})
+    found = dumped(bytes_jited=0, jited=b"", jited_addresses=(0xFFFFFFFFC0001000,), jited_lengths=(0,))
     assert found["xlated"] == ["   0: (95) exit"]
-    assert found["problems"] == [
-        "program 41 has no native code because the kernel interprets it;"
-        " after `sysctl net.core.bpf_jit_enable=1`, newly loaded programs have native code"
-    ]
+    assert found["problems"] == [f"program 41 has no native code because the kernel interprets it; {remedy}"]
+
+
+@pytest.mark.parametrize("immediate", [-0x100, 0x100])
+def test_calls_of_an_interpreted_program(tmp_path: pathlib.Path, immediate: int) -> None:
+    """Their immediate leads from __bpf_call_base to the interpreter: bpf_patch_call_args() of the kernel."""
+    base = 0xFFFFFFFF81001000
+    symbols = tmp_path / "kallsyms"
+    symbols.write_text(f"{base:016x} T __bpf_call_base\n{base + immediate:016x} t __bpf_prog_run_args32\n")
+    call = struct.pack("=BBhi", 0x85, 0x10 if sys.byteorder == "little" else 0x01, 1, immediate)
+    code = CODE._replace(xlated=call + EXIT + EXIT, jited=b"", jited_lengths=(0,))
+    lines = translated(code, KernelSymbols(str(symbols)))
+    assert lines == ["   0: (85) call pc+1#__bpf_prog_run_args32", "   1: (95) exit", "   2: (95) exit"]
 
 
 def test_offloaded_to_a_network_card() -> None:

@@ -15,7 +15,8 @@ def found(**changes: t.Any) -> t.Dict[str, t.Any]:
     return {
         "capabilities": ["cap_bpf", "cap_net_admin", "cap_sys_admin"],
         "lockdown": "none",
-        "jit": {"enable": 1, "harden": 0},
+        "btf": True,
+        "jit": {"enable": 1, "harden": 0, "available": True},
         "clang": "14.0.6",
         "libbpf": "1.1",
         "features": {"xdp_link": True, "frags": True},
@@ -37,7 +38,9 @@ FOREIGN = {"program_id": 41, "name": "acl", "tag": "5bb1", "owner": "another"}
         ({"capabilities": []}, "without cap_bpf, cap_net_admin, cap_sys_admin"),
         ({"features": {"xdp_link": False, "frags": True}}, "added in 5.9"),
         ({"lockdown": "confidentiality"}, "Boot with lockdown=integrity"),
-        ({"jit": {"enable": 0, "harden": 0}}, "net.core.bpf_jit_enable"),
+        ({"jit": {"enable": 0, "harden": 0, "available": True}}, "Set the sysctl net.core.bpf_jit_enable to 1"),
+        ({"jit": {"enable": None, "harden": None, "available": False}}, "Use a kernel with CONFIG_BPF_JIT."),
+        ({"btf": False}, "Use a kernel with CONFIG_DEBUG_INFO_BTF."),
         ({"clang": None}, "xdp_counter_build: controller"),
         ({"interfaces": eth0(xdp=[FOREIGN])}, "eth0 runs XDP program 41 'acl' (tag 5bb1)"),
         ({"interfaces": eth0(mtu=9000), "features": {"xdp_link": True, "frags": False}}, "eth0 has an MTU of 9000"),
@@ -53,4 +56,4 @@ def test_no_problem() -> None:
     assert problems(found(), None) == []
     assert problems(found(interfaces=eth0(mtu=9000), libbpf="0.8.1"), None) == []
     unasked = {"xdp_link": None, "frags": None}
-    assert problems(found(features=unasked, jit={"enable": None}), None) == []
+    assert problems(found(features=unasked, jit={"enable": None, "available": True}), None) == []

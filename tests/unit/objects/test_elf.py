@@ -9,10 +9,12 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
-from ansible_collections.ebpf.fleet.plugins.module_utils.objects.elf import read_elf
+from ansible_collections.ebpf.fleet.plugins.module_utils.objects import elf as elf_module
+from ansible_collections.ebpf.fleet.plugins.module_utils.objects.elf import check_byte_order, read_elf
 
 HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 SECTION = struct.Struct("<IIQQQQIIQQ")
+IDENT = {"<": b"\x7fELF\x02\x01\x01\0", ">": b"\x7fELF\x02\x02\x01\0"}
 PROGBITS, SYMTAB, STRTAB, NOBITS = 1, 2, 3, 8
 LICENSE: t.Mapping[str, t.Tuple[int, bytes]] = {
     "license": (PROGBITS, b"Dual BSD/GPL\0"),
@@ -22,12 +24,17 @@ LICENSE: t.Mapping[str, t.Tuple[int, bytes]] = {
 
 def elf(
     sections: t.Optional[t.Mapping[str, t.Tuple[int, bytes]]] = None,
-    ident: bytes = b"\x7fELF\x02\x01\x01\0",
+    ident: t.Optional[bytes] = None,
     kind: int = 1,
     machine: int = 247,
     names: t.Optional[int] = None,
+    order: str = "<",
 ) -> bytes:
-    """A file of these sections (by default LICENSE), type and content by name; `names`: the index of their names."""
+    """A file of these sections (by default LICENSE), type and content by name; `names`: the index of their names.
+
+    `order`: struct's sign for the byte order.
+    """
+    header, section = (struct.Struct(order + each.format[1:]) for each in (HEADER, SECTION))
     every = {"": (0, b""), **(LICENSE if sections is None else sections), ".strtab": (STRTAB, b"")}
     strings = b""
     at = {}
@@ -37,12 +44,16 @@ def elf(
     every[".strtab"] = (STRTAB, strings)
     body, headers = b"", b""
     for name, (section_type, content) in every.items():
-        headers += SECTION.pack(at[name], section_type, 0, 0, HEADER.size + len(body), len(content), 0, 0, 1, 0)
+        headers += section.pack(at[name], section_type, 0, 0, HEADER.size + len(body), len(content), 0, 0, 1, 0)
         body += b"" if section_type == NOBITS else content
     index = len(every) - 1 if names is None else names
     start = HEADER.size + len(body)
     counts = (HEADER.size, 0, 0, SECTION.size, len(every), index)
-    return HEADER.pack(ident.ljust(16, b"\0"), kind, machine, 1, 0, 0, start, 0, *counts) + body + headers
+    return (
+        header.pack((ident or IDENT[order]).ljust(16, b"\0"), kind, machine, 1, 0, 0, start, 0, *counts)
+        + body
+        + headers
+    )
 
 
 def test_a_good_object() -> None:
@@ -91,8 +102,9 @@ def patched(at: int, layout: str, value: int) -> bytes:
         (b"#!/bin/sh\n" * 20, "is not an ELF file"),
         (elf()[:4], "is truncated: 4 bytes are too few for an ELF header"),
         (elf()[: HEADER.size - 1], "is truncated: 63 bytes"),
-        (elf(ident=b"\x7fELF\x01\x01\x01\0"), "is not a 64-bit little-endian ELF file"),
-        (elf(ident=b"\x7fELF\x02\x02\x01\0"), "is not a 64-bit little-endian ELF file"),
+        (elf(ident=b"\x7fELF\x01\x01\x01\0"), "is not a 64-bit ELF file, as BPF objects are"),
+        (elf(ident=b"\x7fELF\x02\x03\x01\0"), "is not a 64-bit ELF file, as BPF objects are"),
+        (elf(machine=22, order=">"), "is not a BPF object: it is an ELF file for machine 22"),
         (elf(machine=62), "is not a BPF object: it is an ELF file for machine 62"),
         (elf()[: HEADER.size], "its ELF sections reach past its end"),
         (elf()[:-1], "its ELF sections reach past its end"),
@@ -108,3 +120,19 @@ def test_refused_files(image: bytes, words: str) -> None:
     with pytest.raises(FleetError) as caught:
         read_elf(image, "/opt/count.bpf.o")
     assert str(caught.value).startswith("/opt/count.bpf.o ") and words in str(caught.value)
+
+
+def test_the_other_byte_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    big, little = (read_elf(elf(order=order), "/opt/count.bpf.o") for order in "><")
+    assert big.file_type == "ELF 64-bit MSB relocatable, eBPF, version 1 (SYSV), not stripped"
+    assert (big.byte_order, little.byte_order) == ("big", "little")
+    assert big.sections == little.sections
+    for wrong, host, target in ((big, "little", "bpfel"), (little, "big", "bpfeb")):
+        monkeypatch.setattr(elf_module.sys, "byteorder", host)
+        with pytest.raises(FleetError) as caught:
+            check_byte_order(wrong, "/opt/count.bpf.o")
+        message = str(caught.value)
+        assert message.startswith(f"/opt/count.bpf.o is {wrong.byte_order}-endian eBPF, and this host (")
+        assert f"is {host}-endian: give it an object compiled with clang -target {target}," in message
+        assert f"byte_order: {host}" in message and "xdp_counter_build: controller" in message
+        check_byte_order(big if host == "big" else little, "/opt/count.bpf.o")

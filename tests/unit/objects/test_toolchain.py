@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import sys
 import typing as t
 
 import pytest
@@ -14,6 +15,23 @@ def test_flags() -> None:
     flags = toolchain.arguments({"B": 2, "A": "x y", "ON": True, "OFF": False, "BARE": None}, ["-Wall"], ["/inc"], "v3")
     assert flags[:5] == ["-O2", "-g", "-target", "bpf", "-mcpu=v3"]
     assert flags[5:] == ["-DA=x y", "-DB=2", "-DBARE", "-DOFF=0", "-DON=1", "-I/inc", "-Wall"]
+
+
+def test_the_byte_order() -> None:
+    for order in ("little", "big"):
+        target = "bpf" if order == sys.byteorder else {"little": "bpfel", "big": "bpfeb"}[order]
+        assert toolchain.arguments({}, [], [], "v3", order)[2:4] == ["-target", target]
+
+
+def test_headers_that_say_the_other_byte_order() -> None:
+    source = toolchain.Source("/src/a.bpf.c", b"")
+    little, big = "/usr/include/linux/byteorder/little_endian.h", "/usr/include/linux/byteorder/big_endian.h"
+    for right, wrong, order in ((little, big, "little"), (big, little, "big")):
+        toolchain.check_headers(source, ["/usr/include/linux/bpf.h", right], order)
+        with pytest.raises(
+            FleetError, match=f"/src/a.bpf.c cannot be compiled here for {order}-endian hosts: .*{wrong}"
+        ):
+            toolchain.check_headers(source, [right, wrong], order)
 
 
 @pytest.mark.parametrize("name", ["", "1A", "A B", "A;rm", "-x"])
