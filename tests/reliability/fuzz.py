@@ -186,7 +186,7 @@ OPTIONS: t.Dict[str, t.Tuple[str, ...]] = {
         " pin_root rollback_after check_seconds persist".split()
     ),
     "xdp_counter_facts": ("name", "interfaces", "trace_lines", "trace_every", "pin_root", "allow_unsafe_paths"),
-    "bpf_object": (*COMPILES, *"disassemble force mode owner group allow_unsafe_paths".split()),
+    "bpf_object": (*COMPILES, *"byte_order disassemble force mode owner group allow_unsafe_paths".split()),
     "bpf_object_info": ("path", "disassemble"),
     "bpf_program_info": ("name", "id", "tag", "pinned", "dump"),
     "bpf_facts": ("pin_root",),

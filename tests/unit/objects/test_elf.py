@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import struct
+import sys
 import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
-from ansible_collections.ebpf.fleet.plugins.module_utils.objects import elf as elf_module
 from ansible_collections.ebpf.fleet.plugins.module_utils.objects.elf import check_byte_order, read_elf
 
 HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -128,7 +128,7 @@ def test_the_other_byte_order(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (big.byte_order, little.byte_order) == ("big", "little")
     assert big.sections == little.sections
     for wrong, host, target in ((big, "little", "bpfel"), (little, "big", "bpfeb")):
-        monkeypatch.setattr(elf_module.sys, "byteorder", host)
+        monkeypatch.setattr(sys, "byteorder", host)
         with pytest.raises(FleetError) as caught:
             check_byte_order(wrong, "/opt/count.bpf.o")
         message = str(caught.value)
