@@ -10,7 +10,7 @@ import typing as t
 class Machine(t.NamedTuple):
     """`console`: what the kernel writes to; `output`: what the checks write to. May be one, which has both then.
 
-    `packages`: what the userland has beside what all have.
+    `packages`: what the userland has beside what all have; `modules`: of the kernel, loaded before the checks.
 
     `qemu`: command with its options; {log} and {printed} are the files of the first and the second.
     """
@@ -21,6 +21,7 @@ class Machine(t.NamedTuple):
     console: str
     output: str
     packages: t.Tuple[str, ...] = ()
+    modules: t.Tuple[str, ...] = ("veth", "8021q", "bonding")
 
 
 # Never kvm: a nested one may open and then hang. tb-size: without it qemu's memory grows to 1.5 GiB.
@@ -59,3 +60,12 @@ MACHINES = {
         output="ttysclp0",
     ),
 }
+
+# With the drivers of NICs, which the cloud flavour does not have, and what can be made of them.
+WITH_NICS = MACHINES["amd64"]._replace(
+    kernel="linux-image-amd64",
+    modules=(
+        *("virtio_pci", "virtio_net", "e1000", "e1000e", "vmxnet3", "igb"),
+        *("veth", "8021q", "bonding", "macvlan", "bridge", "tun", "dummy"),
+    ),
+)

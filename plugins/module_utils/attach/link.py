@@ -78,8 +78,7 @@ def _attach(work: Work, place: Place, ifindex: int, program: int, mode: str) -> 
     work.undo(remove, place.link)
     work.undo(links.detach, work.lib, link)
     work.pin_at_last(link, place.link)
-    if mode == "generic":
-        _warn_if_inexact(work, place, ifindex)
+    _warn_if_inexact(work, place, ifindex, mode)
 
 
 def _refuse_to_panic(place: Place, native: str = "") -> None:
@@ -90,10 +89,10 @@ def _refuse_to_panic(place: Place, native: str = "") -> None:
         raise FleetError(f"cannot attach {place.name} to {place.interface} in generic mode: {because}{native}")
 
 
-def _warn_if_inexact(work: Work, place: Place, ifindex: int) -> None:
+def _warn_if_inexact(work: Work, place: Place, ifindex: int, mode: str) -> None:
     from .exactness import inexact_because  # here: a target compiles what it imports, and rarely needs this
 
-    because = inexact_because(place.interface, ifindex, "generic")
+    because = inexact_because(place.interface, ifindex, mode)
     if because:
         work.warn(f"{place.name} on {place.interface} does not see each frame as it was on the wire: {because}")
 
