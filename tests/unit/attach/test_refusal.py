@@ -36,3 +36,12 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.attach.refusal import r
 )
 def test_each_sentence_has_its_remedy(said: str, typed: str) -> None:
     assert typed in remedy(said, "eth0") if typed else remedy(said, "eth0") == ""
+
+
+def test_no_remedy_that_the_driver_refuses() -> None:
+    """virtio_net without CTRL_GUEST_OFFLOADS refuses ethtool -K as well."""
+    said = "virtio_net: Can't set XDP while host is implementing GRO_HW/CSUM, disable GRO_HW/CSUM first"
+    assert remedy(said, "eth0", ["rx-gro-hw"]).startswith(
+        "its driver cannot turn rx-gro-hw off: turn it off in the hyperv"
+    )
+    assert "ethtool -L" in remedy("need more XDP queues", "eth0", ["rx-gro-hw"])
