@@ -80,8 +80,8 @@ test-kill: setup-test
 test-fuzz: setup-test
 	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/fuzz.py $(record) $(if $(SEED),--seed $(SEED))
 
-# The modules on other kernels, in qemu. `make test-kernels KERNELS="5.10 6.1"` runs only these. RECORD=1 writes docs/kernels.md.
-# JOBS: guests at a time. SAMPLE=1: the oldest, and one of the others, chosen by the commit.
+# The modules on other kernels, in qemu. `make test-kernels KERNELS="5.10 nics-6.1"` runs only these. RECORD=1 writes docs/kernels.md
+# and docs/nics.md. JOBS: guests at a time. SAMPLE=1: the oldest, one of the others and one with NICs, chosen by the commit.
 test-kernels: setup-kernels
 	@$(SUDO) env DEBIAN_MIRROR=$(DEBIAN_MIRROR) DEBIAN_SECURITY_MIRROR=$(DEBIAN_SECURITY_MIRROR) \
 		"$$(command -v python)" -B tests/kernels/run.py $(record) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SAMPLE),--sample) $(KERNELS)

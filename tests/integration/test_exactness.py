@@ -124,4 +124,4 @@ def test_features_of_a_driver(host: Host) -> None:
         host.enter(sys.executable, "-c", SET_GRO, int(on))
         found = host.enter("env", f"PYTHONPATH={COLLECTIONS}", sys.executable, "-c", FEATURES)
         assert found.strip() == str(on)
-    assert ethtool.features_on("nope0") == set()
+    assert ethtool.features_on("nope0") == {}

@@ -564,7 +564,8 @@ def say(**words: t.Any) -> None:
     print(json.dumps(words), flush=True)
 
 
-def main() -> None:
+def begin() -> None:
+    """Say what this guest is, and make HUB."""
     about = facts()
     python = ".".join(map(str, sys.version_info[:2]))
     say(kernel=about["kernel"], libbpf=about["libbpf"], bpftool=about["bpftool"], python=python)
@@ -573,7 +574,10 @@ def main() -> None:
     silence = "for each in all default; do echo 1 >/proc/sys/net/ipv6/conf/$each/disable_ipv6; done"
     for enter in ((), ("nsenter", f"--net=/run/netns/{HUB}")):
         sh(*enter, "sh", "-c", silence)
-    for name, check in CHECKS.items():
+
+
+def run_each(rows: t.Mapping[str, t.Callable[[], str]]) -> None:
+    for name, check in rows.items():
         began = time.monotonic()
         try:
             passed, text = True, check()
@@ -582,6 +586,11 @@ def main() -> None:
             if not isinstance(error, Wrong):
                 text = traceback.format_exc().strip().replace("\n", " / ")[-400:]
         say(check=name, passed=passed, text=text, seconds=round(time.monotonic() - began))
+
+
+def main() -> None:
+    begin()
+    run_each(CHECKS)
     say(end=True)
 
 

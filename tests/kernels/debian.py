@@ -12,13 +12,12 @@ import shutil
 import tempfile
 import typing as t
 
-from machines import MACHINES
+from machines import MACHINES, Machine
 from processes import Failed, run
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PACKAGES = "base-files bpftool coreutils dash iproute2 kmod mount python3 util-linux".split()
 LIBBPF = {"bullseye": "libbpf0"}  # of a suite; libbpf1 of all later ones
-MODULES = ["veth", "8021q", "bonding"]
 NOT_NEEDED = ["./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*", "./usr/share/info/*"]
 
 
@@ -37,9 +36,9 @@ class Debian:
     def mirror(self, suite: str) -> str:
         return self._mirrors["security" if suite.endswith("-security") else "main"]
 
-    def kernel(self, suite: str, arch: str) -> Kernel:
-        """The newest kernel of a suite. Asks the mirror each time. Raises Failed."""
-        apt, image = self._apt(suite, arch), MACHINES[arch].kernel
+    def kernel(self, suite: str, arch: str, machine: Machine) -> Kernel:
+        """The newest kernel of a suite for a machine. Asks the mirror each time. Raises Failed."""
+        apt, image = self._apt(suite, arch), machine.kernel
         run("apt-get", *apt, "update")
         depends = run("apt-cache", *apt, "depends", image)
         found = re.search(r" Depends: linux-image-(\S+)", depends)
@@ -52,11 +51,12 @@ class Debian:
         packages = split if known.issuperset(split) else [f"linux-image-{version}"]
         uris = run("apt-get", *apt, "download", "--print-uris", *packages)
         files = [line.split(" ", 1)[1] for line in uris.splitlines() if line.startswith("'")]
-        folder = self.cache / f"kernel-{suite}-{arch}-{key(*files)}"
+        kept = f"kernel-{suite}-{image}"
+        folder = self.cache / f"{kept}-{key(*files, *machine.modules)}"
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=self.cache) as work:
-                self._unpack_kernel(apt, packages, version, pathlib.Path(work))
-                self.keep(f"kernel-{suite}-{arch}-*", pathlib.Path(work, "kept"), folder)
+                self._unpack_kernel(apt, packages, version, machine.modules, pathlib.Path(work))
+                self.keep(f"{kept}-{'?' * 12}", pathlib.Path(work, "kept"), folder)
         return Kernel(folder / "vmlinuz", folder / "modules.cpio")
 
     def _apt(self, suite: str, arch: str) -> t.List[str]:
@@ -83,7 +83,9 @@ class Debian:
         return ["--quiet=2", *(word for name, value in settings.items() for word in ("-o", f"{name}={value}"))]
 
     @staticmethod
-    def _unpack_kernel(apt: t.Sequence[str], packages: t.Sequence[str], version: str, work: pathlib.Path) -> None:
+    def _unpack_kernel(
+        apt: t.Sequence[str], packages: t.Sequence[str], version: str, modules: t.Sequence[str], work: pathlib.Path
+    ) -> None:
         run("apt-get", *apt, "download", *packages, cwd=work)
         for package in work.glob("*.deb"):
             run("dpkg-deb", "--extract", package, work / "root")
@@ -94,7 +96,7 @@ class Debian:
             (root / "lib").symlink_to("usr/lib")  # where depmod looks
         run("depmod", "-b", root, version)
         order: t.List[str] = []
-        for module in MODULES:
+        for module in modules:
             shown = run("modprobe", "-d", root, "-S", version, "--show-depends", module)
             order += [line.split()[1] for line in shown.splitlines() if line.startswith("insmod ")]
         for number, path in enumerate(dict.fromkeys(order)):

@@ -12,12 +12,14 @@ import tempfile
 import time
 import typing as t
 
+import nics
+import wires
 from checks import CHECKS
 from debian import Kernel
-from machines import MACHINES, Machine
+from machines import MACHINES, WITH_NICS, Machine
 from processes import Failed, ended, run
 
-SECONDS = 1200  # about 90 are usual on an idle machine, and several times that beside other tests
+SECONDS = 2400  # one to four minutes are usual on an idle machine, and several times that beside other tests
 
 
 class Guest(t.NamedTuple):
@@ -25,7 +27,7 @@ class Guest(t.NamedTuple):
 
     `maps`: upgrades of each type of map are tried.
 
-    Those take as long as all else, so not everywhere.
+    Those take as long as all else, so not everywhere. `nics`: in place of all this, it has NICs, and nics.py runs.
     """
 
     label: str
@@ -33,10 +35,16 @@ class Guest(t.NamedTuple):
     userland: str
     maps: bool = False
     arch: str = "amd64"
+    nics: bool = False
 
     @property
     def machine(self) -> Machine:
-        return MACHINES[self.arch]
+        return WITH_NICS if self.nics else MACHINES[self.arch]
+
+    @property
+    def rows(self) -> t.Collection[str]:
+        """The names of what is checked."""
+        return nics.ROWS if self.nics else CHECKS
 
     @property
     def name(self) -> str:
@@ -50,9 +58,9 @@ class Result(t.NamedTuple):
 
 
 class Outcome(t.NamedTuple):
-    """`about`: versions that the guest reported. `results`: one for each of CHECKS, whether it ran or not.
+    """`about`: versions that the guest reported. `results`: one for each row of the guest, whether it ran or not.
 
-    `upgrades`: what an upgrade does with maps, by type; upgrades.py has the columns.
+    `upgrades`: what an upgrade does with maps, by type; upgrades.py has the columns. `nics`: what was found.
     """
 
     guest: Guest
@@ -61,6 +69,7 @@ class Outcome(t.NamedTuple):
     problem: str = ""
     seconds: float = 0
     upgrades: t.Dict[str, t.List[str]] = {}
+    nics: t.Sequence[nics.Found] = ()
 
     @property
     def failed(self) -> int:
@@ -68,7 +77,7 @@ class Outcome(t.NamedTuple):
 
 
 def not_booted(guest: Guest, problem: str) -> Outcome:
-    return Outcome(guest, {}, {name: Result(False, "did not run") for name in CHECKS}, problem)
+    return Outcome(guest, {}, {name: Result(False, "did not run") for name in guest.rows}, problem)
 
 
 def boot(guest: Guest, kernel: Kernel, archives: t.Sequence[pathlib.Path], logs: pathlib.Path) -> Outcome:
@@ -79,25 +88,43 @@ def boot(guest: Guest, kernel: Kernel, archives: t.Sequence[pathlib.Path], logs:
     log = printed if guest.machine.console == guest.machine.output else logs / f"{name}.log"
     for path in (log, printed):
         path.unlink(missing_ok=True)
-    said, problem = "", ""
+    problem = ""
     with tempfile.TemporaryDirectory(dir=logs) as work:
         initramfs = pathlib.Path(work, "initramfs")
         with initramfs.open("wb") as whole:
             for path in (*archives, kernel.modules):
                 with path.open("rb") as part:
                     shutil.copyfileobj(part, whole)
-        command = guest.machine.qemu.format(log=log, printed=printed).split()
-        command += "-smp 2 -m 1024 -display none -monitor none -nodefaults -no-reboot".split()
-        command += ["-kernel", str(kernel.image), "-initrd", str(initramfs)]
-        # mitigations: an emulated CPU does not need them, and they flush its TLB at each system call.
-        words = f"console={guest.machine.console} output=/dev/{guest.machine.output} quiet panic=-1 mitigations=off"
-        command += ["-append", f"{words} maps=yes" if guest.maps else words]
         try:
-            run(*command, seconds=SECONDS)
+            run(*_command(guest, kernel, initramfs, printed, log), seconds=SECONDS)
         except Failed as error:
             problem = str(error)
-    if printed.exists():
-        said = printed.read_text(errors="replace")
+    outcome = read(guest, printed, log, problem)._replace(seconds=time.monotonic() - began)
+    verdict = f"{outcome.failed} of {len(outcome.results)} failed" if outcome.failed else "passed"
+    if not ended():
+        print(f"kernels: {guest.name} with {guest.userland}: {verdict} in {outcome.seconds:.0f} s", flush=True)
+    return outcome
+
+
+def _command(
+    guest: Guest, kernel: Kernel, initramfs: pathlib.Path, printed: pathlib.Path, log: pathlib.Path
+) -> t.List[str]:
+    command = guest.machine.qemu.format(log=log, printed=printed).split()
+    command += "-smp 2 -m 1024 -display none -monitor none -nodefaults -no-reboot".split()
+    command += ["-kernel", str(kernel.image), "-initrd", str(initramfs)]
+    # mitigations: an emulated CPU does not need them, and they flush its TLB at each system call.
+    words = f"console={guest.machine.console} output=/dev/{guest.machine.output} quiet panic=-1 mitigations=off"
+    words += f" {guest.machine.parameters}"
+    words += f" checks={'nics.py' if guest.nics else 'checks.py'}{' maps=yes' if guest.maps else ''}"
+    if guest.nics:
+        words += f" without={','.join(wires.missing(command[0]))} qemu={wires.version(command[0])}"
+        command = wires.wired(command)
+    return [*command, "-append", words]
+
+
+def read(guest: Guest, printed: pathlib.Path, log: pathlib.Path, problem: str = "") -> Outcome:
+    """What a guest printed, and what its kernel wrote to the log. `problem`: why qemu failed."""
+    said = printed.read_text(errors="replace") if printed.exists() else ""
     # qemu's exit code is 0 even after a panic: only the guest's output counts.
     records = [json.loads(line) for line in said.splitlines() if line.startswith("{") and line.endswith("}")]
     if {"end": True} not in records and not problem:
@@ -105,11 +132,7 @@ def boot(guest: Guest, kernel: Kernel, archives: t.Sequence[pathlib.Path], logs:
         problem = panic.group().strip() if panic else "the guest ended before the checks did"
     ran = {each["check"]: Result(each["passed"], each["text"], each["seconds"]) for each in records if "check" in each}
     about: t.Dict[str, str] = next((each for each in records if "libbpf" in each), {})
-    results = {name: ran.get(name, Result(False, "did not run")) for name in CHECKS}
+    results = {name: ran.get(name, Result(False, "did not run")) for name in guest.rows}
     upgrades: t.Dict[str, t.List[str]] = next((each["upgrades"] for each in records if "upgrades" in each), {})
-    seconds = time.monotonic() - began
-    outcome = Outcome(guest, about, results, problem and f"{problem}; see {log}", seconds, upgrades)
-    verdict = f"{outcome.failed} of {len(results)} failed" if outcome.failed else "passed"
-    if not ended():
-        print(f"kernels: {guest.name} with {guest.userland}: {verdict} in {outcome.seconds:.0f} s", flush=True)
-    return outcome
+    of_nics = [nics.Found(**{**each["nic"], "said": tuple(each["nic"]["said"])}) for each in records if "nic" in each]
+    return Outcome(guest, about, results, problem and f"{problem}; see {log}", 0, upgrades, of_nics)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# init.sh: pid 1 of the guest. $output, from the kernel's command line: where the checks print, another serial line than the
-# kernel's if there are two.
+# init.sh: pid 1 of the guest. From the kernel's command line: $checks, what runs here; $output, where that prints, another
+# serial line than the kernel's if there are two.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -14,6 +14,6 @@ for module in /modules/*; do
 	insmod "$module"
 done
 stty -F "$output" raw
-python3 /tests/checks.py >"$output"
+python3 "/tests/$checks" >"$output"
 echo o >/proc/sysrq-trigger # off; if init returned, the kernel would panic
 sleep 60

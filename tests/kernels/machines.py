@@ -10,9 +10,11 @@ import typing as t
 class Machine(t.NamedTuple):
     """`console`: what the kernel writes to; `output`: what the checks write to. May be one, which has both then.
 
-    `packages`: what the userland has beside what all have.
+    `packages`: what the userland has beside what all have; `modules`: of the kernel, loaded before the checks.
 
     `qemu`: command with its options; {log} and {printed} are the files of the first and the second.
+
+    `parameters`: of the kernel.
     """
 
     kernel: str
@@ -21,10 +23,13 @@ class Machine(t.NamedTuple):
     console: str
     output: str
     packages: t.Tuple[str, ...] = ()
+    modules: t.Tuple[str, ...] = ("veth", "8021q", "bonding")
+    parameters: str = ""
 
 
 # Never kvm: a nested one may open and then hang. tb-size: without it qemu's memory grows to 1.5 GiB.
 # single: a kernel that patched its own code while a second thread emulated it has panicked.
+# no_timer_check: on a busy machine the timer comes too late for that check, and the kernel panics.
 # qemu64: AVX, which libc would use, is slow to emulate. rdrand: without it the kernel waits for entropy.
 MACHINES = {
     "amd64": Machine(
@@ -36,6 +41,7 @@ MACHINES = {
         ),
         console="ttyS0",
         output="ttyS1",
+        parameters="no_timer_check",
     ),
     "arm64": Machine(
         kernel="linux-image-cloud-arm64",
@@ -59,3 +65,12 @@ MACHINES = {
         output="ttysclp0",
     ),
 }
+
+# With the drivers of NICs, which the cloud flavour does not have, and what can be made of them.
+WITH_NICS = MACHINES["amd64"]._replace(
+    kernel="linux-image-amd64",
+    modules=(
+        *("virtio_pci", "virtio_net", "e1000", "e1000e", "vmxnet3", "igb"),
+        *("veth", "8021q", "bonding", "macvlan", "bridge", "tun", "dummy"),
+    ),
+)

@@ -51,8 +51,9 @@ def make_payload(work: pathlib.Path, target: str) -> pathlib.Path:
     core = pathlib.Path(ansible.__file__).parent
     shutil.copytree(core / "module_utils", tests / "ansible/module_utils", ignore=leave)
     (tests / "ansible/__init__.py").write_text(f'__version__ = "{ansible.__version__}"\n')  # as on a target
-    shutil.copy(HERE / "checks.py", tests)
-    for each in ("demo/send.py", "tests/support/map_types.py", "tests/kernels/upgrades.py"):
+    for each in ("checks.py", "nics.py", "upgrades.py"):
+        shutil.copy(HERE / each, tests)
+    for each in ("demo/send.py", "tests/support/map_types.py"):
         shutil.copy(ROOT / each, tests)
     shutil.copy(HERE / "init.sh", folder / "init")
     (folder / "init").chmod(0o755)

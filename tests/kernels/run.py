@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """run.py [--jobs N] [--sample] [--record] [KERNEL...]: run the checks on each kernel, or on some.
 
-They are 5.10, 6.1, 6.12 and newest; `make test-kernels` runs it. --sample, as in CI: the oldest guest, and one of the
-others, chosen by the commit. --record writes docs/kernels.md if all were run, and what an upgrade does with maps on the
-oldest and the newest, for docs/reliability.md. Exit code 1 if a check failed, a guest did not finish, or a kernel could
-not be downloaded.
+They are 5.10, 6.1, 6.12 and newest, and guests with NICs; `make test-kernels` runs it. --sample, as in CI: the oldest
+guest, one of the others and one of those with NICs, chosen by the commit. --record writes docs/kernels.md if all were
+run, docs/nics.md if all with NICs were, and what an upgrade does with maps on the oldest and the newest, for
+docs/reliability.md. Exit code 1 if a check failed, a guest did not finish, or a kernel could not be downloaded.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import typing as t
 
 from debian import Debian
 from guest import Guest, Outcome, boot, not_booted
+from nic_table import nics_document
 from payload import make_payload
 from processes import Failed, end_all, run, session
 from table import markdown, text, totals
@@ -30,6 +31,7 @@ from table import markdown, text, totals
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = ROOT / "build/kernels"
 DOCUMENT = ROOT / "docs/kernels.md"
+NICS = ROOT / "docs/nics.md"
 UPGRADES = ROOT / "tests/reliability/upgrades.json"
 
 GUESTS = (
@@ -42,6 +44,9 @@ GUESTS = (
     Guest("newest", "trixie-backports", "sid", maps=True),
     Guest("6.12", "trixie-security", "trixie", arch="arm64"),
     Guest("6.1", "bookworm", "bookworm", arch="s390x"),  # the security suites have no s390x
+    Guest("nics-5.10", "bullseye-security", "bookworm", nics=True),
+    Guest("nics-6.1", "bookworm-security", "bookworm", nics=True),
+    Guest("nics-6.12", "trixie-security", "bookworm", nics=True),
 )
 
 HEAD = """\
@@ -54,9 +59,10 @@ module claims is compared with what ip and bpftool say. "N of N" is packets coun
 
 
 def sample(guests: t.Sequence[Guest]) -> t.List[Guest]:
-    """The first, and one of the others, chosen by the commit."""
-    first, *others = guests
-    return [first, random.Random(run("git", "-C", ROOT, "rev-parse", "HEAD").strip()).choice(others)]
+    """The first, one of the others and one of those with NICs, chosen by the commit."""
+    first, *others = (guest for guest in guests if not guest.nics)
+    chosen = random.Random(run("git", "-C", ROOT, "rev-parse", "HEAD").strip())
+    return [first, chosen.choice(others), chosen.choice([guest for guest in guests if guest.nics])]
 
 
 def outcomes(guests: t.Sequence[Guest], jobs: int) -> t.List[Outcome]:
@@ -71,7 +77,7 @@ def outcomes(guests: t.Sequence[Guest], jobs: int) -> t.List[Outcome]:
             for guest in guests:
                 try:
                     parts = (userland(guest.userland, guest.arch), payload(guest.machine.target))
-                    done.append(pool.submit(boot, guest, kernel(guest.suite, guest.arch), parts, CACHE))
+                    done.append(pool.submit(boot, guest, kernel(guest.suite, guest.arch, guest.machine), parts, CACHE))
                 except Failed as error:
                     done.append(not_booted(guest, f"cannot fetch {guest.suite} or {guest.userland}: {error}"))
             return [each if isinstance(each, Outcome) else each.result() for each in done]
@@ -94,7 +100,7 @@ def main() -> int:
     labels = list(dict.fromkeys(guest.label for guest in GUESTS))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="guests at a time")
-    parser.add_argument("--sample", action="store_true", help="the oldest and one of the others")
+    parser.add_argument("--sample", action="store_true", help="the oldest, one of the others, one with NICs")
     parser.add_argument("--record", action="store_true", help="write what docs/ shows of this")
     parser.add_argument("kernel", nargs="*", help=f"only these: {', '.join(labels)}")
     options = parser.parse_args()
@@ -108,8 +114,12 @@ def main() -> int:
     print(text(found))
     if options.record:
         record_upgrades(found)
+    with_nics = [outcome for outcome in found if outcome.guest.nics]
+    if options.record and len(with_nics) == sum(guest.nics for guest in GUESTS):
+        NICS.write_text(nics_document(with_nics))
     if options.record and not options.kernel:
-        DOCUMENT.write_text(f"{HEAD}\n{markdown(found)}\n\n{totals(found)}.\n")
+        kernels = [outcome for outcome in found if not outcome.guest.nics]
+        DOCUMENT.write_text(f"{HEAD}\n{markdown(kernels)}\n\n{totals(kernels)}.\n")
     print(f"\n{totals(found)}")
     return int(any(outcome.failed or outcome.problem for outcome in found))
 

@@ -29,7 +29,7 @@ def text(outcomes: t.Sequence[Outcome]) -> str:
 
 def markdown(outcomes: t.Sequence[Outcome]) -> str:
     def row(name: str, cells: t.Iterable[str]) -> str:
-        return f"| {' | '.join([name, *(_cell(cell) for cell in cells)])} |"
+        return f"| {' | '.join([name, *map(cell, cells)])} |"
 
     def about(key: str) -> t.List[str]:
         return [outcome.about.get(key, "?") for outcome in outcomes]
@@ -44,7 +44,7 @@ def markdown(outcomes: t.Sequence[Outcome]) -> str:
         row("bpftool", about("bpftool")),
         row("Python", about("python")),
     ]
-    lines += [row(name, [_verdict(outcome.results[name]) for outcome in outcomes]) for name in CHECKS]
+    lines += [row(name, [verdict(outcome.results[name]) for outcome in outcomes]) for name in CHECKS]
     if any(outcome.problem for outcome in outcomes):
         # Only this part: the rest may name a mirror.
         lines.append(row("**did not end as it should**", [outcome.problem.split(":")[0] for outcome in outcomes]))
@@ -57,11 +57,12 @@ def totals(outcomes: t.Sequence[Outcome]) -> str:
     return f"{passed} passed, {len(results) - passed} failed"
 
 
-def _verdict(result: Result) -> str:
+def verdict(result: Result) -> str:
     return result.text if result.passed else f"**FAILED**: {result.text}"
 
 
-def _cell(words: str) -> str:
+def cell(words: str) -> str:
+    """A text in a Markdown table."""
     return " ".join(words.split()).replace("|", "\\|").replace("<", "&lt;")
 
 

@@ -38,12 +38,15 @@ def adopt(work: Work, place: Place, hook: Hook) -> None:
 
 def attach(work: Work, place: Place, ifindex: int, program: int, mode: str) -> None:
     """Mode 'auto' is native, or generic with a warning if the driver rejects native mode."""
+    if mode == "generic":
+        _refuse_to_panic(place)
     if mode != "auto":
         _attach(work, place, ifindex, program, mode)
         return
     try:
         _attach(work, place, ifindex, program, "native")
     except _Rejected as native:
+        _refuse_to_panic(place, f"; it rejected native mode: {native.why}{native.remedy}")
         _attach(work, place, ifindex, program, "generic")
         work.warn(
             f"{place.interface} rejected {place.name} in native mode: {native.why};"
@@ -75,14 +78,21 @@ def _attach(work: Work, place: Place, ifindex: int, program: int, mode: str) -> 
     work.undo(remove, place.link)
     work.undo(links.detach, work.lib, link)
     work.pin_at_last(link, place.link)
-    if mode == "generic":
-        _warn_if_inexact(work, place, ifindex)
+    _warn_if_inexact(work, place, ifindex, mode)
 
 
-def _warn_if_inexact(work: Work, place: Place, ifindex: int) -> None:
+def _refuse_to_panic(place: Place, native: str = "") -> None:
+    from .exactness import panics  # here: a target compiles what it imports, and rarely needs this
+
+    because = panics(place.interface)
+    if because:
+        raise FleetError(f"cannot attach {place.name} to {place.interface} in generic mode: {because}{native}")
+
+
+def _warn_if_inexact(work: Work, place: Place, ifindex: int, mode: str) -> None:
     from .exactness import inexact_because  # here: a target compiles what it imports, and rarely needs this
 
-    because = inexact_because(place.interface, ifindex, "generic")
+    because = inexact_because(place.interface, ifindex, mode)
     if because:
         work.warn(f"{place.name} on {place.interface} does not see each frame as it was on the wire: {because}")
 

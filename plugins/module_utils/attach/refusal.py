@@ -15,6 +15,7 @@ from ..kernel import remedies
 from ..kernel.symbols import kernel_has
 from ..libbpf import links
 from ..libbpf.library import BpfError, Libbpf
+from .exactness import IN_THE_HYPERVISOR, fixed
 
 # What a sentence is about, and the remedy. The first that is found counts. The sentences are those of the kernel's
 # drivers, up to 6.18: NL_SET_ERR_MSG_MOD in their ndo_bpf.
@@ -60,12 +61,14 @@ def refusal(
     said = _ask(lib, ifindex, program_fd, mode)
     if not said:
         return str(error.strerror), ""
-    found = remedy(said, interface)
+    found = remedy(said, interface, fixed(interface))
     return f"'{said}' ({error.strerror})", f"; {found}" if found else ""
 
 
-def remedy(said: str, interface: str) -> str:
-    """What to type; "" if it is not known."""
+def remedy(said: str, interface: str, cannot: t.Collection[str] = ()) -> str:
+    """What to type; "" if it is not known. `cannot`: offloads that put frames together and cannot be turned off."""
+    if cannot and re.search(r"gro_hw|hw.gro|\blro\b", said, re.IGNORECASE):
+        return f"its driver cannot turn {' and '.join(cannot)} off: {IN_THE_HYPERVISOR}"
     found = next((words for about, words in REMEDIES if re.search(about, said, re.IGNORECASE)), "")
     frags = ", or use a program in section xdp.frags" if kernel_has("bpf_xdp_get_buff_len") else ""  # 5.18 and later
     return found.format(interface=interface, frags=frags)

@@ -15,7 +15,7 @@ from ..objects.toolchain import Run
 from ..state.bpffs import trouble_with
 from . import host
 from .features import features, refused
-from .problems import problems
+from .problems import problems, problems_of_joining
 
 
 def facts(run: Run, roots: t.Sequence[str], check: bool) -> t.Dict[str, t.Any]:
@@ -48,4 +48,5 @@ def facts(run: Run, roots: t.Sequence[str], check: bool) -> t.Dict[str, t.Any]:
         "interfaces": host.interfaces(may_ask, roots),
     }
     sentences = problems(found, libbpf_error, message_of(refusal) if refusal else None, trouble)
+    sentences += problems_of_joining(host.fixed_joining(), remedies.panics_on_warn())
     return {**found, "problems": sentences + host.unusable_names()}

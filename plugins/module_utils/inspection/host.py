@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ..attach.exactness import fixed
 from ..attach.hooks import Hook, Links, hooks
 from ..attach.interfaces import all_interfaces, printable
 from ..attach.owners import pinned_links
@@ -83,6 +84,12 @@ def interfaces(lib: t.Optional[Libbpf], roots: t.Iterable[str]) -> t.Dict[str, t
             "xdp": programs,
         }
     return found
+
+
+def fixed_joining() -> t.Dict[str, t.List[str]]:
+    """By interface: what puts frames together there and cannot be turned off."""
+    found = {printable(name): fixed(name) for name in all_interfaces()}
+    return {name: features for name, features in found.items() if features}
 
 
 def unusable_names() -> t.List[str]:

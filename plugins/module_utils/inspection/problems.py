@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..attach.exactness import IN_THE_HYPERVISOR
 from ..objects.toolchain import ELSEWHERE
 
 PLAIN_MTU = 1500
@@ -86,6 +87,25 @@ def problems(
                 f" or set mode: generic."
             )
     return found
+
+
+def problems_of_joining(fixed: t.Mapping[str, t.Sequence[str]], panics: bool) -> t.List[str]:
+    """`fixed`: what puts frames together and cannot be turned off, by interface. `panics`: a WARNING stops the host.
+
+    Pure.
+    """
+    return [
+        f"{name} gets packets that are put together from several frames ({', '.join(features)}), and its driver cannot"
+        f" turn that off: it may reject native mode, and counts in generic mode are not exact. "
+        + (
+            "Attaching in generic mode would make the kernel panic, as the sysctl kernel.panic_on_warn is set and it"
+            " writes a WARNING then, so xdp_program refuses."
+            if panics
+            else "Attaching in generic mode makes the kernel write a WARNING to its log."
+        )
+        + f" {IN_THE_HYPERVISOR[0].upper()}{IN_THE_HYPERVISOR[1:]}."
+        for name, features in fixed.items()
+    ]
 
 
 def _version(text: str) -> t.Tuple[int, ...]:

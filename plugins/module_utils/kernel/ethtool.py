@@ -51,8 +51,11 @@ def queues(name: str) -> t.Optional[t.Dict[str, int]]:
     return {"rx": rx + combined, "tx": tx + combined}
 
 
-def features_on(name: str) -> t.Set[str]:
-    """The offloads and other features that are on, as `ethtool -k` names them; empty if the driver does not say."""
+def features_on(name: str) -> t.Dict[str, bool]:
+    """The offloads and other features that are on, as `ethtool -k` names them, and whether each can be turned off.
+
+    Empty if the driver does not say.
+    """
     # struct ethtool_sset_info: command, reserved, mask (64 bits), and a count for each bit in the mask.
     mask = struct.unpack("2I", struct.pack("Q", 1 << ETH_SS_FEATURES))
     sets = _ask(name, ETHTOOL_GSSET_INFO, 20, 0, *mask)
@@ -61,7 +64,16 @@ def features_on(name: str) -> t.Set[str]:
     names = _ask(name, ETHTOOL_GSTRINGS, 12 + 32 * count, ETH_SS_FEATURES, count)
     values = _ask(name, ETHTOOL_GFEATURES, 8 + 16 * blocks, blocks)
     if not names or not values:
-        return set()
-    active = [struct.unpack_from("I", values, 8 + 16 * block + 8)[0] for block in range(blocks)]
+        return {}
+    # struct ethtool_get_features_block, of 32 features each
+    available, _requested, active, never_changed = zip(*struct.iter_unpack("4I", values[8:]))
     texts = [names[at : at + 32].split(b"\0", 1)[0].decode() for at in range(12, 12 + 32 * count, 32)]
-    return {text for bit, text in enumerate(texts) if active[bit // 32] >> bit % 32 & 1}
+
+    def has(bits: t.Sequence[int], number: int) -> bool:
+        return bool(bits[number // 32] >> number % 32 & 1)
+
+    return {
+        text: has(available, number) and not has(never_changed, number)
+        for number, text in enumerate(texts)
+        if has(active, number)
+    }

@@ -45,6 +45,11 @@ def lockdown() -> t.Optional[str]:
     return found.group(1) if found else None
 
 
+def panics_on_warn() -> bool:
+    """Whether a WARNING of the kernel stops this host."""
+    return read_text("/proc/sys/kernel/panic_on_warn") not in ("", "0")
+
+
 def locked_down() -> str:
     """The sentence about a lockdown that is in force, with its remedy; "" without one."""
     state = lockdown()

@@ -7,7 +7,8 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.ebpf.fleet.plugins.module_utils.attach.exactness import inexact_because, reason
+from ansible_collections.ebpf.fleet.plugins.module_utils.attach.exactness import fixed, inexact_because, panics, reason
+from ansible_collections.ebpf.fleet.plugins.module_utils.kernel import ethtool, remedies
 from ansible_collections.ebpf.fleet.plugins.module_utils.kernel.stacking import Stacking
 
 NIC = Stacking("")
@@ -41,8 +42,28 @@ def test_the_driver_shows_each_frame(mode: str, kind: str) -> None:
     ],
 )
 def test_generic_mode(found: Stacking, joining: t.Sequence[str], words: t.Optional[str]) -> None:
-    because = reason("eth9", "generic", found, joining)
+    because = reason("eth9", "generic", found, dict.fromkeys(joining, True))
     assert (because is None) if words is None else (because and words in because)
+
+
+def test_what_the_driver_cannot_turn_off() -> None:
+    """As virtio_net without CTRL_GUEST_OFFLOADS: ethtool is no remedy."""
+    because = str(reason("eth9", "generic", NIC, {"rx-gro-hw": False}))
+    assert "in the hypervisor" in because and "WARNING" in because and "ethtool" not in because
+
+
+@pytest.mark.parametrize(
+    ("changeable", "panic_on_warn", "panic"), [(False, True, True), (False, False, False), (True, True, False)]
+)
+def test_a_panic_is_predicted(
+    changeable: bool, panic_on_warn: bool, panic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ethtool, "features_on", lambda _name: {"rx-gro-hw": changeable, "rx-gro": False})
+    monkeypatch.setattr(remedies, "panics_on_warn", lambda: panic_on_warn)
+    because = panics("eth9")
+    assert bool(because) is panic
+    assert not because or "cannot turn off rx-gro-hw, so" in because
+    assert fixed("eth9") == ([] if changeable else ["rx-gro-hw"])
 
 
 def test_a_tap_is_not_exact_in_native_mode() -> None:

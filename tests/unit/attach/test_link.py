@@ -10,7 +10,8 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.ebpf.fleet.plugins.module_utils.attach import link
+from ansible_collections.ebpf.fleet.plugins.module_utils.attach import exactness, link, refusal
+from ansible_collections.ebpf.fleet.plugins.module_utils.attach.work import Work
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import apply
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.observe import Seen
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.planned import Plan
@@ -45,3 +46,24 @@ def test_kernel_without_xdp_links(mode: str, monkeypatch: pytest.MonkeyPatch, tm
     assert str(caught.value).startswith("cannot attach packet_count to eth0: kernel ")
     assert str(caught.value).endswith(" does not support BPF links for XDP, which need 5.9; use a newer kernel")
     assert warnings == []
+
+
+@pytest.mark.parametrize("mode", ["auto", "generic"])
+def test_nothing_is_attached_that_makes_the_kernel_panic(
+    mode: str, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    asked = []
+
+    def create(_lib: t.Any, _program: int, _ifindex: int, mode: str) -> t.NoReturn:
+        asked.append(mode)
+        raise BpfError(errno.EOPNOTSUPP, "bpf_link_create")
+
+    monkeypatch.setattr(links, "create", create)
+    monkeypatch.setattr(refusal, "refusal", lambda *_arguments: ("the driver says no", ""))
+    monkeypatch.setattr(exactness, "panics", lambda interface: f"{interface} would make it panic")
+    place = Place(str(tmp_path), "packet_count", "eth0")
+    work = Work(t.cast(Libbpf, OldKernel()), lambda _words: None, False)
+    with pytest.raises(FleetError, match="to eth0 in generic mode: eth0 would make it panic") as caught:
+        link.attach(work, place, 2, 3, mode)
+    assert ("it rejected native mode: the driver says no" in str(caught.value)) is (mode == "auto")
+    assert asked == (["native"] if mode == "auto" else [])

@@ -45,3 +45,12 @@ def test_frags_are_advised_only_where_the_kernel_has_them(monkeypatch: pytest.Mo
     for said in ("veth: Peer MTU is too large to set XDP", "MTU larger than 3498 w/o XDP frag support"):
         words = remedy(said, "eth0")
         assert words.startswith("lower the MTU") and ("xdp.frags" in words) == frags
+
+
+def test_no_remedy_that_the_driver_refuses() -> None:
+    """virtio_net without CTRL_GUEST_OFFLOADS refuses ethtool -K as well."""
+    said = "virtio_net: Can't set XDP while host is implementing GRO_HW/CSUM, disable GRO_HW/CSUM first"
+    assert remedy(said, "eth0", ["rx-gro-hw"]).startswith(
+        "its driver cannot turn rx-gro-hw off: turn it off in the hyperv"
+    )
+    assert "ethtool -L" in remedy("need more XDP queues", "eth0", ["rx-gro-hw"])

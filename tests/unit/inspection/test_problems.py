@@ -7,7 +7,10 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.ebpf.fleet.plugins.module_utils.inspection.problems import problems
+from ansible_collections.ebpf.fleet.plugins.module_utils.inspection.problems import (
+    problems,
+    problems_of_joining,
+)
 
 
 def found(**changes: t.Any) -> t.Dict[str, t.Any]:
@@ -57,3 +60,11 @@ def test_no_problem() -> None:
     assert problems(found(interfaces=eth0(mtu=9000), libbpf="0.8.1"), None) == []
     unasked = {"xdp_link": None, "frags": None}
     assert problems(found(features=unasked, jit={"enable": None, "available": True}), None) == []
+
+
+@pytest.mark.parametrize(("panics", "words"), [(False, "write a WARNING to its log"), (True, "xdp_program refuses")])
+def test_what_a_hypervisor_joins(panics: bool, words: str) -> None:
+    (problem,) = problems_of_joining({"eth0": ["rx-gro-hw"]}, panics)
+    assert problem.startswith("eth0 gets packets that are put together from several frames (rx-gro-hw)")
+    assert words in problem and problem.endswith(".") and ("kernel panic" in problem) is panics
+    assert problems_of_joining({}, panics) == []
