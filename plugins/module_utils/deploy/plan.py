@@ -38,6 +38,7 @@ if t.TYPE_CHECKING:
     from .upgrade import Upgrade
 
 FRAGS_TWIN = "_frags"
+_FORMER_SWITCH = ".data.trace"  # where packet_count of the previous release has its switch, which counts nothing
 
 Shapes = t.Mapping[str, MapShape]  # by pin
 
@@ -222,7 +223,7 @@ def _note(seen: Seen, target: Deployed, current: bool) -> t.Iterator[Step]:
 
 
 def _warnings(wanted: Wanted, seen: Seen, shapes: t.Container[str]) -> t.Iterator[str]:
-    removed = [unescape(pin) for pin in sorted(seen.maps) if pin not in shapes]
+    removed = [unescape(pin) for pin in sorted(seen.maps) if pin not in shapes and unescape(pin) != _FORMER_SWITCH]
     if removed and wanted.object.programs and not wanted.reset_maps:
         names = ", ".join(removed)
         yield f"{wanted.object.path} has no map {names}: what was counted there on {seen.interface} is gone"
