@@ -106,8 +106,8 @@ def argument(name: str) -> str:
 def far() -> None:
     """For each line with an address: send STREAM_BYTES there by TCP, and print how many segments left.
 
-    Each is a frame on a wire, also those that a NIC or a hypervisor cuts: __tcp_transmit_skb() counts them so. Those that
-    are sent again, as on a busy machine, it does not count.
+    Each is a frame on a wire, also those that a NIC or a hypervisor cuts: __tcp_transmit_skb() counts them so, but not
+    those that are sent again, as on a busy machine.
     """
     for line in sys.stdin:
         before = tcp_segments()
