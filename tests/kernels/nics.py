@@ -106,7 +106,8 @@ def argument(name: str) -> str:
 def far() -> None:
     """For each line with an address: send STREAM_BYTES there by TCP, and print how many segments left.
 
-    Each is a frame on a wire, also those that a NIC or a hypervisor cuts: tcp_transmit_skb() counts them so.
+    Each is a frame on a wire, also those that a NIC or a hypervisor cuts: __tcp_transmit_skb() counts them so, but not
+    those that are sent again, as on a busy machine.
     """
     for line in sys.stdin:
         before = tcp_segments()
@@ -120,7 +121,8 @@ def far() -> None:
 def tcp_segments() -> int:
     with open("/proc/self/net/snmp", encoding="ascii") as lines:
         names, values = (line.split() for line in lines if line.startswith("Tcp:"))
-    return int(dict(zip(names, values))["OutSegs"])
+    found = dict(zip(names, values))
+    return int(found["OutSegs"]) + int(found["RetransSegs"])
 
 
 # The interfaces
@@ -317,7 +319,9 @@ class Bench:
 
 def link_words(name: str, down: int, log: t.Iterable[str]) -> str:
     ups = sum(bool(re.search(rf"\b{name}: NIC Link is Up", line)) for line in log)
-    return f"down {down} times" if down else f"the driver says '{name}: NIC Link is Up'" if ups else "stays up"
+    if down:
+        return "goes down once" if down == 1 else f"goes down {down} times"
+    return f"the driver says '{name}: NIC Link is Up'" if ups else "stays up"
 
 
 def check(nic: Nic, found: Found, counter: t.Optional[t.Mapping[str, t.Any]]) -> None:
