@@ -33,6 +33,7 @@ class Guest(t.NamedTuple):
     userland: str
     maps: bool = False
     arch: str = "amd64"
+    parameters: str = ""  # more of the kernel's
 
     @property
     def machine(self) -> Machine:
@@ -91,7 +92,7 @@ def boot(guest: Guest, kernel: Kernel, archives: t.Sequence[pathlib.Path], logs:
         command += ["-kernel", str(kernel.image), "-initrd", str(initramfs)]
         # mitigations: an emulated CPU does not need them, and they flush its TLB at each system call.
         words = f"console={guest.machine.console} output=/dev/{guest.machine.output} quiet panic=-1 mitigations=off"
-        command += ["-append", f"{words} maps=yes" if guest.maps else words]
+        command += ["-append", f"{words} {'maps=yes' if guest.maps else ''} {guest.parameters}"]
         try:
             run(*command, seconds=SECONDS)
         except Failed as error:

@@ -35,6 +35,7 @@ OBJECTS: t.Dict[str, t.Tuple[pathlib.Path, t.Tuple[str, ...]]] = {
     "variables-2": (ROOT / "tests/integration/bpf/maps.bpf.c", ("VERSION=2", "VARIABLES=1", "MOVED=1", "MORE=1")),
     "rings-1": (ROOT / "tests/integration/bpf/rings.bpf.c", ()),
     "rings-2": (ROOT / "tests/integration/bpf/rings.bpf.c", ("MORE=1",)),
+    "kernel_memory": (ROOT / "tests/integration/bpf/kernel_memory.bpf.c", ()),
     "walkthrough": (ROOT / "tests/integration/bpf/walkthrough.bpf.c", ()),
 }
 
