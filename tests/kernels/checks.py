@@ -207,7 +207,11 @@ def attached(result: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
 
 def features() -> str:
     found = facts()
-    has = {feature: name in functions() for feature, name in FUNCTIONS_OF_FEATURES.items()}
+    has: t.Dict[str, t.Optional[bool]] = {
+        feature: name in functions() for feature, name in FUNCTIONS_OF_FEATURES.items()
+    }
+    if found["lockdown"] == "confidentiality":
+        has["trace_event"] = None  # the kernel shows nothing in tracefs
     expect(found["features"], has, "features, the module's and those that the kernel has functions for")
     expect(found["btf"], os.path.exists("/sys/kernel/btf/vmlinux"), "BTF of the kernel")
     jit = os.path.exists("/proc/sys/net/core/bpf_jit_enable")
@@ -216,8 +220,11 @@ def features() -> str:
     expect("CONFIG_DEBUG_INFO_BTF" in problems, not found["btf"], f"BTF named in {problems!r}")
     expect("CONFIG_BPF_JIT" in problems, not jit, f"JIT named in {problems!r}")
     expect(found["kernel"], os.uname().release, "kernel")
+    asked = re.findall(r"\blockdown=(\w+)", pathlib.Path("/proc/cmdline").read_text()) or ["none"]
+    expect(found["lockdown"] or "none", asked[0], "lockdown, the module's and that of the command line")
     expect(found["bpftool"], bpftool("version")["version"].split("+")[0], "bpftool")
-    return "; ".join(f"{feature} {'yes' if can else 'no'}" for feature, can in has.items())
+    words = {True: "yes", False: "no", None: "not visible"}
+    return "; ".join(f"{feature} {words[can]}" for feature, can in has.items())
 
 
 def native() -> str:
@@ -364,6 +371,9 @@ def jumbo() -> str:
 
 
 def trace() -> str:
+    if facts()["lockdown"] == "confidentiality":
+        return no_trace()
+
     def printing() -> bool:
         value = bpftool("map", "dump", "pinned", wire.pin("maps/%2Edata"))[0]["formatted"]["value"]
         return bool(value[".data"][0]["trace"]["every"])
@@ -392,6 +402,24 @@ def trace() -> str:
         instances = os.listdir("/sys/kernel/tracing/instances")
         expect(instances, [], "tracefs instances afterwards")
         return f"{len(numbers)} of 10; trace_pipe lost none"
+
+
+def no_trace() -> str:
+    """Both are refused, with the reason and the remedy, and bpf_facts has predicted it."""
+    expect(os.listdir("/sys/kernel/tracing"), [], "what the kernel shows in tracefs")
+    problems = " ".join(facts()["problems"])
+    with Wire() as wire:
+        wire.attach()
+        said = refused("xdp_counter_facts", trace_seconds=1)
+        expect("locked down for confidentiality" in said and "lockdown=integrity" in said, True, f"reason in {said!r}")
+        expect("trace_seconds" in problems and "lockdown=integrity" in problems, True, f"trace_seconds in {problems!r}")
+    with Wire() as wire:
+        reads = {"object": str(OBJECTS / "kernel_memory.bpf.o"), "interfaces": [wire.interface]}
+        said = refused("xdp_program", **reads)
+        expect("locked down for confidentiality" in said and "bpf_probe_read_kernel" in said, True, f"both in {said!r}")
+        expect("bpf_probe_read_kernel" in problems, True, f"bpf_probe_read_kernel in {problems!r}")
+        expect(wire.xdp(), None, "program on the interface")
+    return "refused, predicted by bpf_facts: lockdown=confidentiality"
 
 
 @contextlib.contextmanager

@@ -36,6 +36,7 @@ class Guest(t.NamedTuple):
     maps: bool = False
     arch: str = "amd64"
     nics: bool = False
+    parameters: str = ""  # more of the kernel's
 
     @property
     def machine(self) -> Machine:
@@ -114,7 +115,7 @@ def _command(
     command += ["-kernel", str(kernel.image), "-initrd", str(initramfs)]
     # mitigations: an emulated CPU does not need them, and they flush its TLB at each system call.
     words = f"console={guest.machine.console} output=/dev/{guest.machine.output} quiet panic=-1 mitigations=off"
-    words += f" {guest.machine.parameters}"
+    words += f" {guest.machine.parameters} {guest.parameters}"
     words += f" checks={'nics.py' if guest.nics else 'checks.py'}{' maps=yes' if guest.maps else ''}"
     if guest.nics:
         words += f" without={','.join(wires.missing(command[0]))} qemu={wires.version(command[0])}"

@@ -38,6 +38,8 @@ GUESTS = (
     Guest("5.10", "bullseye-security", "bullseye"),
     Guest("5.10", "bullseye-security", "bookworm", maps=True),
     Guest("6.1", "bookworm-security", "bookworm"),
+    Guest("6.1-integrity", "bookworm-security", "bookworm", parameters="lockdown=integrity"),
+    Guest("6.1-confidentiality", "bookworm-security", "bookworm", parameters="lockdown=confidentiality"),
     Guest("6.12", "trixie-security", "bookworm"),
     Guest("6.12", "trixie-security", "trixie"),
     Guest("newest", "trixie-backports", "bookworm"),

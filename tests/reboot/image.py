@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guest's disk: Debian 12 with systemd, udev, networkd and sshd; kept under a hash of its sources."""
+"""The guest's disk: Debian 12 with systemd, udev, networkd, sshd and SELinux; kept under a hash of its sources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from processes import run
 HERE = pathlib.Path(__file__).parent
 SEND = HERE.parents[1] / "demo/send.py"
 SUITE = "bookworm"
-PACKAGES = "bpftool iproute2 linux-image-cloud-amd64 openssh-server python3 systemd-sysv tiny-initramfs udev".split()
+PACKAGES = """
+    bpftool iproute2 linux-image-cloud-amd64 openssh-server policycoreutils python3 selinux-policy-default systemd-sysv
+    tiny-initramfs udev
+""".split()
 MODULES = "virtio_pci virtio_blk ext4".split()  # enough to see the disk; udev loads the others
 # The test does not need them, and each takes half a second or more on an emulated CPU.
 MASKED = """
@@ -63,6 +66,7 @@ def image(debian: Debian) -> Image:
             kernel.rename(made / kept.kernel.name)
             (root / "initrd.img").replace(made / kept.initramfs.name)
             shutil.copy(root / "etc/ssh/ssh_host_ed25519_key.pub", made / kept.host_key.name)
+            _label(root)
             disk = made / kept.disk.name
             run("truncate", "--size=1G", disk)
             # Without a journal: nothing is lost that matters when the guest is killed.
@@ -74,11 +78,20 @@ def image(debian: Debian) -> Image:
 def _configure(root: pathlib.Path, identity: pathlib.Path) -> None:
     shutil.copytree(HERE / "guest", root, dirs_exist_ok=True)
     shutil.copy(SEND, root / "root")
+    (root / "etc/selinux/config").write_text("SELINUX=enforcing\nSELINUXTYPE=default\n")
     _in(root, "systemctl", "--quiet", "enable", "systemd-networkd", "online")
     _in(root, "systemctl", "--quiet", "mask", *MASKED)
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "reboot", "-f", identity)
     (root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
     identity.with_suffix(".pub").rename(root / "root/.ssh/authorized_keys")
+
+
+def _label(root: pathlib.Path) -> None:
+    """Give all files SELinux's labels, as mkfs.ext4 takes them over. This machine needs no SELinux."""
+    contexts = "/etc/selinux/default/contexts/files/file_contexts"
+    # setfiles reaches files through /proc. unshare: the mount goes with it.
+    label = 'mount -t proc proc "$0/proc" && chroot "$0" setfiles -F "$1" /'
+    run("unshare", "--mount", "sh", "-c", label, root, contexts)
 
 
 def _in(root: pathlib.Path, *command: str) -> None:

@@ -84,7 +84,7 @@ class Machine:
     def _command(self) -> t.List[str]:
         # See tests/kernels/guest.py for the CPU. -svm, and no legacy disks: otherwise udev loads modules for them.
         kernel = "root=/dev/vda rootfstype=ext4 rw console=ttyS0 mitigations=off net.ifnames=0"
-        kernel += " modprobe.blacklist=ata_generic,ata_piix"
+        kernel += " modprobe.blacklist=ata_generic,ata_piix security=selinux selinux=1 enforcing=1 audit=1"
         command = (
             "qemu-system-x86_64 -accel tcg,thread=single,tb-size=512 -cpu qemu64,+rdrand,-svm -smp 1 -m 1024"
             " -display none -monitor none -nodefaults"

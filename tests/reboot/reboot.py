@@ -62,6 +62,7 @@ class Reboots:
         self.passed = self.failed = 0
         self.before: t.Dict[str, Carried] = {}
         self.manifests = ""
+        self.provoked: t.List[str] = []
         self.undisturbed = self.view.boot_seconds()
 
     def check(self, what: str, check: t.Callable[[], str]) -> None:
@@ -90,15 +91,35 @@ class Reboots:
         print(f"\n{what}: up in {self.view.boot_seconds():.0f} s", flush=True)
         failed = self.failed
         checks()
+        self.check("SELinux denied none of it", self.undenied)
         if self.failed > failed:
             print(f"\n{self.view.journal('ebpf-fleet@*', 'short-monotonic')}\n{self.machine.serial_end()}", flush=True)
+
+    def undenied(self) -> str:
+        expect(self.view.enforcement(), "Enforcing", "SELinux")
+        ours, others = self.view.denials()
+        expect([each for each in ours if each not in self.provoked], [], "denials")
+        return f"enforcing; {others} denials of others"
+
+    def labelled(self) -> str:
+        expect(self.view.mislabelled(), [], "what restorecon would relabel")
+        return ", ".join(self.view.types())
 
     # A host without a counter
 
     def deployed(self) -> None:
         self.machine.sh(ADD_LATE)
+        self.check("a denial by SELinux is seen", self.sees_denials)
         self.check("ebpf.fleet.deploy", self.deploys)
+        self.check("files have the labels of SELinux's policy", self.labelled)
         self.send(BEFORE, [*INTERFACES])
+
+    def sees_denials(self) -> str:
+        """Provoke one, as a check that looks in the wrong place would find none either."""
+        self.machine.sh("! runcon system_u:system_r:sshd_t:s0 /usr/bin/true")
+        self.provoked = self.view.denials()[0]
+        expect(len(self.provoked), 1, "denials")
+        return self.provoked[0]
 
     def deploys(self) -> str:
         expect(self.view.state(), "running", "state of the system")
@@ -122,6 +143,7 @@ class Reboots:
         self.check(f"{LATE} appears", self.appears)
         self.are_restored([LATE])
         self.check("xdp_counter_facts agrees with bpftool", self.facts)
+        self.check("files have the labels of SELinux's policy", self.labelled)
         self.check("ebpf.fleet.deploy has nothing to do", self.nothing_to_do)
         self.manifests = self.view.persistent()
         self.machine.sh(

@@ -4,10 +4,18 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
-from checks import MODES, PINS
+from checks import MODES, PINS, RECORDS
 from machine import Machine
+
+# Where the collection writes, and SELinux's policy has labels for. It has none for what is in bpffs and /run.
+LABELLED = "/etc/systemd/system /usr/local/lib/ebpf_fleet /var/lib/ebpf_fleet"
+WRITTEN = f"{PINS} {RECORDS} {LABELLED}"
+# What shows that a denial by SELinux concerns the collection: the shell or Python as the process, a shell of root's as
+# its domain, a BPF object, or a path of the collection's.
+OURS = re.compile(r'comm="(python|sh")|scontext=unconfined_u:|tclass=bpf\b|dev="bpf"|ebpf.fleet|packet_count')
 
 
 class Carried(t.NamedTuple):
@@ -92,6 +100,27 @@ class View:
 
     def journal(self, unit: str, output: str) -> str:
         return self._sh(f"journalctl --boot --no-pager --output={output} --unit='{unit}' || :")
+
+    def enforcement(self) -> str:
+        """Of SELinux: Enforcing, Permissive or Disabled."""
+        return self._sh("getenforce").strip()
+
+    def denials(self) -> t.Tuple[t.List[str], int]:
+        """SELinux's since the boot that concern the collection, and how many others there are."""
+        # _TRANSPORT=audit also has those of programs that ask SELinux themselves, as systemd does.
+        lines = self._sh("journalctl --boot --no-pager --output=cat _TRANSPORT=audit").splitlines()
+        denied = [line for line in lines if re.search(r"avc: +denied", line)]
+        ours = [line for line in denied if OURS.search(line)]
+        return ours, len(denied) - len(ours)
+
+    def mislabelled(self) -> t.List[str]:
+        """What the policy would label differently, in restorecon's words."""
+        return self._sh(f"restorecon -R -n -v {LABELLED}").splitlines()
+
+    def types(self) -> t.List[str]:
+        """SELinux's types of everything the collection wrote."""
+        ours = f"find {WRITTEN} '(' -path '*ebpf_fleet*' -o -path '*ebpf-fleet*' ')' -printf '%Z\\n'"
+        return sorted({context.split(":")[2] for context in self._sh(ours).split()})
 
     def persistent(self) -> str:
         """Checksums of everything that a reboot restores from."""

@@ -30,6 +30,7 @@ if t.TYPE_CHECKING:
     from ..state.replacing import ReplacedFile
 
 _LARGEST_FIRST = 4096  # bytes of a section that a record contains
+_WITHHELD = ("unknown func", "cannot use helper")  # the verifier's words about a helper, also if a lockdown forbids it
 
 
 class Applier:
@@ -260,11 +261,15 @@ def _first_values(image: Image) -> t.Dict[str, str]:
 def _rejection(error: BpfError, lines: int = 12) -> str:
     """The kernel's words, with the end of the verifier's log, which says why."""
     log = "\n".join(error.log.splitlines()[-lines:])
-    remedy = ""
-    if error.errno == errno.EPERM:
-        from ..kernel.remedies import not_permitted  # here: a target compiles what it imports, and rarely needs this
+    words = "; ".join(filter(None, [error.strerror, _remedy(error)]))
+    return f"{words}. The end of the kernel's log:\n{log}" if log else words
 
-        remedy = f"; {not_permitted()}"
-    if not log:
-        return f"{error.strerror}{remedy}"
-    return f"{error.strerror}{remedy}. The end of the kernel's log:\n{log}"
+
+def _remedy(error: BpfError) -> str:
+    """ "" if nothing is known."""
+    withheld = any(words in error.log for words in _WITHHELD)
+    if error.errno != errno.EPERM and not withheld:
+        return ""
+    from ..kernel import remedies  # here: a target compiles what it imports, and rarely needs this
+
+    return remedies.locked_down() if withheld else remedies.not_permitted()

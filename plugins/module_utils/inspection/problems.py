@@ -46,8 +46,9 @@ def problems(
         )
     if facts["lockdown"] == "confidentiality":
         found.append(
-            "The kernel is locked down for confidentiality: it may reject bpf_printk, and then there are no"
-            " trace lines. Boot with lockdown=integrity to get them."
+            "The kernel is locked down for confidentiality: this hides tracefs, so trace_seconds cannot be used,"
+            " and programs that read the kernel's memory (bpf_probe_read_kernel) are rejected. Boot with"
+            " lockdown=integrity to have both."
         )
     if not facts["btf"]:
         found.append(

@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.counting import trace
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import apply
 from ansible_collections.ebpf.fleet.plugins.module_utils.entry import message_of
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError, said
 from ansible_collections.ebpf.fleet.plugins.module_utils.inspection import dump
@@ -77,6 +78,15 @@ def test_trace_lines_under_confidentiality(say: Say) -> None:
     say(lockdown="none integrity [confidentiality]")
     with pytest.raises(FleetError, match=r"locked down for confidentiality .* unless it is booted with lockdown=integ"):
         trace._require_event()
+
+
+@pytest.mark.parametrize("words", ["unknown func bpf_probe_read#4", "program of this type cannot use helper bpf_x#4"])
+def test_helpers_under_a_lockdown(say: Say, words: str) -> None:
+    error = BpfError(errno.EINVAL, "bpf_prog_load", words)
+    assert apply._rejection(error) == f"Invalid argument. The end of the kernel's log:\n{words}"
+    say(lockdown="none integrity [confidentiality]")
+    assert apply._rejection(error).startswith("Invalid argument; the kernel is locked down for confidentiality")
+    assert apply._rejection(error).endswith(f"The end of the kernel's log:\n{words}")
 
 
 def test_withheld_addresses_under_confidentiality(say: Say) -> None:
