@@ -31,6 +31,7 @@ VETH_MAC = MAC.format(0xFD)
 MODES_ASKED = ("native", "auto", "generic")
 OBJECT = str(OBJECTS / "packet_count.bpf.o")
 STREAM_BYTES = 300_000
+TCP_CLOSE = 7  # linux/tcp.h, include/net/tcp_states.h
 SEGMENTS = 10  # of one packet that a tun's other side sends whole
 PLAIN = 5  # and packets of a single frame
 PANIC = pathlib.Path("/proc/sys/kernel/panic_on_warn")
@@ -114,7 +115,8 @@ def far() -> None:
         with socket.create_connection((line.strip(), 5000)) as peer:
             peer.sendall(bytes(STREAM_BYTES))
             peer.shutdown(socket.SHUT_WR)
-            peer.recv(1)  # all is acknowledged, and nothing more will be sent
+            peer.recv(1)
+        sys.stdin.readline()  # when the other side says that nothing more will be sent
         print(tcp_segments() - before, flush=True)
 
 
@@ -274,6 +276,13 @@ class Bench:
             with peer:
                 while peer.recv(1 << 20):
                     pass
+                peer.shutdown(socket.SHUT_WR)
+                # Its end may be lost and sent again, and each one is answered by a frame.
+                until(
+                    lambda: peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE, "all is answered"
+                )
+            self.far.stdin.write("done\n")
+            self.far.stdin.flush()
             return int(self.far.stdout.readline())
 
     def deploy(self, mode: str) -> t.Dict[str, t.Tuple[str, str, t.List[str]]]:
