@@ -14,6 +14,7 @@ mount -t securityfs securityfs /sys/kernel/security
 for module in /modules/*; do
 	insmod "$module"
 done
+: "${output:?}" "${checks:?}"
 stty -F "$output" raw
 python3 "/tests/$checks" >"$output"
 echo o >/proc/sysrq-trigger # off; if init returned, the kernel would panic
