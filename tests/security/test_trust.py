@@ -69,10 +69,10 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> t.List[bytes]:
 
     def inspect(_lib: t.Any, _path: str, content: bytes) -> t.Any:
         found.append(content)
-        return types.SimpleNamespace(image=Image(content=content), facts=dict)
+        return types.SimpleNamespace(image=Image(content=content), facts=dict, elf=None)
 
-    monkeypatch.setattr(obtain, "inspect", inspect)
-    monkeypatch.setattr(build, "inspect", inspect)
+    monkeypatch.setattr(obtain, "inspect_to_load", inspect)
+    monkeypatch.setattr(build, "_inspect", lambda lib, wanted, content: inspect(lib, wanted.dest, content))
     return found
 
 
