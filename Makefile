@@ -13,20 +13,20 @@ reliability := build/collections:tests/support:tests/reliability
 demo: setup-demo
 	@$(SUDO) demo/run.sh
 
-test: lint sanity unit integration security molecule
+test: lint sanity unit browser integration security molecule
 
-# `make test`, and the tests that take too long for it. CI runs this. What runs in guests does not meet what runs on this
-# machine, so both run side by side. All is set up before, as apt and pip cannot run twice at a time.
-test-all: setup-test setup-molecule setup-kernels setup-reboot
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target on-this-machine in-guests
+# `make test`, and the tests that take too long for it. CI runs this. What loads no program into this machine's kernel (it
+# needs none, or runs in guests) runs beside the rest. All is set up before, as apt and pip cannot run twice at a time.
+test-all: setup-test setup-browser setup-molecule setup-kernels setup-reboot
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target on-this-machine beside
 
 on-this-machine:
-	@$(MAKE) --no-print-directory --jobs=1 test docs-check test-kill test-fuzz
+	@$(MAKE) --no-print-directory --jobs=1 integration security molecule docs-check test-kill test-fuzz
 
-in-guests:
-	@$(MAKE) --no-print-directory --jobs=1 JOBS=1 SAMPLE=1 test-reboot test-kernels
+beside:
+	@$(MAKE) --no-print-directory --jobs=1 JOBS=1 SAMPLE=1 lint sanity unit browser test-reboot test-kernels
 
-setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot setup-pins: setup-%:
+setup-demo setup-test setup-browser setup-molecule setup-bench setup-kernels setup-reboot setup-pins: setup-%:
 	@tools/setup.sh $*
 
 # Style, types, spelling and documentation; and that what is sent to targets runs on their Python.
@@ -36,11 +36,13 @@ lint: setup-test
 	codespell
 	vermin --quiet --no-tips --target=3.8- --violations $(sent_to_targets)
 	mypy $(collection)/plugins
-	mypy tests demo docs/walkthrough
-	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c tests/*/bpf/*.c
-	cog --check -P -I tests/bench -I tests/kernels README.md docs/figures.md
+	mypy tests demo docs/walkthrough tools/dashboard.py
+	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c examples/*/*.c tests/*/bpf/*.c
+	cog --check -P -I tests/bench -I tests/kernels -I tools README.md docs/figures.md
 	cog --check -P -I tests/reliability docs/reliability.md
-	shellcheck demo/*.sh tools/*.sh molecule/*/*.sh tests/kernels/*.sh tests/reliability/*.sh .ci/run
+	python tools/dashboard.py --check
+	cog --check -P -I tests/bench -I tools docs/metrics.md
+	shellcheck demo/*.sh tools/*.sh molecule/*/*.sh tests/kernels/*.sh tests/monitoring/*/*.sh tests/support/*.sh .ci/run
 	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	zizmor --offline --quiet --no-progress .github/workflows
 	[ -t 1 ] || export NO_COLOR=1; ansible-lint --offline # it colours its summary for a pipe as well
@@ -51,9 +53,17 @@ lint: setup-test
 sanity: setup-test
 	tools/sanity.sh
 
-# Tests that need no kernel.
+# Tests that need no kernel. In a folder of their own, as pytest changes the mode of the one that all runs share.
 unit: setup-test
-	pytest tests/unit
+	pytest tests/unit --basetemp=build/unit
+
+# The page of the playbook report in Chromium.
+browser: setup-browser
+	pytest tests/browser --basetemp=build/browser/tests
+
+# Renew docs/report.png, from facts that are the same each time.
+screenshot: setup-browser
+	PYTHONPATH=build/collections:tests/support python tests/browser/screenshot.py
 
 # The modules, the role, the playbooks and the demo, on the kernel of this machine.
 # Compiled sources are kept: a module is started a thousand times.
@@ -76,12 +86,12 @@ molecule: setup-molecule
 test-kill: setup-test
 	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/kill_matrix.py $(record) $(if $(WHOLE),--whole) $(if $(SCENARIOS),"$(SCENARIOS)")
 
-# Feed thousands of damaged objects and senseless options to the modules.
+# Feed damaged objects and senseless options to the modules: 2,000, with WHOLE=1 or RECORD=1 8,000.
 test-fuzz: setup-test
-	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/fuzz.py $(record) $(if $(SEED),--seed $(SEED))
+	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/fuzz.py $(record) $(if $(WHOLE),--whole) $(if $(SEED),--seed $(SEED))
 
-# The modules on other kernels, in qemu. `make test-kernels KERNELS="5.10 nics-6.1"` runs only these. RECORD=1 writes docs/kernels.md
-# and docs/nics.md. JOBS: guests at a time. SAMPLE=1: the oldest, one of the others and one with NICs, chosen by the commit.
+# The modules on other kernels, in qemu. `make test-kernels KERNELS="5.10 6.12/trixie/arm64 nics-6.1"` runs only these. RECORD=1 writes each
+# into docs/kernels.md and docs/nics.md when it has ended; the others stay as they were. JOBS: guests at a time. SAMPLE=1: the oldest, one of the others and one with NICs, chosen by the commit.
 test-kernels: setup-kernels
 	@$(SUDO) env DEBIAN_MIRROR=$(DEBIAN_MIRROR) DEBIAN_SECURITY_MIRROR=$(DEBIAN_SECURITY_MIRROR) \
 		"$$(command -v python)" -B tests/kernels/run.py $(record) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SAMPLE),--sample) $(KERNELS)
@@ -98,11 +108,17 @@ bench: setup-bench
 	$(SUDO) env PYTHONPATH=build/collections:tests/support:tests/bench "$$(command -v python)" tests/bench/bench.py \
 		$(if $(filter full,$(MODE)),--full) $(if $(BESIDE),--beside $(BESIDE)) $(SECTIONS)
 
-# Renew the figures in README.md and docs/figures.md from tests/bench/results.json, in docs/reliability.md from
+# Renew the figures in README.md, docs/figures.md and docs/metrics.md from tests/bench/results.json, in docs/reliability.md from
 # tests/reliability/*.json.
 figures: setup-test
-	cog -r -P -I tests/bench -I tests/kernels README.md docs/figures.md
+	cog -r -P -I tests/bench -I tests/kernels -I tools README.md docs/figures.md
+	cog -r -P -I tests/bench -I tools docs/metrics.md
 	cog -r -P -I tests/reliability docs/reliability.md
+
+# Write the Grafana dashboard anew, and the queries in README.md and docs/metrics.md, from tools/dashboard.py.
+dashboard: setup-test
+	python tools/dashboard.py
+	cog -r -P -I tests/bench -I tests/kernels -I tools README.md docs/metrics.md
 
 # Run all commands of docs/walkthrough.md on the demo's fleet. `docs` puts their output into it, `docs-check` compares.
 docs: setup-test
@@ -120,5 +136,5 @@ clean:
 	rm -rf build
 	$(MAKE) -C files/bpf clean
 
-.PHONY: demo test test-all on-this-machine in-guests test-kill test-fuzz test-kernels test-reboot bench figures docs docs-check \
-	requirements setup-demo setup-test setup-molecule setup-bench setup-kernels setup-reboot setup-pins lint sanity unit integration security molecule clean
+.PHONY: demo test test-all on-this-machine beside test-kill test-fuzz test-kernels test-reboot bench figures dashboard screenshot docs docs-check \
+	requirements setup-demo setup-test setup-browser setup-molecule setup-bench setup-kernels setup-reboot setup-pins lint sanity unit browser integration security molecule clean

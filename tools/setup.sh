@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh demo|test|molecule|bench|kernels|reboot|pins: install what these need: system packages, a virtual environment in
+# setup.sh demo|test|browser|molecule|bench|kernels|reboot|pins: install what these need: system packages, a virtual environment in
 # build/venv, and build/collections, where Ansible finds this checkout as ebpf.fleet.
 set -euo pipefail
 umask go-w # root will run what is installed
@@ -25,10 +25,14 @@ $said"
 
 # dnf: package names from Fedora's lists, not tested.
 if command -v apt-get >/dev/null; then
-	packages=(clang libbpf-dev iproute2 util-linux python3-venv)
+	packages=(clang libbpf-dev iproute2 iputils-ping util-linux python3-venv)
 	case $what in
-		test) packages+=(llvm bpftool iputils-ping file strace systemd) ;;
-		molecule) packages+=(iputils-ping mmdebstrap openssh-client podman runc) ;;
+		test) packages+=(llvm bpftool file strace systemd) ;;
+		browser)
+			packages+=(chromium-headless-shell)
+			command -v npm >/dev/null || packages+=(npm) # a Node.js of other origin brings its own
+			;;
+		molecule) packages+=(mmdebstrap openssh-client podman runc) ;;
 		kernels) packages+=(debian-archive-keyring kmod libarchive-tools mmdebstrap qemu-system-arm qemu-system-misc qemu-system-x86) ;;
 		reboot) packages+=(debian-archive-keyring e2fsprogs mmdebstrap openssh-client qemu-system-x86) ;;
 	esac
@@ -47,10 +51,11 @@ if command -v apt-get >/dev/null; then
 		quietly "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
 	fi
 elif command -v dnf >/dev/null; then
-	packages=(clang libbpf-devel iproute util-linux python3)
+	packages=(clang libbpf-devel iproute iputils util-linux python3)
 	case $what in
-		test) packages+=(llvm bpftool iputils file strace systemd) ;;
+		test) packages+=(llvm bpftool file strace systemd) ;;
 		bench) packages+=(bpftool openssh-clients) ;;
+		browser) fail "the page is opened in Debian's chromium-headless-shell; run this on Debian or Ubuntu." ;;
 		molecule) fail "the scenarios make their images with Debian's mmdebstrap; run them on Debian or Ubuntu." ;;
 		kernels | reboot) fail "the kernels and their userlands come from Debian's suites with apt and mmdebstrap; run them on Debian or Ubuntu." ;;
 	esac
@@ -75,6 +80,27 @@ if [ ! -e "$stamp" ]; then
 	quietly build/venv/bin/python -m pip install --disable-pip-version-check \
 		--require-hashes --only-binary :all: -r "$requirements"
 	touch "$stamp"
+fi
+
+# Unpacked: installed, the packages would start servers that the world can reach.
+if [ "$what" = test ] && [ ! -x build/prometheus/usr/bin/promtool ]; then
+	command -v apt-get >/dev/null || fail "prometheus and prometheus-node-exporter are unpacked from Debian's packages."
+	echo "Unpacking prometheus and prometheus-node-exporter into build/prometheus"
+	mkdir -p build/prometheus/packages
+	quietly "${sudo[@]}" apt-get update
+	(cd build/prometheus/packages && quietly apt-get download prometheus prometheus-node-exporter)
+	for package in build/prometheus/packages/*.deb; do
+		quietly dpkg-deb --extract "$package" build/prometheus
+	done
+	rm -r build/prometheus/packages
+fi
+
+if [ "$what" = browser ] && ! cmp --silent tests/browser/package-lock.json build/browser/node_modules/.of; then
+	echo "Installing the npm packages of tests/browser/package-lock.json into build/browser"
+	mkdir -p build/browser
+	cp tests/browser/package.json tests/browser/package-lock.json build/browser
+	(cd build/browser && quietly npm ci --ignore-scripts --no-audit --no-fund)
+	cp tests/browser/package-lock.json build/browser/node_modules/.of
 fi
 
 mkdir -p build/collections/ansible_collections/ebpf

@@ -71,6 +71,9 @@ def begin() -> None:
     for name in ("inventory.yml", "play.yml"):
         folder = "demo" if name == "inventory.yml" else "docs/walkthrough"
         shutil.copy(ROOT / folder / name, WORK)
+    inventory, mark = WORK / "inventory.yml", "    xdp_directory: "  # objects of earlier runs are not in the folder
+    inventory.write_text(inventory.read_text().replace(mark, f"    xdp_controller_directory: {WORK}/objects\n{mark}"))
+    shutil.copytree(ROOT / "examples", WORK / "examples")  # one of its lists is changed
 
 
 def _end(lock: t.TextIO) -> None:

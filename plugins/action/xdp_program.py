@@ -6,31 +6,22 @@
 from __future__ import annotations
 
 import os
-import re
-import time
 import typing as t
 from collections.abc import Mapping
 
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
-from ansible.module_utils.common.validation import check_type_float, check_type_int
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.module_utils.common.validation import check_type_float
 from ansible.plugins.action import ActionBase
-from ansible.plugins.connection import ConnectionBase
 
 from ..module_utils.attach.words import alike, sentence
-from ..plugin_utils.checked_action import CheckedAction, Result
-
-# Beyond rollback_after: for a run that waits for its turn, and for a host to become reachable again.
-GRACE_SECONDS = 180
-RETRY_SECONDS = 1
-# What ssh prints if an established connection broke. All other failures mean that the host was not reached at all.
-BROKEN = r"[Cc]onnection to \S+ closed|[Cc]onnection reset|[Bb]roken pipe|not responding|Read from remote host"
-NOT_MADE = r"_exchange_identification|banner exchange|connect to host"
+from ..plugin_utils.checked_action import Result
+from ..plugin_utils.confirming_action import ConfirmingAction, broke
 
 
-class ActionModule(CheckedAction):
+class ActionModule(ConfirmingAction):
     def run(self, tmp: t.Optional[str] = None, task_vars: t.Optional[Result] = None) -> Result:
         result: Result = ActionBase.run(self, tmp, task_vars)
-        seconds = self._rollback_after()
+        seconds = self.rollback_after()
         build = self._task.args.get("build")
         if build is not None and not isinstance(build, (Mapping, str)):  # else ansible-core ends in a TypeError
             raise AnsibleActionFail(f"build is {build!r}: give its options, src and the others, as a dictionary")
@@ -42,7 +33,7 @@ class ActionModule(CheckedAction):
         try:
             result.update(self.ask(task_vars))
         except AnsibleConnectionFailure as error:
-            if not seconds or re.search(NOT_MADE, str(error)) or not re.search(BROKEN, str(error)):
+            if not seconds or not broke(error):
                 raise
             return {**result, **self._connection_broke(seconds, error, task_vars)}
         provisional = result.pop("provisional", None)
@@ -83,16 +74,10 @@ class ActionModule(CheckedAction):
         if answer.get("failed"):
             result.update(failed=True, msg=answer.get("msg", "xdp_counter_check has failed"))
 
-    def _rollback_after(self) -> int:
-        try:
-            return 0 if self._task.check_mode else t.cast(int, check_type_int(self._task.args.get("rollback_after", 0)))
-        except TypeError:  # the module says what is wrong with it
-            return 0
-
     def _settle(self, result: Result, provisional: Result, seconds: int, task_vars: t.Optional[Result]) -> None:
         """Confirm the change. The host may have rolled it back before its result arrived here."""
         before = provisional["before"]
-        answer = self._confirm(provisional["token"], list(before), seconds, task_vars)
+        answer = self.confirm(provisional["token"], list(before), seconds, task_vars)
         now = answer["xdp"]
         # Then no holder is left to roll it back: the answer to an earlier confirmation did not arrive.
         final = alike(now, provisional["after"]) and not alike(now, before)
@@ -118,7 +103,7 @@ class ActionModule(CheckedAction):
         """The connection broke before the module's result arrived: report what the host now runs."""
         names = self._task.args.get("interfaces") or []
         interfaces = [name.strip() for name in (names if isinstance(names, list) else str(names).split(","))]
-        answer = self._confirm("0", interfaces, seconds, task_vars)  # no change has this token: this only reads
+        answer = self.confirm("0", interfaces, seconds, task_vars)  # no change has this token: this only reads
         return {
             "failed": True,
             "confirmed": False,
@@ -129,39 +114,6 @@ class ActionModule(CheckedAction):
                 f" {_list(answer['xdp'])}"
             ),
         }
-
-    def _confirm(self, token: str, interfaces: t.List[str], seconds: int, task_vars: t.Optional[Result]) -> Result:
-        """The answer of xdp_confirm, over a new connection.
-
-        Raises AnsibleActionFail if the host stays unreachable even after it must have rolled the change back: the
-        status "unreachable" would not stop a rollout.
-        """
-        deadline = time.monotonic() + seconds + GRACE_SECONDS
-        while True:
-            what = "the host has been unreachable"
-            try:
-                self._reset_connection()
-                answer = self.ask(task_vars, "xdp_confirm", {"token": token, "interfaces": interfaces})
-                if "xdp" in answer:
-                    return answer
-                what, said = "the host is reachable, but xdp_confirm has failed", str(answer.get("msg"))
-            except AnsibleActionFail:  # an answer that xdp_confirm does not give: to ask again would not help
-                raise
-            except AnsibleError as error:
-                said = str(error)
-            if time.monotonic() > deadline:
-                self._cleanup_remote_tmp = False  # there is no connection for it
-                raise AnsibleActionFail(
-                    f"{what} since a change of its XDP programs, which it rolls back by itself after {seconds} s"
-                    f" (rollback_after): {said}"
-                )
-            time.sleep(RETRY_SECONDS)
-
-    def _reset_connection(self) -> None:
-        if type(self._connection).reset is ConnectionBase.reset:  # it has no reset() of its own, and would only warn
-            self._connection.close()
-        else:
-            self._connection.reset()
 
 
 def _list(xdp: t.Mapping[str, t.Sequence[t.Mapping[str, t.Any]]]) -> str:

@@ -27,6 +27,8 @@ options:
     type: str
 seealso:
   - module: ebpf.fleet.xdp_counter_facts
+  - plugin: ebpf.fleet.counter_table
+    plugin_type: filter
 """
 
 EXAMPLES = r"""

@@ -132,6 +132,25 @@ ansible_facts:
           description: What stands in the way, each with its remedy.
           type: list
           elements: str
+        obstacles:
+          description: The same as data, in the same order. The playbook C(ebpf.fleet.preflight) groups hosts by it.
+          type: list
+          elements: dict
+          version_added: 0.2.0
+          contains:
+            problem:
+              description: What stands in the way, in the same words on all hosts.
+              type: str
+            remedy:
+              description: What to do, in the same words on all hosts. Empty if C(problem) says it.
+              type: str
+            stops:
+              description: What cannot work. V(all) deployments, V(build) those that compile on the host, V(interface)
+                those to C(interface), or null for a problem that a deployment may ignore.
+              type: str
+            interface:
+              description: The interface, or null for a problem of the host.
+              type: str
 """
 
 import os

@@ -50,6 +50,10 @@ attachments:
   returned: if the change was confirmed
   type: list
   elements: dict
+kept:
+  description: Whether a change of the entries of maps, by M(ebpf.fleet.bpf_map), is final now.
+  returned: if such a change was confirmed
+  type: bool
 xdp:
   description:
     - The XDP programs that run now on each of O(interfaces), whoever attached them. C(by) is V(link) or V(netlink);

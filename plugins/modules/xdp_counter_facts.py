@@ -98,7 +98,9 @@ ansible_facts:
             exact: true
             inexact_because: null
             program_id: 238
+            program_name: packet_count
             tag: 644ee9a75611c6d0
+            variables_digest: 0f343b0931126a20
             loaded_at: "2026-02-12T16:40:02Z"
             attached: true
             moved: false
@@ -159,9 +161,18 @@ ansible_facts:
             program_id:
               description: The kernel's id of the program.
               type: int
+            program_name:
+              description: The kernel's name of the program, the first 15 characters.
+              type: str
+              version_added: 0.2.0
             tag:
               description: The kernel's digest of the program's instructions.
               type: str
+            variables_digest:
+              description: Tells programs with the same tag apart whose constants have different values, as in
+                RV(ebpf.fleet.xdp_program#module:attachments[].variables_digest). Null if there are no constants.
+              type: str
+              version_added: 0.2.0
             loaded_at:
               description: When the program was loaded, ISO 8601 in UTC.
               type: str

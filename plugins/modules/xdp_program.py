@@ -24,6 +24,7 @@ description:
 extends_documentation_fragment:
   - ebpf.fleet.attributes
   - ebpf.fleet.compiling.within_xdp_program
+  - ebpf.fleet.map.within_xdp_program
   - ebpf.fleet.attributes.pin_root
 attributes:
   check_mode:
@@ -107,10 +108,30 @@ options:
         before. If variables have moved, or there are new ones, they are carried over by name while the program is
         detached. While it is attached, that is done only for a C(.data) in which nothing was changed.
       - Each interface has maps of its own, also of those with C(LIBBPF_PIN_BY_NAME), whose pin by name is not made.
-      - Has no effect while the object is unchanged.
+      - Has no effect while neither the object nor a constant has changed.
     type: str
     choices: [keep, reset]
     default: keep
+  variables:
+    description:
+      - Values of the program's global variables, by name, typed by the object's BTF as in O(map_entries). A struct
+        may be given in part.
+      - Constants, which the source declares as C(const volatile), are set before the program is loaded. Other values
+        mean another load, which is swapped in the link and keeps the maps. A constant that is not listed has the
+        object's value.
+      - Other variables are written in place while the program runs, numbers in a single store. Such a variable that
+        is not listed keeps what it has.
+      - A variable that is C(const) without C(volatile) is refused, as the compiler has put its value into the code,
+        and so is a C(static) one.
+    type: dict
+    version_added: 0.2.0
+  map_sizes:
+    description:
+      - The number of entries that maps have room for, by name, in the place of what the source says.
+      - A map whose size changes is made anew, and gets the entries of the old one. What the program writes into the
+        old one while they are copied is lost.
+    type: dict
+    version_added: 0.2.0
   on_error:
     description:
       - What to do if one of the interfaces fails. With V(stop) nothing is changed on any of them, or what was changed
@@ -205,6 +226,24 @@ EXAMPLES = r"""
     interfaces: [eth1]
     mode: native
     checksum: 6f1ed002ab5595859014ebf0951522d9f2cb1a0dfb3ba1ac22ffcb0b9a6d9d1b
+
+- name: Filter by a list, which is filled before the first packet
+  ebpf.fleet.xdp_program:
+    object: /usr/local/lib/bpf/blocklist.bpf.o
+    interfaces: [eth0]
+    rollback_after: 60
+    variables:
+      enforce: true
+    map_sizes:
+      block4: 500000
+    map_entries:
+      - map: allow4
+        exclusive: true
+        keys: [192.0.2.0/24]
+      - map: block4
+        src: /etc/ebpf/blocklist4.txt
+        exclusive: true
+        replace: at_once
 """
 
 RETURN = r"""
@@ -219,6 +258,7 @@ attachments:
       mode: native
       program_id: 238
       tag: 644ee9a75611c6d0
+      variables_digest: 0f343b0931126a20
       link_id: 12
       map_ids: [87, 88]
       pin_path: /sys/fs/bpf/ebpf_fleet/packet_count/eth0
@@ -238,7 +278,10 @@ attachments:
       description: The kernel's id of the program. Null in the same cases as RV(attachments[].mode).
       type: int
     tag:
-      description: The kernel's digest of the program's instructions.
+      description: The kernel's digest of the program's instructions, which is the same for all values of constants.
+      type: str
+    variables_digest:
+      description: A digest of the program's constants; null if it has none.
       type: str
     link_id:
       description: The kernel's id of the link.
@@ -322,8 +365,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import entry
 from ..module_utils.deploy.change import change
-from ..module_utils.deploy.request import PRESENT, check_options, request_of
+from ..module_utils.deploy.request import PRESENT, check_options, request_of, with_declared
 from ..module_utils.deploy.results import result_of
+from ..module_utils.entries.options import ENTRIES, EXCLUSIVE, ONE_OF, SLOT
 from ..module_utils.objects.image import Image
 from ..module_utils.objects.obtain import Obtained, obtain
 from ..module_utils.objects.options import COMPILING
@@ -343,6 +387,15 @@ def main() -> None:
             "mode": {"choices": ["auto", "native", "generic", "offload"], "default": "auto"},
             "on_conflict": {"choices": ["fail", "replace"], "default": "fail"},
             "maps": {"choices": ["keep", "reset"], "default": "keep"},
+            "variables": {"type": "dict"},
+            "map_sizes": {"type": "dict"},
+            "map_entries": {
+                "type": "list",
+                "elements": "dict",
+                "options": {"map": {"type": "str", "required": True}, **SLOT, **ENTRIES},
+                "mutually_exclusive": EXCLUSIVE,
+                "required_one_of": ONE_OF,
+            },
             "on_error": {"choices": ["stop", "continue"], "default": "stop"},
             "rollback_after": {"type": "int", "default": 0},
             "check_seconds": {"type": "float", "default": 0},  # for the action plugin
@@ -371,8 +424,15 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     check_options(options)
     lib = entry.require_libbpf()
     obtained = obtain(module, lib) if options["state"] in PRESENT else Obtained(Image())
-    request = request_of(options, obtained.image, module.check_mode, runner)
-    outcome = change(lib, request, obtained.image, module.warn, obtained.files)
+    request, image = request_of(options, obtained.image, module.check_mode, runner), obtained.image
+    declares = any(options[name] for name in ("variables", "map_sizes", "map_entries"))
+    if declares and image.content:
+        request, image = with_declared(lib, request, image, options)
+    elif declares and options["state"] in PRESENT:
+        module.warn(
+            "the object does not exist yet, so check mode does not look at variables, map_sizes and map_entries"
+        )
+    outcome = change(lib, request, image, module.warn, obtained.files)
     result = result_of(outcome, obtained.steps(outcome.files))
     if obtained.built:
         result["build"] = obtained.built.facts()

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """bench.py [--full] [SECTION...]: measure, print the tables, and write results.json. `make bench` runs it.
 
+Sections that are not measured keep their figures there.
+
 Exit code 1 if a row of exactness misses its bar. Other figures depend on the machine and do not change the code.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pathlib
 import platform
@@ -20,11 +21,15 @@ import time
 import typing as t
 
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
+from blocking import blocking
 from fleets import control_plane
+from leaking import leaking
+from lists import lists
 from modules import beside, module_times
 from packets import cost, exactness
-from report import Row, table
+from report import SECTIONS, Row, record, table
 from traffic import traffic
+from writing import writing
 
 RESULTS = pathlib.Path(__file__).with_name("results.json")
 
@@ -34,7 +39,10 @@ def sections(lib: Libbpf, folder: pathlib.Path, full: bool) -> t.Dict[str, t.Cal
         "cost": lambda: cost(lib, folder, rounds=41 if full else 21),
         "exactness": lambda: exactness(lib, folder, packets=20_000_000 if full else 4_000_000),
         "traffic": lambda: traffic(lib, folder, seconds=6 if full else 3, upgrades=50),
+        "maps": lambda: lists(lib, folder, (1000, 100_000, 1_000_000) if full else (1000, 100_000)) + blocking(folder),
+        "leaks": lambda: leaking(lib, folder, packets=40_000_000 if full else 4_000_000),
         "modules": lambda: module_times(folder, rounds=15 if full else 7),
+        "metrics": lambda: writing(lib, folder, rounds=41 if full else 15),
         "fleets": lambda: control_plane(folder, (10, 50, 200) if full else (10,)),
     }
 
@@ -58,11 +66,11 @@ def main() -> int:
     parser.add_argument(
         "--beside", metavar="REVISION", help="only the modules, compared with a different revision of this repository"
     )
-    parser.add_argument("section", nargs="*", help="only these: cost, exactness, traffic, modules, fleets")
+    parser.add_argument("section", nargs="*", help=f"only these: {', '.join(SECTIONS)}")
     options = parser.parse_args()
     if os.geteuid():
         sys.exit("bench: the benchmark loads BPF programs; run it as root (`make bench` uses sudo).")
-    rows: t.List[Row] = []
+    measured: t.Dict[str, t.List[Row]] = {}
     started = time.monotonic()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="ebpf-bench", dir="/run"))
     try:
@@ -72,15 +80,14 @@ def main() -> int:
         for name, measure in sections(Libbpf(), folder, options.full).items():
             if not options.section or name in options.section:
                 print(f"bench: {name} …", file=sys.stderr, flush=True)
-                rows += measure()
+                measured[name] = measure()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    about = machine()
+    about, rows = machine(), [row for some in measured.values() for row in some]
     print(table(rows))
     took = f"{'full' if options.full else 'short'} run of {time.monotonic() - started:.0f} s"
     print(f"\n{took} on {', '.join(about.values())}")
-    results = {"machine": about, "full": options.full, "rows": [row._asdict() for row in rows]}
-    RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    record(measured, about, options.full, str(RESULTS))
     missed = [row for row in rows if row.met is False]
     if missed:
         print(f"{len(missed)} bars missed: {'; '.join(row.name for row in missed)}")

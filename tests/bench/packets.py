@@ -69,7 +69,7 @@ PRINTS = ("ours, each traced", "the walkthrough's")
 
 def compiled(folder: pathlib.Path, name: str, *flags: str) -> bytes:
     """Compile a source of the collection, its tests or this benchmark with the collection's Makefile."""
-    places = [ROOT / "files/bpf", ROOT / "tests/bench/bpf", ROOT / "tests/integration/bpf"]
+    places = [ROOT / "files/bpf", ROOT / "tests/bench/bpf", ROOT / "tests/integration/bpf", ROOT / "examples" / name]
     source = next(place / f"{name}.bpf.c" for place in places if (place / f"{name}.bpf.c").exists())
     made = folder / "-".join([name, *(flag.strip("-").replace("=", "_") for flag in flags), "o"])
     if not made.exists():

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import collections
 import json
+import os
 import re
 import statistics
 import textwrap
 import typing as t
 
 RESULTS = "tests/bench/results.json"
+SECTIONS = ("cost", "exactness", "traffic", "maps", "leaks", "modules", "metrics", "fleets")
 
 
 class Row(t.NamedTuple):
@@ -72,7 +74,7 @@ def _number(value: float) -> str:
 
 def with_bars(path: str = RESULTS) -> None:
     """Print those rows of results.json that have a bar, as Markdown. cog puts it into docs/figures.md."""
-    results, rows = _read(path)
+    sections, rows = _read(path)
     print("\n| | figure | bar | |\n|---|---:|---|---|")
     for section in dict.fromkeys(row.section for row in rows if row.goal):
         print(f"| **{section}** | | | |")
@@ -80,21 +82,46 @@ def with_bars(path: str = RESULTS) -> None:
             if row.goal and row.section == section:
                 figure = f"{_number(row.value)} {row.unit}".replace(" of 1", "").replace("in all", "").strip()
                 print(f"| {row.name} | {figure} | {row.goal} | {'met' if row.met else '**missed**'} |")
-    print(f"\n`make bench{' MODE=full' if results['full'] else ''}` on {', '.join(results['machine'].values())}.\n")
+    runs: t.Dict[str, t.List[str]] = {}
+    for name, each in sections.items():
+        run = f"`make bench{' MODE=full' if each['full'] else ''}` on {', '.join(each['machine'].values())}."
+        runs.setdefault(run, []).append(name)
+    for run, names in runs.items():
+        print(f"\n{run}" if len(runs) == 1 else f"\n{', '.join(names)}: {run}")
+    print()
     print("What sets the limits, measured in the same run:\n")
     _print_filled(LIMITS, rows)
 
 
 def headlines(path: str = RESULTS) -> None:
     """Print the most important figures, as sentences in Markdown. cog puts them into the README."""
-    _results, rows = _read(path)
+    _sections, rows = _read(path)
     _print_filled(HEADLINES, rows)
 
 
-def _read(path: str) -> t.Tuple[t.Dict[str, t.Any], t.List[Row]]:
+def writing_metrics(path: str = RESULTS) -> None:
+    """Print what it costs a host to write metrics, as a sentence in Markdown. cog puts it into docs/metrics.md."""
+    _sections, rows = _read(path)
+    _print_filled(WRITING, rows)
+
+
+Sections = t.Dict[str, t.Dict[str, t.Any]]  # by the names of SECTIONS: the machine, whether full, and the rows
+
+
+def record(measured: t.Mapping[str, t.Sequence[Row]], machine: t.Mapping[str, str], full: bool, path: str) -> None:
+    """Write what was measured into results.json. Sections that were not keep their figures, and their machine."""
+    sections: Sections = _read(path)[0] if os.path.exists(path) else {}
+    for name, rows in measured.items():
+        sections[name] = {"machine": machine, "full": full, "rows": [row._asdict() for row in rows]}
+    ordered = {name: sections[name] for name in sorted(sections, key=SECTIONS.index)}
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
+
+
+def _read(path: str) -> t.Tuple[Sections, t.List[Row]]:
     with open(path, encoding="utf-8") as file:
-        results: t.Dict[str, t.Any] = json.load(file)
-    return results, [Row(**row) for row in results["rows"]]
+        sections: Sections = json.load(file)
+    return sections, [Row(**row) for each in sections.values() for row in each["rows"]]
 
 
 def _print_filled(sentences: t.Sequence[str], rows: t.Sequence[Row]) -> None:
@@ -136,6 +163,14 @@ HEADLINES = (
     " clang and bpftool commands, and {deploy_over_rival_unchanged_wall} as long if nothing has changed.",
     "- **Missed.** {missed} of {bars} figures miss the bar that they are held to; [docs/figures.md](docs/figures.md)"
     " has all of them, and says what sets the limits.",
+)
+
+# A sentence for docs/metrics.md.
+WRITING = (
+    "- **A run is short.** On a host with three interfaces it takes {3_interfaces_a_run} of CPU time, every 15 s"
+    " {3_interfaces_every_15_s}; with 200 interfaces {200_interfaces_a_run}, {200_interfaces_every_15_s}; with three"
+    " and a map of 10,000 entries {3_interfaces_and_a_map_of_10_000_a_run},"
+    " {3_interfaces_and_a_map_of_10_000_every_15_s} (`make bench`). It has a nice value of 10.",
 )
 
 # Why bars are missed, with figures of the same run; the placeholders are names of rows.

@@ -217,7 +217,6 @@ def test_null_bytes(host: Host, attach: t.Callable[..., str], bad: str) -> None:
 def test_options(host: Host, attach: t.Callable[..., str]) -> None:
     assert "interfaces is an empty list" in attach(interfaces=[])
     assert "one of" in attach(mode="fast")
-    assert "one of them is null" in attach(object=None) and "one of them is null" in attach(interfaces=None)
     assert "missing" in host.refused("xdp_program", state="attached", interfaces=["eth0"])
     assert "name, program" in host.refused("xdp_program", state="absent")
     assert "check_seconds is -1.0: give 0 or more" in attach(check_seconds=-1)
@@ -228,6 +227,19 @@ def test_options(host: Host, attach: t.Callable[..., str]) -> None:
             assert f"pin_root {root}" in host.refused(module, interfaces=["eth0"], pin_root=root)
     for options in ({"interval": -1}, {"trace_seconds": -1}, {"trace_lines": 0}, {"trace_every": 0}):
         assert " or more" in host.refused("xdp_counter_facts", **options)
+
+
+def test_null_is_not_given(host: Host, attach: t.Callable[..., str]) -> None:
+    """As by `name: "{{ found.name | default(none) }}"`. ansible-core takes these for given."""
+    required = "are required"
+    assert "state is attached but all of the following are missing: object" in attach(object=None)
+    assert "missing: interfaces" in attach(interfaces=None)
+    nothing = {"map": "counters", "entries": None}
+    assert "one of the following is required: entries, keys, src found in map_entries" in attach(map_entries=[nothing])
+    assert required in host.refused("bpf_map", name=None, map="counters", keys=[0])
+    assert "one of the following is required" in host.refused("bpf_map", name="counter", map="counters", keys=None)
+    assert required in host.refused("bpf_map_info", name=None, map="counters")
+    assert "one of the following is required" in host.refused("bpf_map_info", id=None)
 
 
 def test_pin_roots(attach: t.Callable[..., str]) -> None:

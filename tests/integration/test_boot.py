@@ -21,6 +21,7 @@ import typing as t
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils import boot
 from ansible_collections.ebpf.fleet.plugins.module_utils.persist import systemd
+from ansible_collections.ebpf.fleet.plugins.module_utils.persist.lists import write_list
 from ansible_collections.ebpf.fleet.plugins.module_utils.persist.manifests import Manifest, packed
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.deployed import Deployed
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import sha256
@@ -138,6 +139,103 @@ def test_restored_as_it_was(host: Host, booting: Booting, compiled: Compile) -> 
     assert again["steps"] == [f"{name}: stop restoring it after a reboot" for name in both]
     assert running(host) == before
     assert booting.restores("eth0") == ""  # a second run does no harm
+
+
+def test_what_was_declared_is_there_before_the_program_runs(host: Host, booting: Booting, compiled: Compile) -> None:
+    declared: t.Dict[str, t.Any] = {"variables": {"enforce": False}, "sizes": {"block4": 5000}}
+    booting.persist(compiled("blocklist"), name="blocklist", program="blocklist", **declared)
+    place, block4 = booting.place("eth0", "blocklist"), {"name": "blocklist", "map": "block4"}
+    write_list(place, "block4", {(24).to_bytes(4, sys.byteorder) + bytes([192, 0, 2, 0]): b"\1"})
+    steps = booting.restores("eth0").splitlines()
+    assert [step.partition(": ")[2] for step in steps] == [
+        "load blocklist with enforce=false",
+        "add 1 of the entries of block4",
+        "attach by link, mode auto",
+        "write the record",
+    ]
+    found = bpftool("map", "show", "pinned", host.pin("eth0", "maps/block4", "blocklist"))
+    assert found["max_entries"] == 5000
+    task = {"object": compiled("blocklist"), "interfaces": ["eth0"]}
+    again = host.ok("xdp_program", **task, variables={"enforce": False}, map_sizes={"block4": 5000}, check=True)
+    assert again["steps"] == ["eth0: restore it after a reboot"]  # there is no unit here
+
+    done = host.ok("bpf_map", **block4, keys=["192.0.2.0/24", "10.0.0.0/8"], value=1)
+    assert done["steps"][1] == "restore 2 entries of block4 after a reboot, on eth0"
+    booting.reboot()
+    assert "add 2 of the entries of block4" in booting.restores("eth0")
+    (entries,) = host.ok("bpf_map_info", **block4)["maps"]
+    assert [entry["key"] for entry in entries["entries"]] == ["10.0.0.0/8", "192.0.2.0/24"]
+    assert not host.ok("bpf_map", **block4, keys=["192.0.2.0/24", "10.0.0.0/8"], value=1)["changed"]
+    done = host.ok("bpf_map", **block4, keys=["192.0.2.0/24"], exclusive=True, value=1, persist="false")
+    assert done["steps"][1] == "restore no entries of block4 after a reboot, on eth0"
+    host.ok("xdp_program", name="blocklist", state="absent")
+    assert not os.path.exists(place.lists) and not os.path.exists(place.manifest)
+
+
+def test_what_is_in_slots_is_there_before_the_program_runs(host: Host, booting: Booting, compiled: Compile) -> None:
+    host.ok("xdp_program", object=compiled("slots"), interfaces=["eth0"])
+    booting.persist(compiled("slots"), name="slots", program="slots")
+    place, keys = booting.place("eth0", "slots"), ["192.0.2.0/24", "198.51.100.7"]
+    first: t.Dict[str, t.Any] = {"name": "slots", "map": "lists", "slot": 0, "value": 1}
+    zone: t.Dict[str, t.Any] = {"name": "slots", "map": "zones", "slot": {"vlan": 7, "number": 1}}
+
+    def kept() -> t.List[str]:
+        return sorted(os.listdir(place.lists)) if os.path.exists(place.lists) else []
+
+    def in_slots(name: str) -> t.List[t.Any]:
+        """What is in the maps in the slots, from bpftool."""
+        rows = json.loads(sh("bpftool", "--json", "map", "dump", "pinned", host.pin("eth0", f"maps/{name}", "slots")))
+        numbers = [bytes(int(byte, 16) for byte in row["value"]) for row in rows if "error" not in row["value"]]
+        dumps = [bpftool("map", "dump", "id", int.from_bytes(number, sys.byteorder)) for number in numbers]
+        return [sorted((each["formatted"] for each in dump), key=str) for dump in dumps]
+
+    def reboots() -> t.List[str]:
+        before = in_slots("lists"), in_slots("zones")
+        booting.reboot()
+        steps = [line.partition(": ")[2] for line in booting.restores("eth0").splitlines()]
+        assert (in_slots("lists"), in_slots("zones")) == before
+        assert booting.restores("eth0") == ""  # as when the interface appears again
+        return steps
+
+    done = host.ok("bpf_map", **first, keys=keys)  # what the source puts there has a name of its own
+    assert done["steps"][1] == "restore 2 entries of first after a reboot, on eth0" and kept() == ["first"]
+    assert reboots()[1] == "add 2 of the entries of first"
+    task = {**first, "keys": keys[:1], "exclusive": True, "replace": "at_once"}
+    predicted = host.ok("bpf_map", **task, check=True)
+    assert kept() == ["first"]
+    done = host.ok("bpf_map", **task)
+    assert done["steps"] == predicted["steps"] and done["steps"][1:] == [
+        "restore no entries of first after a reboot, on eth0",
+        "restore 1 entries of slot 0 of lists after a reboot, on eth0",
+    ]
+    host.ok("bpf_map", **zone, entries=[{"key": 5, "value": 6}], persist="true")
+    assert kept() == ["lists@00000000", "zones@00070100"]
+    assert reboots() == [
+        "load slots",
+        "add 1 of the entries of slot 0 of lists",
+        'add 1 of the entries of slot {"vlan": 7, "number": 1} of zones',
+        "attach by link, mode auto",
+        "write the record",
+    ]
+    assert len(in_slots("lists")[0]) == 1 and in_slots("zones") == [[{"key": 5, "value": 6}]]
+    assert not host.ok("bpf_map", **task)["changed"]
+    host.ok("bpf_map", **zone, entries=[{"key": 7, "value": 8}], rollback_after=1)  # which nobody confirms
+    assert not host.ok("bpf_map", **zone, entries=[{"key": 5, "value": 6}])["changed"]
+    done = host.ok("bpf_map", **zone, keys=[], exclusive=True, persist="false")
+    assert done["steps"][1] == 'restore no entries of slot {"vlan": 7, "number": 1} of zones after a reboot, on eth0'
+    assert kept() == ["lists@00000000"]
+    host.ok("xdp_program", name="slots", state="absent")
+    assert not os.path.exists(place.lists) and not os.path.exists(place.manifest)
+
+
+def test_a_kept_slot_that_the_object_does_not_have_is_named(host: Host, booting: Booting, compiled: Compile) -> None:
+    booting.persist(compiled("slots"), name="slots", program="slots")
+    place = booting.place("eth0", "slots")
+    for pin, name in (("first@00000000", "slot 0x00000000 of first"), ("lists@0000", "slot 0x0000 of lists")):
+        write_list(place, pin, {bytes(8): b"\1"})
+        done = booting.device_appears("eth0")
+        assert done.returncode == 1 and f"the kept entries of {name} do not fit the object" in done.stderr
+        write_list(place, pin, None)
 
 
 def test_the_current_mode_is_restored(host: Host, booting: Booting, compiled: Compile) -> None:

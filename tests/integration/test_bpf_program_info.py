@@ -17,15 +17,10 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.inspection import native
-from commands import bpftool, sh
+from commands import bpftool, sh, sysctl
 from host import PINS, Host
 
 Compiled = t.Callable[..., str]
-SYSCTLS = {
-    "bpf_jit_harden": "net/core/bpf_jit_harden",
-    "bpf_stats_enabled": "kernel/bpf_stats_enabled",
-    "kptr_restrict": "kernel/kptr_restrict",
-}
 
 
 @pytest.fixture
@@ -48,20 +43,6 @@ def attach(host: Host, compiled: Compiled, **options: t.Any) -> t.List[t.Dict[st
         "xdp_program", **{"object": compiled("packet_count"), "interfaces": ["eth0", "eth0.10"], **options}
     )
     return t.cast("list[dict[str, t.Any]]", result["attachments"])
-
-
-@contextlib.contextmanager
-def sysctl(**values: int) -> t.Iterator[None]:
-    """Set some of SYSCTLS, and restore them afterwards."""
-    files = [pathlib.Path("/proc/sys", SYSCTLS[name]) for name in values]
-    before = [file.read_text() for file in files]
-    try:
-        for file, value in zip(files, values.values()):
-            file.write_text(str(value))
-        yield
-    finally:
-        for file, text in zip(files, before):
-            file.write_text(text)
 
 
 def test_list_agrees_with_bpftool(host: Host, compiled: Compiled, loaded: str) -> None:

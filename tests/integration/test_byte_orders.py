@@ -161,7 +161,7 @@ def test_the_controller_compiles_once_for_each_byte_order(tmp_path: pathlib.Path
     text = fleet.run("ansible-playbook", play, "--check", env=ENV, fails=True)
     assert outcome(text) == {"one": False, "two": True, "three": True, "four": False}
     assert sorted(log.read_text().split()) == ["bpf", "bpfeb"]
-    asked = text.partition("TASK [ebpf.fleet.xdp_counter : Ask for the architecture]")[2].partition("TASK")[0]
+    asked = text.partition("TASK [ebpf.fleet.xdp : Ask for the architecture]")[2].partition("TASK")[0]
     assert set(re.findall(r"^ok: \[(\w+)\]", asked, re.M)) == {"one", "two"}
 
 

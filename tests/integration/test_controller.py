@@ -15,7 +15,8 @@ import pytest
 from commands import sh
 from fleet import Fleet, recap
 from host import Host
-from paths import BPF, COLLECTIONS
+from paths import BPF, COLLECTIONS, ROOT
+from web_page import read_page
 
 Compiled = t.Callable[..., str]
 Rows = t.Dict[t.Tuple[str, t.Optional[str]], t.Dict[str, t.Any]]
@@ -122,6 +123,9 @@ def test_a_strategy_in_which_hosts_do_not_wait_for_each_other(fleet: Fleet) -> N
     assert deployed.count('"versions": [') == 1 and re.search("one eth0, one eth0.10, two eth0, two eth0.10", deployed)
     text, rows = report(fleet, env=env)
     assert text.count("HOST  ") == 1 and "hosts not read" not in text and len(rows) == 4
+    assert fleet.play("preflight", env=env).count("of 2 hosts are ready") == 1
+    fleet.play("report", env=env)
+    assert len(read_page(fleet.folder / "fleet.html").rows("all")) == 4
 
 
 # become, connection and interpreter for all hosts
@@ -161,9 +165,13 @@ def test_settings_for_the_hosts_are_not_for_the_controller(
     fleet.play("deploy", *how, env=env)
     report(fleet, *how, env=env)
     fleet.play("inspect", *how, "-e", "xdp_counter_inspection=inspection", env=env)
+    fleet.play("preflight", *how, "-e", "xdp_preflight_report=preflight.json", env=env)
+    fleet.play("report", *how, env=env)
     used = set(log.read_text().split())
     assert used == {f"net:[{os.stat(f'/run/netns/{host.name}').st_ino}]" for host in fleet.hosts}
-    assert (fleet.folder / "inspection/differences.txt").exists()
+    assert all(
+        (fleet.folder / each).exists() for each in ("inspection/differences.txt", "fleet.html", "preflight.json")
+    )
 
 
 # Users without rights, and without a home
@@ -230,8 +238,10 @@ def test_building_as_a_user_without_a_home(fleet: Fleet, public: pathlib.Path) -
 - hosts: localhost
   gather_facts: false
   tasks:
-    - ansible.builtin.include_role: {name: ebpf.fleet.xdp_counter, tasks_from: build_controller}
-    - ansible.builtin.debug: {msg: "{{ xdp_counter_built.dest }} {{ xdp_counter_built.content | length > 99 }}"}
+    - ansible.builtin.include_role: {name: ebpf.fleet.xdp, tasks_from: build_controller}
+      vars:
+        xdp_given: {name: packet_count, source: "{{ source }}"}
+    - ansible.builtin.debug: {msg: "{{ xdp_built.dest }} {{ xdp_built.content | length > 99 }}"}
 """
     )
     remote = public / "remote"
@@ -239,7 +249,7 @@ def test_building_as_a_user_without_a_home(fleet: Fleet, public: pathlib.Path) -
     os.chown(remote, 65534, 65534)
     readable = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
     text = fleet.run(
-        *("ansible-playbook", play),
+        *("ansible-playbook", play, "-e", f"source={ROOT / 'files/bpf/packet_count.bpf.c'}"),
         wrap=("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", *readable),
         env={"HOME": None, "ANSIBLE_HOME": str(public / "ansible"), "ANSIBLE_REMOTE_TEMP": str(remote)},
     )
@@ -253,6 +263,8 @@ def test_where_the_reports_are_written(fleet: Fleet) -> None:
     assert len(rows) == 4
     fleet.play("inspect", env={"PWD": None})
     assert (fleet.folder / "inspection/one.json").exists()
+    fleet.play("report", env={"PWD": None})
+    assert (fleet.folder / "fleet.html").exists()
 
 
 def test_inspect_names_the_hosts_that_it_has_not_seen(fleet: Fleet) -> None:

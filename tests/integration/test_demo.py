@@ -58,7 +58,7 @@ def test_demo_counts_every_packet_and_leaves_nothing() -> None:
 
 
 def test_demo_leaves_nothing_after_ctrl_c_and_runs_again() -> None:
-    for words in ("PLAY [Deploy", "Attach the packet counter", "PLAY [Read the counters"):
+    for words in ("PLAY [Deploy", "Attach the program", "PLAY [Read the counters"):
         demo = start()
         assert demo.stdout and any(words in line for line in demo.stdout)
         os.killpg(demo.pid, signal.SIGINT)

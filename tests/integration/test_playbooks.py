@@ -23,6 +23,12 @@ def diffs(text: str) -> t.List[str]:
     return sorted(line for line in text.splitlines() if line[:1] in ("+", "-"))
 
 
+def progress(text: str) -> t.List[str]:
+    """The line of each batch, whatever the time."""
+    found = re.findall(r'"versions": \[\n +"(.* hosts done.*)"', text)
+    return [re.sub(r"\d+ (s|min)\b", r"N \1", line) for line in found]
+
+
 @pytest.mark.parametrize("build", ["target", "controller", "prebuilt"])
 def test_deploy_facts_remove(fleet: Fleet, build: str, compiled: t.Callable[..., str]) -> None:
     how = ["-e", f"xdp_counter_build={build}"]
@@ -43,7 +49,7 @@ def test_deploy_facts_remove(fleet: Fleet, build: str, compiled: t.Callable[...,
     two.send("eth0.10", 123)
     report = fleet.folder / "report.json"
     text = fleet.play("facts", "-e", f"xdp_counter_report={report}")
-    assert re.search(r"one +eth0 +native +321 +20544 ", text)
+    assert re.search(r"one +eth0 +native +321 +20544 ", text) and text.count("TASK [") == 4
     only = fleet.play("facts", "--limit", "two")
     assert re.search(r"two +eth0.10 +native +123 ", only) and "one " not in only
     rows = {(row["host"], row["interface"]): row["packets"] for row in json.loads(report.read_text())}
@@ -96,6 +102,7 @@ def test_rollout_stops_at_the_first_batch_that_fails(fleet: Fleet) -> None:
     assert fleet.hosts[0].xdp("eth0") is None
     assert fleet.hosts[1].xdp("eth0") is None
     assert re.search(r"failed +one\"", text) and re.search(r"not yet +two\"", text)
+    assert progress(text) == ["0 of 2 hosts done, 1 failed, stopped, 1 not touched"]
 
 
 def test_one_failure_in_a_batch_of_two_ends_the_rollout(tmp_path: pathlib.Path) -> None:
@@ -107,6 +114,11 @@ def test_one_failure_in_a_batch_of_two_ends_the_rollout(tmp_path: pathlib.Path) 
         assert re.search(r"failed +one\"", text) and re.search(r"not yet +three\"", text)
         assert re.search(r"[0-9a-f]{16} +two eth0, two eth0.10\"", text)
         assert recap(text) == [("one", 0, 1), ("two", 1, 0)]
+        assert progress(text) == ["1 of 3 hosts done, 1 failed, stopped, 1 not touched"]
+        fleet.hosts[2].unplug("eth0.10")
+        through = ["-e", "xdp_counter_serial=2", "-e", "xdp_counter_max_fail_percentage=50"]
+        text = fleet.play("deploy", *through, fails=True)
+        assert progress(text)[-1] == "1 of 3 hosts done, 2 failed, in N s"
     finally:
         fleet.close()
 
@@ -120,7 +132,10 @@ def test_rollout_reaches_every_batch(fleet: Fleet) -> None:
     assert two["interfaces"]["eth0"]["tag"] == new
     assert re.search(rf"{new} +one eth0, one eth0.10\"", text) and re.search(r"not yet +two\"", text)
     assert re.search(rf"{new} +one eth0, one eth0.10, two eth0, two eth0.10\"", text)
+    lines = ["1 of 2 hosts done, 0 failed, 1 to come, about N s left", "2 of 2 hosts done, 0 failed, in N s"]
+    assert progress(text) == lines
     unchanged = fleet.play("deploy", "-v")
+    assert "hosts done" not in unchanged
     assert '"attachments": [' in unchanged and '"check": ' not in unchanged
 
 

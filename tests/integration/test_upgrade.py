@@ -210,3 +210,55 @@ def test_a_change_that_is_not_confirmed_takes_a_first_value_back(host: Host, com
     # It ends by itself, as nobody confirms; the next run waits for that.
     host.ok("xdp_program", object=compiled("maps", VERSION=1, VARIABLES=1), interfaces=both)
     assert variables(host)["limit"] == 10
+
+
+RULE = {"map": "rules", "entries": [{"key": 1, "value": {"burst": 5, "limit": 9, "action": "ACTION_DROP"}}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"MOVED": 1}, "rules has changed its layout (the value: limit was at byte 4 and is at byte 0"),
+        ({"RENUMBERED": 1}, "rules has changed its layout (the value: action: ACTION_PASS was 1 and is 3"),
+        ({"TYPE": 9}, "rules has changed its shape (it is hash, key 4 B"),  # lru_hash, with the same sizes
+        ({"GLOBAL": 2}, "the map .data has changed its shape (it is array, key 4 B, value 16 B"),
+        ({"GLOBAL": 3}, "data has changed its layout (threshold was int of 8 B and is float of 8 B)"),
+    ],
+)
+def test_what_means_something_else_at_the_same_place_is_refused(
+    host: Host, compiled: Compiled, change: t.Dict[str, int], says: str
+) -> None:
+    """While it runs, and something was written since; nothing is changed."""
+    task = {"object": compiled("kin"), "name": "kin", "interfaces": ["eth0"], "variables": {"threshold": 7}}
+    host.ok("xdp_program", **task, map_entries=[RULE])
+    (before,) = host.ok("bpf_map_info", name="kin", map="rules")["maps"]
+    changed = {"object": compiled("kin", **change), "name": "kin", "interfaces": ["eth0"]}
+    said = {host.refused("xdp_program", check=check, **changed) for check in (True, False)}
+    (message,) = said
+    assert says in message and "nothing was changed" in message
+    assert host.ok("bpf_map_info", name="kin", map="rules")["maps"] == [before]
+    host.ok("xdp_program", **changed, maps="reset", map_entries=[RULE])  # the way on: values by name
+    (after,) = host.ok("bpf_map_info", name="kin", map="rules")["maps"]
+    assert after["entries"] == before["entries"]
+
+
+@pytest.mark.parametrize(
+    ("change", "threshold", "words"),
+    [
+        ({"RENUMBERED": 1}, 7, "policy in .data on eth0 is carried over by name"),
+        ({"GLOBAL": 2}, 7, "threshold in .data on eth0 is carried over by name"),
+        ({"GLOBAL": 3}, 1000.0, "threshold in .data on eth0 starts again: its type differs"),
+    ],
+)
+def test_a_detached_variable_of_another_type_is_carried_over_or_starts_again(
+    host: Host, compiled: Compiled, change: t.Dict[str, int], threshold: float, words: str
+) -> None:
+    task = {"object": compiled("kin", VARIABLES=1), "name": "kin", "interfaces": ["eth0"]}
+    host.ok("xdp_program", **task, variables={"threshold": 7, "policy": "ACTION_PASS"})
+    host.ok("xdp_program", name="kin", state="detached")
+    changed = compiled("kin", VARIABLES=1, **change)
+    done = host.ok("xdp_program", object=changed, name="kin", interfaces=["eth0"])
+    assert any(each.startswith(words) for each in warnings(done)), done
+    (found,) = host.ok("bpf_map_info", name="kin", map=".data")["maps"]
+    values = found["entries"][0]["value"]
+    assert (values["policy"], values["threshold"]) == ("ACTION_PASS", threshold)

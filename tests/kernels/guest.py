@@ -129,8 +129,9 @@ def read(guest: Guest, printed: pathlib.Path, log: pathlib.Path, problem: str = 
     # qemu's exit code is 0 even after a panic: only the guest's output counts.
     records = [json.loads(line) for line in said.splitlines() if line.startswith("{") and line.endswith("}")]
     if {"end": True} not in records and not problem:
-        panic = re.search(r"Kernel panic.*", log.read_text(errors="replace") if log.exists() else "")
-        problem = panic.group().strip() if panic else "the guest ended before the checks did"
+        written = log.read_text(errors="replace") if log.exists() else ""
+        reason = re.search(r"Kernel panic.*|(?<=checks\.Wrong: ).*", written)
+        problem = reason.group().strip() if reason else "the guest ended before the checks did"
     ran = {each["check"]: Result(each["passed"], each["text"], each["seconds"]) for each in records if "check" in each}
     about: t.Dict[str, str] = next((each for each in records if "libbpf" in each), {})
     results = {name: ran.get(name, Result(False, "did not run")) for name in guest.rows}

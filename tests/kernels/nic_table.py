@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from nics import MODES_ASKED, PLAIN, REFUSED, SEGMENTS, SHOWN, STREAM_BYTES, WARNED, Nic
+from nics import FRAMES, MODES_ASKED, PLAIN, REFUSED, SEGMENTS, SHOWN, STREAM_BYTES, TAGGED, VLAN, WARNED, Nic
 from table import cell, totals, verdict
 
 if t.TYPE_CHECKING:
@@ -26,6 +26,9 @@ mode.
 - `exact: false` is what `xdp_counter_facts` says. A row fails if the numbers differ and it does not say so, if bpftool
   reads something else, or if the warning of a task with such a count is missing or does not name the interface below.
 - A number in brackets is a sentence that the user reads: they are [below](#what-the-user-reads).
+- "{TAGGED}": {FRAMES} frames of VLAN {VLAN} arrive at the interface below it,
+  and the program counts them there by the number in their tag: the exact count of a VLAN, which the VLAN's own device
+  cannot give. A NIC that takes the tag out of a frame before a program sees it has them under 0.
 - The last column is the link at the first attach, in native mode or else in generic. A driver that restarts its NIC
   interrupts traffic at the first deployment and at the removal, and not at an upgrade.
 """
@@ -39,8 +42,7 @@ class Sentences:
         self._numbers: t.Dict[str, int] = {}
 
     def number(self, text: str, nic: Nic) -> int:
-        below = [*nic.members, *(["lower"] if "lower" in nic.made else [])]
-        form = re.sub(rf"\b({'|'.join([nic.name, *below])})\b", "*", text)
+        form = re.sub(rf"\b({'|'.join([nic.name, *nic.below])})\b", "*", text)
         if form not in self._numbers:
             self.texts.append(text)
             self._numbers[form] = len(self.texts)
@@ -58,10 +60,13 @@ def nics_document(outcomes: t.Sequence[Outcome]) -> str:
 
 
 def _table(outcome: Outcome, sentences: Sentences) -> str:
-    lines = [f"## {outcome.about.get('kernel', outcome.guest.name)}", ""]
+    commit = f"Run at commit {outcome.about.get('commit', '?')}."
+    lines = [f"## {outcome.about.get('kernel', outcome.guest.name)}", "", commit, ""]
+    if outcome.problem:
+        lines += [f"**Did not end as it should**: {outcome.problem}.", ""]
     lines += ["| interface | native | auto | generic | link |", "|---|---|---|---|---|"]
     lines += [_row(outcome, nic, sentences) for nic in SHOWN]
-    lines += ["", *(f"- {name}: {verdict(outcome.results[name])}" for name in (REFUSED, WARNED))]
+    lines += ["", *(f"- {name}: {verdict(outcome.results[name])}" for name in (REFUSED, TAGGED, WARNED))]
     return "\n".join(lines)
 
 
@@ -73,4 +78,10 @@ def _row(outcome: Outcome, nic: Nic, sentences: Sentences) -> str:
         numbers = [sentences.number(text, nic) for text in found[mode].said] if mode in found else []
         cells.append(words + "".join(f" [{number}]" for number in numbers))
     attached = [found[mode].link for mode in ("native", "generic") if mode in found and found[mode].mode]
-    return f"| {' | '.join([cell(nic.what), *map(cell, cells), cell(attached[0]) if attached else ''])} |"
+    return f"| {' | '.join([cell(_words(nic)), *map(cell, cells), cell(attached[0]) if attached else ''])} |"
+
+
+def _words(nic: Nic) -> str:
+    """What it is, and its name in the guest, which sentences have; with those of the interfaces below it."""
+    names = " of ".join(f"`{name}`" for name in (nic.name, *nic.below))
+    return nic.what if nic.name == nic.what else f"{nic.what}: {names}"

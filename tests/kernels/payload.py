@@ -37,6 +37,9 @@ OBJECTS: t.Dict[str, t.Tuple[pathlib.Path, t.Tuple[str, ...]]] = {
     "rings-2": (ROOT / "tests/integration/bpf/rings.bpf.c", ("MORE=1",)),
     "core": (ROOT / "tests/integration/bpf/core.bpf.c", ("RELOCATION=1",)),
     "kernel_memory": (ROOT / "tests/integration/bpf/kernel_memory.bpf.c", ()),
+    "blocklist": (ROOT / "examples/blocklist/blocklist.bpf.c", ()),
+    "slots": (ROOT / "tests/integration/bpf/slots.bpf.c", ()),
+    "protocols": (ROOT / "examples/protocols/protocols.bpf.c", ()),
     "walkthrough": (ROOT / "tests/integration/bpf/walkthrough.bpf.c", ()),
 }
 

@@ -1,11 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""run.py [--jobs N] [--sample] [--record] [KERNEL...]: run the checks on each kernel, or on some.
+"""run.py [--jobs N] [--sample] [--record] [KERNEL...]: run the checks on each kernel, or on some, in their order.
 
-They are 5.10, 6.1, 6.12 and newest, and guests with NICs; `make test-kernels` runs it. --sample, as in CI: the oldest
-guest, one of the others and one of those with NICs, chosen by the commit. --record writes docs/kernels.md if all were
-run, docs/nics.md if all with NICs were, and what an upgrade does with maps on the oldest and the newest, for
-docs/reliability.md. Exit code 1 if a check failed, a guest did not finish, or a kernel could not be downloaded.
+They are 5.10, 6.1, 6.12 and newest, and guests with NICs; `make test-kernels` runs it. A single guest of a kernel is
+KERNEL/USERLAND/ARCHITECTURE. --sample, as in CI: the oldest guest, one of the others and one of those with NICs, chosen
+by the commit. --record writes each guest, as soon as it has ended, into docs/kernels.md and docs/nics.md, and what an
+upgrade does with maps on the oldest and the newest, for docs/reliability.md; guests that were not run stay there as
+they were. Exit code 1 if a check failed, a guest did not finish, or a kernel could not be downloaded.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import functools
-import json
 import os
 import pathlib
 import random
@@ -21,18 +21,15 @@ import sys
 import tempfile
 import typing as t
 
-from debian import Debian
+from debian import Debian, Kernel
 from guest import Guest, Outcome, boot, not_booted
-from nic_table import nics_document
 from payload import make_payload
-from processes import Failed, end_all, run, session
-from table import markdown, text, totals
+from processes import Failed, end_all, ended, run, session
+from record import key_of, record
+from table import text, totals
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = ROOT / "build/kernels"
-DOCUMENT = ROOT / "docs/kernels.md"
-NICS = ROOT / "docs/nics.md"
-UPGRADES = ROOT / "tests/reliability/upgrades.json"
 
 GUESTS = (
     Guest("5.10", "bullseye-security", "bullseye"),
@@ -51,14 +48,6 @@ GUESTS = (
     Guest("nics-6.12", "trixie-security", "bookworm", nics=True),
 )
 
-HEAD = """\
-# Kernels
-
-Written by `make test-kernels RECORD=1`: the collection's modules on real kernels in qemu, and what each check found.
-A column is a kernel of Debian's with a userland of Debian's, which brings Python, libbpf, iproute2 and bpftool. What a
-module claims is compared with what ip and bpftool say. "N of N" is packets counted, of packets sent.
-"""
-
 
 def sample(guests: t.Sequence[Guest]) -> t.List[Guest]:
     """The first, one of the others and one of those with NICs, chosen by the commit."""
@@ -67,8 +56,29 @@ def sample(guests: t.Sequence[Guest]) -> t.List[Guest]:
     return [first, chosen.choice(others), chosen.choice([guest for guest in guests if guest.nics])]
 
 
-def outcomes(guests: t.Sequence[Guest], jobs: int) -> t.List[Outcome]:
-    """Download kernels one after the other, and boot each as soon as it has arrived."""
+def by_name(guests: t.Iterable[Guest]) -> t.Dict[str, t.List[Guest]]:
+    """What a user may name: a kernel, which is all its guests, or one of these."""
+    named: t.Dict[str, t.List[Guest]] = {}
+    for guest in guests:
+        for name in (guest.label, key_of(guest)):
+            named.setdefault(name, []).append(guest)
+    return named
+
+
+def outcomes(guests: t.Sequence[Guest], jobs: int, keep: t.Callable[[Outcome], None]) -> t.List[Outcome]:
+    """Download kernels one after the other, and boot each as soon as it has arrived.
+
+    `keep` gets each outcome as soon as there is one, unless the guest ended because the run does.
+    """
+
+    def kept(outcome: Outcome) -> Outcome:
+        if not ended():
+            keep(outcome)
+        return outcome
+
+    def booted(guest: Guest, kernel: Kernel, archives: t.Sequence[pathlib.Path]) -> Outcome:
+        return kept(boot(guest, kernel, archives, CACHE))
+
     debian = Debian(CACHE)
     kernel, userland = functools.lru_cache(debian.kernel), functools.lru_cache(debian.userland)
     with tempfile.TemporaryDirectory(dir=CACHE) as work:
@@ -79,49 +89,38 @@ def outcomes(guests: t.Sequence[Guest], jobs: int) -> t.List[Outcome]:
             for guest in guests:
                 try:
                     parts = (userland(guest.userland, guest.arch), payload(guest.machine.target))
-                    done.append(pool.submit(boot, guest, kernel(guest.suite, guest.arch, guest.machine), parts, CACHE))
+                    done.append(pool.submit(booted, guest, kernel(guest.suite, guest.arch, guest.machine), parts))
                 except Failed as error:
-                    done.append(not_booted(guest, f"cannot fetch {guest.suite} or {guest.userland}: {error}"))
+                    done.append(kept(not_booted(guest, f"cannot fetch {guest.suite} or {guest.userland}: {error}")))
             return [each if isinstance(each, Outcome) else each.result() for each in done]
         finally:
             end_all()
             pool.shutdown(cancel_futures=True)
 
 
-def record_upgrades(found: t.Sequence[Outcome]) -> None:
-    """Of the oldest and the newest kernel, with the newest userland; what was not run stays as it is."""
-    recorded = json.loads(UPGRADES.read_text()) if UPGRADES.exists() else {}
-    for outcome in found:
-        if outcome.upgrades:
-            recorded[outcome.guest.label] = {"kernel": outcome.about["kernel"], "rows": outcome.upgrades}
-    shown = [label for label in dict.fromkeys(guest.label for guest in GUESTS if guest.maps) if label in recorded]
-    UPGRADES.write_text(json.dumps({label: recorded[label] for label in shown}, indent=1) + "\n")
-
-
 def main() -> int:
-    labels = list(dict.fromkeys(guest.label for guest in GUESTS))
+    named = by_name(GUESTS)
+    labels = ", ".join(dict.fromkeys(guest.label for guest in GUESTS))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="guests at a time")
     parser.add_argument("--sample", action="store_true", help="the oldest, one of the others, one with NICs")
     parser.add_argument("--record", action="store_true", help="write what docs/ shows of this")
-    parser.add_argument("kernel", nargs="*", help=f"only these: {', '.join(labels)}")
+    parser.add_argument("kernel", nargs="*", help=f"only these: {labels}")
     options = parser.parse_args()
-    if unknown := set(options.kernel) - set(labels):
-        parser.error(f"no kernel {', '.join(sorted(unknown))}; there are {', '.join(labels)}")
-    guests = [guest for guest in GUESTS if not options.kernel or guest.label in options.kernel]
+    if unknown := set(options.kernel) - named.keys():
+        parser.error(f"no kernel {', '.join(sorted(unknown))}; there are {labels}")
+    guests = list(dict.fromkeys(guest for name in options.kernel for guest in named[name])) or GUESTS
     if options.sample:
         guests = sample(GUESTS)
+    commit = run("git", "-C", ROOT, "describe", "--always", "--dirty").strip()  # none is started once the session ends
+
+    def keep(outcome: Outcome) -> None:
+        if options.record:
+            record(outcome, GUESTS, commit)
+
     with session("kernels", CACHE):
-        found = outcomes(guests, options.jobs)
+        found = outcomes(guests, options.jobs, keep)
     print(text(found))
-    if options.record:
-        record_upgrades(found)
-    with_nics = [outcome for outcome in found if outcome.guest.nics]
-    if options.record and len(with_nics) == sum(guest.nics for guest in GUESTS):
-        NICS.write_text(nics_document(with_nics))
-    if options.record and not options.kernel:
-        kernels = [outcome for outcome in found if not outcome.guest.nics]
-        DOCUMENT.write_text(f"{HEAD}\n{markdown(kernels)}\n\n{totals(kernels)}.\n")
     print(f"\n{totals(found)}")
     return int(any(outcome.failed or outcome.problem for outcome in found))
 

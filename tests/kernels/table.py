@@ -38,16 +38,17 @@ def markdown(outcomes: t.Sequence[Outcome]) -> str:
         row("", [outcome.guest.name for outcome in outcomes]),
         "|---" * (len(outcomes) + 1) + "|",
         row("kernel", about("kernel")),
+        row("architecture", [outcome.guest.arch for outcome in outcomes]),
         row("of Debian's suite", [outcome.guest.suite for outcome in outcomes]),
         row("userland of Debian's suite", [outcome.guest.userland for outcome in outcomes]),
         row("libbpf", about("libbpf")),
         row("bpftool", about("bpftool")),
         row("Python", about("python")),
+        row("run at commit", about("commit")),
     ]
-    lines += [row(name, [verdict(outcome.results[name]) for outcome in outcomes]) for name in CHECKS]
+    lines += [row(name, [verdict(outcome.results.get(name)) for outcome in outcomes]) for name in CHECKS]
     if any(outcome.problem for outcome in outcomes):
-        # Only this part: the rest may name a mirror.
-        lines.append(row("**did not end as it should**", [outcome.problem.split(":")[0] for outcome in outcomes]))
+        lines.append(row("**did not end as it should**", [outcome.problem for outcome in outcomes]))
     return "\n".join(lines)
 
 
@@ -57,7 +58,9 @@ def totals(outcomes: t.Sequence[Outcome]) -> str:
     return f"{passed} passed, {len(results) - passed} failed"
 
 
-def verdict(result: Result) -> str:
+def verdict(result: t.Optional[Result]) -> str:
+    if not result:
+        return "not there yet"  # when that guest was run
     return result.text if result.passed else f"**FAILED**: {result.text}"
 
 
@@ -67,7 +70,7 @@ def cell(words: str) -> str:
 
 
 def in_readme(path: str = "docs/kernels.md") -> None:
-    """Print what the last complete run tested, from the table that it wrote. cog puts it into the README."""
+    """Print what was tested, from the table. cog puts it into the README."""
     rows: t.Dict[str, t.List[str]] = {}
     with open(path, encoding="utf-8") as lines:
         for line in lines:
@@ -78,7 +81,7 @@ def in_readme(path: str = "docs/kernels.md") -> None:
         *most, last = rows[name]
         return f"{', '.join(most)} and {last}" if most else last
 
-    kernels = ", ".join(kernel.partition("-")[0] for kernel in rows["kernel"])
-    print(f"- kernels {kernels}")
+    rows["kernel"] = list(dict.fromkeys(kernel.partition("-")[0] for kernel in rows["kernel"]))
+    print(f"- kernels {listed('kernel')}, on {listed('architecture')}")
     print(f"- libbpf {listed('libbpf')}, Python {listed('Python')}: the userlands of Debian's", end=" ")
     print(listed("userland of Debian's suite"))

@@ -16,6 +16,7 @@ import tempfile
 import time
 import typing as t
 
+from blocklist import ADDED, WAN, Blocklist
 from checks import PINS, Wrong, expect
 from debian import Debian
 from image import image
@@ -58,6 +59,7 @@ class Reboots:
     def __init__(self, machine: Machine, work: pathlib.Path) -> None:
         self.machine = machine
         self.view = View(machine)
+        self.blocklist = Blocklist(machine, self.view)
         self.work = work
         self.passed = self.failed = 0
         self.before: t.Dict[str, Carried] = {}
@@ -79,8 +81,10 @@ class Reboots:
 
     def run(self) -> None:
         self.boot("a host without a counter", self.deployed)
+        with self.blocklist.frames():
+            self.machine.reboot()
+        self.boot("rebooted", self.rebooted)
         for what, checks in {
-            "rebooted": self.rebooted,
             "rebooted with damaged manifests, and programs attached before the network is configured": self.damaged,
             "rebooted after a removal": self.removed,
         }.items():
@@ -111,6 +115,9 @@ class Reboots:
         self.machine.sh(ADD_LATE)
         self.check("a denial by SELinux is seen", self.sees_denials)
         self.check("ebpf.fleet.deploy", self.deploys)
+        self.manifests = self.view.persistent()
+        self.check(f"examples/blocklist on {WAN}, as a dry run", functools.partial(self.blocklist.deploys, self.work))
+        self.check(f"bpf_map: {ADDED} as well", self.blocklist.adds)
         self.check("files have the labels of SELinux's policy", self.labelled)
         self.send(BEFORE, [*INTERFACES])
 
@@ -139,13 +146,16 @@ class Reboots:
         self.check("the boot is undisturbed", self.undisturbed_boot)
         self.are_restored(BOOTED)
         self.check("units done before network-online.target", self.before_online)
+        self.check("the blocklist had its lists before the first packet", self.blocklist.is_restored)
+        self.check("without them it would have shown", self.blocklist.sees_others)
         self.check(f"{LATE} did not exist: nothing waits for it", self.nothing_waits)
         self.check(f"{LATE} appears", self.appears)
         self.are_restored([LATE])
         self.check("xdp_counter_facts agrees with bpftool", self.facts)
         self.check("files have the labels of SELinux's policy", self.labelled)
         self.check("ebpf.fleet.deploy has nothing to do", self.nothing_to_do)
-        self.manifests = self.view.persistent()
+        self.check("0.0.0.0/0 in the blocklist, over SSH: back by itself", self.blocklist.locks_out)
+        self.check("examples/blocklist is removed", self.blocklist.removes)
         self.machine.sh(
             f"sed -i s/f0VMRgIB/f0VMRgIC/ {MANIFESTS}/lan0.json"
             f" && truncate --size=-1000 {MANIFESTS}/{LATE}.json"
@@ -179,7 +189,8 @@ class Reboots:
         units = self.view.units()
         online = units.pop("network-online.target")
         expect(online.state, "active", "network-online.target")
-        expect({name: unit.state for name, unit in units.items()}, {_unit(name): "active" for name in BOOTED}, "units")
+        expected = {_unit(name): "active" for name in (*BOOTED, WAN)}
+        expect({name: unit.state for name, unit in units.items()}, expected, "units")
         last = max(unit.reached for unit in units.values())
         expect(last <= online.reached, True, f"the last one at {last} µs, the target at {online.reached} µs: before")
         return f"the last one {(online.reached - last) / 1e3:.0f} ms"

@@ -6,7 +6,7 @@ strace lists the calls with which an undisturbed run changes something: BPF obje
 each of these calls, the task is run from the same start and killed (SIGKILL) as it makes that call. (Nothing changes
 between two of them, so a kill there equals a kill at the second.) The task is then run again. It must reach the whole
 wanted state, keep the counts, and leave nothing else behind. `make test-kill` runs this; --record saves the figures of
-a run that passed.
+a run that passed, of these scenarios or of all.
 
 What is restored after a reboot is killed on a host with systemd. There, whatever is left between the kill and the
 second run, a host with these files is booted too: each interface must come up with its old or its new program.
@@ -43,14 +43,15 @@ from warm import Warm
 RESULTS = pathlib.Path(__file__).with_name("kill_matrix.json")
 Options = t.Dict[str, t.Any]
 T = t.TypeVar("T")
-MODULES = ("xdp_program", "xdp_counter_facts", "bpf_object", "xdp_confirm")
+MODULES = ("xdp_program", "xdp_counter_facts", "bpf_map", "bpf_object", "xdp_confirm", "xdp_metrics")
 BOTH = ["eth0", "eth0.10"]
 STACKED = ["mac0", "eth0"]  # mac0 is above eth0
 PACKETS = 10
 
 # Calls that change something, and the arguments by which to recognise them.
 CHANGES = {
-    "bpf": r"BPF_(MAP_(CREATE|UPDATE_ELEM|FREEZE)|PROG_LOAD|BTF_LOAD|OBJ_PIN|LINK_(CREATE|UPDATE|DETACH))",
+    "bpf": r"BPF_(MAP_(CREATE|(UPDATE|DELETE)_(ELEM|BATCH)|FREEZE)"
+    r"|PROG_LOAD|BTF_LOAD|OBJ_PIN|LINK_(CREATE|UPDATE|DETACH))",
     "sendto": r"RTM_SETLINK",
     "rename": "",
     "unlink": "",
@@ -64,11 +65,12 @@ CHANGES = {
 }
 UNITS = pathlib.Path("/etc/systemd/system")
 MANIFESTS = pathlib.Path("/var/lib/ebpf_fleet")
+TEXTFILES = [pathlib.Path(f"/var/lib/textfiles-{number}") for number in (1, 2)]  # for node_exporter
 ABOUT_BOOT = re.compile(f"MANIFESTS|/unread|{MANIFESTS}|{UNITS}|vfork")
-SAMPLE = 0.3  # of the calls
+SAMPLE = 0.08  # of the calls
 # With systemd, of those that are and those that are not about restoring: each takes two seconds, and hosts without
 # systemd have most of the latter too.
-BOOTING_SAMPLE = {True: 0.25, False: 0.05}
+BOOTING_SAMPLE = {True: 0.15, False: 0.03}
 # The folder of a task, and the file with which Python tests for a usable one: Ansible's to remove, on every host.
 MADE_BY_ANSIBLE = re.compile(r"/\.ansible/tmp|ansible-moduletmp|/tmp/(ansible|\w{8}[>\"])")
 
@@ -81,8 +83,12 @@ class Point(t.NamedTuple):
     what: str
 
 
+# Of prefixes, before and after.
+LISTS = ("192.0.2.0/24", "198.51.100.7"), ("192.0.2.0/24", "203.0.113.0/24", "10.0.0.0/8")
+
+
 class Scenario(t.NamedTuple):
-    """A task and the state that it starts from.
+    """A task and the state that it starts from; tasks of `start` are of xdp_program unless they name a `module`.
 
     `holder`: the holder of its provisional change is killed instead, while it makes the change and the change is
     confirmed ("confirm"), or while it rolls the change back ("roll back"). `settled`: the task to run afterwards.
@@ -118,8 +124,13 @@ class Bench:
                 sh("make", "-s", "-f", ROOT / "files/bpf/Makefile", flags, f"{source}.bpf.o", cwd=folder)
                 (folder / f"{source}.bpf.o").rename(folder / made)
         self.source = (ROOT / "files/bpf/packet_count.bpf.c").read_text()
-        shutil.copy(ROOT / "files/bpf/packet_count.bpf.c", folder)
-        sh("make", "-s", "-f", ROOT / "files/bpf/Makefile", "packet_count.bpf.o", cwd=folder)
+        for path in (
+            ROOT / "files/bpf/packet_count.bpf.c",
+            ROOT / "examples/blocklist/blocklist.bpf.c",
+            BPF / "slots.bpf.c",
+        ):
+            shutil.copy(path, folder)
+            sh("make", "-s", "-f", ROOT / "files/bpf/Makefile", path.with_suffix(".o").name, cwd=folder)
         self.foreign = f"{host.pins}-foreign"
         sh("ip", "-n", host.name, "link", "add", "name", "mac0", "link", "eth0", "type", "macvlan", "mode", "bridge")
         sh("ip", "-n", host.name, "link", "set", "dev", "mac0", "up")
@@ -128,6 +139,13 @@ class Bench:
 
     def counter(self, version: int, **more: t.Any) -> Options:
         return {"object": str(self.folder / f"{version}.o"), "interfaces": BOTH, "name": "counter", **more}
+
+    def blocklist(self, *addresses: str, **more: t.Any) -> Options:
+        entries = {"map": "block4", "keys": addresses, "value": 1, "exclusive": True, **more.pop("how", {})}
+        return self.counter(1, object=str(self.folder / "blocklist.bpf.o"), map_entries=[entries], **more)
+
+    def entries(self, *addresses: str, **more: t.Any) -> Options:
+        return {"name": "counter", "map": "block4", "keys": addresses, "value": 1, "exclusive": True, **more}
 
     def held(self, name: str, start: t.List[Options], more: Options, wanted: Options, counts: int) -> t.List[Scenario]:
         """The holder is killed in two scenarios: while the change is confirmed, and while it is rolled back."""
@@ -146,7 +164,8 @@ class Bench:
         ]
 
     def scenarios(self) -> t.List[Scenario]:
-        counter, held = self.counter, self.held
+        counter, held, blocklist, entries = self.counter, self.held, self.blocklist, self.entries
+        first, second = LISTS
 
         def values(version: int) -> Options:
             return counter(1, object=str(self.folder / f"values-{version}.o"))
@@ -159,6 +178,15 @@ class Bench:
             build = {"src": str(self.work / "c.bpf.c"), "content": f"{self.source}/* {version} */\n"}
             return counter(1, object=str(self.work / "c.bpf.o"), build={**build, "cflags": [f"-mcpu=v{version}"]})
 
+        def in_slot(*addresses: str, **more: t.Any) -> Options:
+            return {**entries(*addresses, **more), "map": "lists", "slot": 0}
+
+        def slot_entries(*addresses: str, **more: t.Any) -> Options:
+            listed = {"map": "lists", "slot": 1, "keys": addresses, "value": 1, "exclusive": True, **more}
+            return {**slots, "map_entries": [listed]}
+
+        slots = counter(1, object=str(self.folder / "slots.bpf.o"))
+        at_once = {"replace": "at_once"}
         stacked = counter(1, interfaces=STACKED)
         upper, lower = counter(1, interfaces=["mac0"]), counter(1, interfaces=["eth0"])
         changed = {**lower, "mode": "generic"}
@@ -190,6 +218,35 @@ class Bench:
             Scenario("different mode, lower and upper", [stacked], {**stacked, "mode": "generic"}),
             Scenario("different mode below an upper", [lower, upper], changed),
             *held("different mode below an upper", [lower, upper], changed, changed, PACKETS),
+            Scenario("a variable", [values(1)], {**values(1), "variables": {"limit": 9}}, counts=None),
+            Scenario("a constant", [blocklist()], blocklist(variables={"enforce": False}), counts=None),
+            Scenario("entries, first attach", [], blocklist(*first), counts=None),
+            Scenario("entries", [blocklist(*first)], blocklist(*second), counts=None),
+            Scenario("entries, at once", [blocklist(*first)], blocklist(*second, how=at_once), counts=None),
+            Scenario("entries in a slot, first attach", [], slot_entries(*first), counts=None),
+            Scenario(
+                "entries in a slot, at once", [slot_entries(*first)], slot_entries(*second, **at_once), counts=None
+            ),
+            Scenario("a larger map", [blocklist(*first)], blocklist(*first, map_sizes={"block4": 300000}), counts=None),
+            Scenario("bpf_map", [blocklist(*first)], entries(*second), "bpf_map", counts=None),
+            Scenario("bpf_map, at once", [blocklist(*first)], entries(*second, **at_once), "bpf_map", counts=None),
+            Scenario(
+                "bpf_map, to be confirmed",
+                [blocklist(*first)],
+                entries(*second, rollback_after=1),
+                "bpf_map",
+                settled=entries(*second),
+                counts=None,
+            ),
+            Scenario("bpf_map, a slot at once", [slots], in_slot(*second, **at_once), "bpf_map", counts=None),
+            Scenario(
+                "bpf_map, a slot at once, to be confirmed",
+                [slots],
+                in_slot(*second, rollback_after=1, **at_once),
+                "bpf_map",
+                settled=in_slot(*second, **at_once),
+                counts=None,
+            ),
             Scenario("compile", [], built, "bpf_object", counts=None),
             Scenario("trace", [packet_count], traced, "xdp_counter_facts"),
         ]
@@ -203,7 +260,7 @@ class Bench:
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir()
         for number, options in enumerate(scenario.start):
-            self.warm.ok("xdp_program", **options)
+            self.warm.ok(**{"module": "xdp_program", **options})
             if number == 0:
                 self.host.send("eth0", PACKETS)
         if scenario.foreign:
@@ -327,6 +384,12 @@ class Bench:
                 pins[short] = "the pinned program" if link["prog_id"] == program["id"] else "another program"
             elif path.endswith(("%2Etrace", "%2Edata")):  # the switch, which must be off; values as they shall be
                 pins[short] = bpftool("map", "dump", "pinned", path)[0]["value"]
+            elif path.endswith("/block4"):
+                pins[short] = sorted(row["key"] for row in bpftool("map", "dump", "pinned", path))
+            elif path.endswith("/lists"):
+                rows = [each for each in bpftool("map", "dump", "pinned", path) if "error" not in each["value"]]
+                numbers = [sum(int(byte, 16) << 8 * at for at, byte in enumerate(row["value"])) for row in rows]
+                pins[short] = [sorted(each["key"] for each in bpftool("map", "dump", "id", one)) for one in numbers]
             elif path.endswith(".json"):
                 record = json.loads(pathlib.Path(path).read_text())
                 record.pop("program_id")
@@ -409,10 +472,13 @@ class Booting(Bench):
         (folder / "true.conf").write_text("[Service]\nExecStart=\nExecStart=/bin/true\n")
 
     def scenarios(self) -> t.List[Scenario]:
-        kept, counter = {"persist": "true"}, self.counter
+        kept, counter, (one, other) = {"persist": "true"}, self.counter, LISTS
         first = counter(1, **kept)
         provisional = {"rollback_after": 1}
         absent = {"state": "absent", "name": "counter"}
+        metrics = {"textfile_directory": str(TEXTFILES[0]), "interval": 3600}
+        elsewhere = {"textfile_directory": str(TEXTFILES[1]), "interval": 1800}
+        watched = [counter(1, persist="false"), {"module": "xdp_metrics", **metrics}]
         return [
             Scenario("first attach, restored", [], first, counts=0),
             Scenario("upgrade, restored", [first], counter(2)),
@@ -423,15 +489,29 @@ class Booting(Bench):
             Scenario("detach, restored", [first], {**absent, "state": "detached"}),
             Scenario("remove, restored", [first], absent, counts=None),
             Scenario("upgrade, to be confirmed, restored", [first], counter(2, **provisional), settled=counter(2)),
+            Scenario("entries, restored", [self.blocklist(*one, **kept)], self.blocklist(*other), counts=None),
+            Scenario("bpf_map, restored", [self.blocklist(*one, **kept)], self.entries(*other), "bpf_map", counts=None),
+            Scenario("metrics", watched[:1], metrics, "xdp_metrics"),
+            Scenario("metrics, changed", watched, elsewhere, "xdp_metrics"),
+            Scenario("metrics, removed", watched, {"state": "absent"}, "xdp_metrics"),
             *self.held("first attach, restored", [], kept, first, 0),
             *self.held("upgrade, restored", [first], {"object": counter(2)["object"]}, counter(2), PACKETS),
         ]
 
     def begin(self, scenario: Scenario) -> None:
+        self.warm.ok("xdp_metrics", state="absent")
+        for folder in TEXTFILES:
+            folder.mkdir(exist_ok=True)
         super().begin(scenario)
+        self.wait_for_metrics()
         units = [self.unit(each) for each in BOTH if self.enabled(each) == "enabled"]
         if units:
             sh("systemctl", "start", *units)  # as a boot leaves it: systemd remembers that it has started them
+
+    def wait_for_metrics(self) -> None:
+        """Until the run that the timer begins with is over."""
+        words = ("systemctl", "show", "--property=ActiveState", "ebpf-fleet-metrics.service")
+        self.wait_until(lambda: sh(*words).strip() in ("ActiveState=inactive", "ActiveState=failed"))
 
     def unit(self, interface: str) -> str:
         return f"ebpf-fleet@{interface}.service"
@@ -448,11 +528,16 @@ class Booting(Bench):
         }
 
     def state(self) -> t.Any:
-        known = {}
+        self.wait_for_metrics()
+        known: t.Dict[str, t.Any] = {}
         for interface in BOTH:
             device = f"sys-subsystem-net-devices-{interface}.device"
             words = ("systemctl", "show", "--property=LoadState,UnitFileState,NeedDaemonReload,Wants,ActiveState")
             known[interface] = [self.enabled(interface), sh(*words, device), sh(*words, self.unit(interface))]
+        for unit in ("ebpf-fleet-metrics.timer", "ebpf-fleet-metrics.service"):
+            words = ("systemctl", "show", "--property=LoadState,UnitFileState,NeedDaemonReload,ActiveState")
+            known[unit] = sh(*words, unit)
+        known["for node_exporter"] = [str(path) for folder in TEXTFILES for path in folder.iterdir()]
         failed = sh("systemctl", "list-units", "--failed", "--no-legend", "--plain")
         files = {path: hashlib.sha256(str(content).encode()).hexdigest() for path, content in self.files().items()}
         return (*super().state(), files, known, failed)
@@ -473,7 +558,7 @@ class Booting(Bench):
             with Systemd(folder, self.twin.name, self.twin.hub) as systemd:
                 runs = {each: self.twin.xdp(each) or {} for each in BOTH}
                 said = systemd.sh("sh", "-c", "systemctl list-units --failed --no-legend; cat /run/restored || :")
-            ran = [(each, run.get("mode"), run.get("prog", {}).get("tag")) for each, run in runs.items()]
+                ran = [(each, run.get("mode"), *content(run.get("prog"))) for each, run in runs.items()]
             self.booted[key] = [*ran, said if "failed" in said else "no unit failed"]
             self.wait_until(lambda: not any(map(self.twin.xdp, BOTH)))
         return self.booted[key]
@@ -494,6 +579,15 @@ class Booting(Bench):
         if self.allowed[1:] and not all(one in sides for one, sides in zip(found, zip(*self.allowed))):
             raise AssertionError(f"after a reboot {found} would run, neither {' nor '.join(map(str, self.allowed))}")
         super().settle(scenario)
+
+
+def content(program: t.Optional[t.Mapping[str, t.Any]]) -> t.Tuple[str, t.List[t.Any]]:
+    """The tag of a program, and the keys of its list."""
+    if not program:
+        return "", []
+    maps = [bpftool("map", "show", "id", each) for each in bpftool("prog", "show", "id", program["id"])["map_ids"]]
+    lists = [bpftool("map", "dump", "id", each["id"]) for each in maps if each.get("name") == "block4"]
+    return program["tag"], sorted(row["key"] for rows in lists for row in rows)
 
 
 Row = t.Tuple[str, str, int, str, str]
@@ -566,10 +660,11 @@ def main() -> int:
     rows += run_booted(given.scenario, seed)
     print(f"{time.monotonic() - began:.0f} s with systemd")
     failed = [row for row in rows if row[-1]]
-    if given.record and not failed and not given.scenario:
-        points: t.Dict[str, int] = {}
+    if given.record and not failed:
+        points: t.Dict[str, int] = json.loads(RESULTS.read_text()) if given.scenario else {}
+        points.update(dict.fromkeys((row[0] for row in rows), 0))
         for row in rows:
-            points[row[0]] = points.get(row[0], 0) + 1
+            points[row[0]] += 1
         RESULTS.write_text(json.dumps(points, indent=1) + "\n")
     print(f"{len(rows) - len(failed)} passed, {len(failed)} failed")
     return 1 if failed or not rows else 0

@@ -97,6 +97,9 @@ class Written:
         assert self.rows.setdefault(path, words) == words, path
 
 
+ON_THE_CONTROLLER = ("report.json", "fleet.html", "preflight.json", "inspection")
+
+
 @pytest.mark.parametrize("mask", ["000", "077"])
 def test_modes_are_those_of_the_table(fleet: Fleet, tmp_path: pathlib.Path, mask: str) -> None:
     (host,) = fleet.hosts
@@ -129,8 +132,10 @@ def test_modes_are_those_of_the_table(fleet: Fleet, tmp_path: pathlib.Path, mask
         fleet.play("deploy", "-e", "xdp_counter_build=controller")
         fleet.play("facts", "-e", f"xdp_counter_report={report}")
         fleet.play("inspect", "-e", f"xdp_counter_inspection={inspection}")
+        fleet.play("report", "-e", f"xdp_report={tmp_path}/fleet.html", "-e", "xdp_counter_interval=0")
+        fleet.play("preflight", "-e", f"xdp_preflight_report={tmp_path}/preflight.json")
         _persist(host, tmp_path)
-        new = [tmp_path / name for name in ("one", "controller", "report.json", "inspection", "lib/ebpf_fleet")]
+        new = [tmp_path / name for name in ("one", "controller", *ON_THE_CONTROLLER, "lib/ebpf_fleet")]
         written.look(*new, *(tmp_path / "units").iterdir())
         _while_tracing(host, written.look)
         _while_provisional(host, tmp_path / "one/packet_count.bpf.o", written.look)

@@ -17,6 +17,9 @@ import typing as t
 import jinja2
 import pytest
 from ansible_collections.ebpf.fleet.plugins.filter import counter_rows as filter_file
+from ansible_collections.ebpf.fleet.plugins.filter.counter_table import counter_table
+from ansible_collections.ebpf.fleet.plugins.filter.fleet_report import fleet_report
+from ansible_collections.ebpf.fleet.plugins.filter.preflight import preflight
 from ansible_collections.ebpf.fleet.plugins.module_utils.border.answers import checked, refusal
 from ansible_collections.ebpf.fleet.plugins.module_utils.border.kinds import Unacceptable
 from ansible_collections.ebpf.fleet.plugins.module_utils.border.text import one_line
@@ -26,6 +29,7 @@ from answers import Answer, answers
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as some
 from paths import ROOT
+from web_page import WebPage
 
 SETTINGS = settings(
     max_examples=1000,
@@ -55,7 +59,7 @@ LEAVES = some.one_of(
     some.none(),
     some.booleans(),
     some.integers(),
-    some.sampled_from([1 << 31, 1 << 32, 1 << 64, 1 << 200, -1]),
+    some.sampled_from([1 << 31, 1 << 32, 1 << 64, 1 << 200, 1 << 2000, -1]),
     some.floats(),
     some.sampled_from(NAMES),
     some.text(alphabet=some.characters(), max_size=12),
@@ -148,8 +152,8 @@ def facts_table(hosts: t.Mapping[str, Answer]) -> t.Tuple[t.List[Answer], t.List
     """As playbooks/facts.yml makes it: rows, lines, and rows of those that were not read."""
     rows = filter_file.counter_rows(hosts)
     not_read = {host: answer for host, answer in hosts.items() if "ansible_facts" not in answer}
-    variables = {"rows": rows, "not_read": not_read}
-    return rows, rendered("counters.txt.j2", **variables), json.loads(rendered("not_read.json.j2", **variables)[-1])
+    unread = json.loads(rendered("not_read.json.j2", not_read=not_read)[-1])
+    return rows, counter_table(rows, not_read), unread
 
 
 HONEST_TABLE = facts_table({"one": answers()["xdp_counter_facts"]})
@@ -161,14 +165,52 @@ def test_facts_of_a_host_that_lies(answer: Answer) -> None:
     hosts = {name: arrived(name, "xdp_counter_facts", each) for name, each in with_honest(answer)}
     rows, lines, unread = facts_table(hosts)
     assert [row for row in rows if row["host"] == "one"] == HONEST_TABLE[0]
-    assert [line for line in lines if line.startswith(("one ", "HOST "))] == HONEST_TABLE[1]
-    assert all(line.startswith(("one ", "HOST ", "two ")) for line in lines)
+    mine = [line.split() for line in lines if line.startswith(("one ", "HOST "))]  # the widths are those of all rows
+    assert sorted(mine) == sorted(line.split() for line in HONEST_TABLE[1] if not line.startswith("TOTAL "))
+    assert all(line.startswith(("one ", "HOST ", "two ", "TOTAL ")) for line in lines)
     assert {row["host"] for row in rows} <= {"one", "two"} and {row["program"] for row in rows} == {"packet_count"} | {
         row["program"] for row in rows if row["host"] == "two"
     }
     assert bool(unread) == bool(hosts["two"].get("failed")) and {row["host"] for row in unread} <= {"two"}
     check_lines(lines)
     json.dumps(rows, allow_nan=False).encode()
+
+
+@functools.lru_cache(maxsize=None)
+def tags(text: str) -> t.Set[str]:
+    return {tag for tag, _given in WebPage(text).tags}
+
+
+HONEST_PAGE = fleet_report({"one": answers()["xdp_counter_facts"], "two": {"failed": True}, "three": {"failed": True}})
+
+
+@SETTINGS
+@given(some.one_of(lies("xdp_counter_facts"), VALUES))
+def test_the_page_of_a_host_that_lies(answer: t.Any) -> None:
+    """Also of what came past the action."""
+    honest = answers()["xdp_counter_facts"]
+    for told in (answer, arrived("two", "xdp_counter_facts", answer) if isinstance(answer, dict) else None):
+        text = fleet_report({"two": told, "one": honest})
+        text.encode()
+        shown = WebPage(text)
+        assert {tag for tag, _given in shown.tags} <= tags(HONEST_PAGE) | {"code", "svg", "path", "rect", "ol", "li"}
+        rows = [row for row in shown.rows("all") if row["Host"] == "one"]
+        assert [(row["Interface"], row["Packets"]) for row in rows] == [("eth0", "189"), ("eth0.10", "7")]
+        assert {row["Host"] for row in shown.rows("all")} <= {"one", "two"}
+
+
+@SETTINGS
+@given(some.one_of(lies("bpf_facts"), VALUES))
+def test_a_host_that_lies_about_its_problems(answer: t.Any) -> None:
+    """Also of what came past the action. It is ready or not, and the others are what they are."""
+    honest = {"found": answers()["bpf_facts"]}
+    for told in (answer, arrived("two", "bpf_facts", answer) if isinstance(answer, dict) else None):
+        found = preflight({"two": {"found": told}, "one": honest}, ["two", "one"], "found")
+        assert found["blocked"].count("one") == 1
+        assert sorted([*found["ready"], *found["blocked"], *found["not_read"]]) == ["one", "two"]
+        check_lines(found["lines"])
+        assert all(line.startswith(" ") or line.split()[0].isdigit() for line in found["lines"] if line)
+        json.dumps(found, allow_nan=False).encode()
 
 
 @SETTINGS
@@ -202,13 +244,13 @@ def test_a_host_that_says_why_it_failed(msg: t.Any) -> None:
 @SETTINGS
 @given(lies("xdp_program"), some.booleans(), VALUES)
 def test_the_table_of_deploy(answer: Answer, failed: bool, fact: t.Any) -> None:
-    two = {"xdp_counter_attached": arrived("two", "xdp_program", answer), "ansible_facts": {}}
+    two = {"xdp_attached": arrived("two", "xdp_program", answer), "ansible_facts": {}}
     if failed:
-        two["ansible_failed_result"] = two["xdp_counter_attached"]
+        two["ansible_failed_result"] = two["xdp_attached"]
     honest = arrived("one", "xdp_program", answers()["xdp_program"])
     # `three` has not run the task, and has a fact of the name of its result.
-    made_up = {"xdp_counter_attached": fact, "ansible_facts": {"xdp_counter_attached": fact}}
-    hostvars = {"two": two, "one": {"xdp_counter_attached": honest, "ansible_facts": {}}, "three": made_up}
+    made_up = {"xdp_attached": fact, "ansible_facts": {"xdp_attached": fact}}
+    hostvars = {"two": two, "one": {"xdp_attached": honest, "ansible_facts": {}}, "three": made_up}
     lines = rendered(
         "versions.txt.j2", hostvars=hostvars, ansible_play_hosts_all=list(hostvars), ansible_play_hosts=["one"]
     )

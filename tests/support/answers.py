@@ -31,7 +31,9 @@ def counter(packets: int = 189) -> Answer:
         "exact": True,
         "inexact_because": None,
         "program_id": 238,
+        "program_name": "packet_count",
         "tag": TAG,
+        "variables_digest": "0f343b0931126a20",
         "loaded_at": "2026-02-12T16:40:02Z",
         "attached": True,
         "moved": False,
@@ -40,12 +42,14 @@ def counter(packets: int = 189) -> Answer:
 
 def answers() -> t.Dict[str, Answer]:
     """By module."""
+    counts = {"added": 17, "updated": 2, "removed": 0, "entries": 100000, "max_entries": 200000}
     attachment = {
         "interface": "eth0",
         "ifindex": 2,
         "mode": "native",
         "program_id": 238,
         "tag": TAG,
+        "variables_digest": "0f343b0931126a20",
         "link_id": 12,
         "map_ids": [87, 88],
         "pin_path": "/sys/fs/bpf/ebpf_fleet/packet_count/eth0",
@@ -106,7 +110,15 @@ def answers() -> t.Dict[str, Answer]:
                         },
                         "\\xff\\xfe": {"ifindex": 3, "driver": None, "mtu": 1500, "queues": None, "xdp": []},
                     },
-                    "problems": ["There is no clang."],
+                    "problems": ["There is no clang. Install the package clang."],
+                    "obstacles": [
+                        {
+                            "problem": "There is no clang.",
+                            "remedy": "Install the package clang.",
+                            "stops": "build",
+                            "interface": None,
+                        }
+                    ],
                 }
             },
         },
@@ -189,7 +201,47 @@ def answers() -> t.Dict[str, Answer]:
                 "after": {"eth0": [copy.deepcopy(RUNNING)]},
             },
         },
-        "xdp_confirm": {"changed": False, "xdp": {"eth0": [copy.deepcopy(RUNNING)]}, "attachments": [attachment]},
+        "xdp_confirm": {
+            "changed": False,
+            "xdp": {"eth0": [copy.deepcopy(RUNNING)]},
+            "attachments": [attachment],
+            "kept": True,
+        },
+        "bpf_map": {
+            "changed": True,
+            **counts,
+            "maps": [{"interface": "eth0", "id": 87, **counts}, {"interface": "eth1", "id": None, **counts}],
+            "steps": ["add 17, update 2 of the entries of block4 on eth0"],
+            "diff": {"before": {"block4 on eth0": {}}, "after": {"block4 on eth0": {"192.0.2.0/24": 1}}},
+            "provisional": {"token": "0123456789abcdef"},
+        },
+        "bpf_map_info": {
+            "changed": False,
+            "maps": [
+                {
+                    "interface": "eth0",
+                    "id": 87,
+                    "name": "verdicts",
+                    "type": "percpu_array",
+                    "key_type": "__u32",
+                    "value_type": "struct count",
+                    "max_entries": 5,
+                    "pin_path": "/sys/fs/bpf/ebpf_fleet/blocklist/eth0/maps/verdicts",
+                    "entries_total": 5,
+                    "truncated": False,
+                    "entries": [{"key": 0, "value": {"packets": 12, "bytes": 960}}],
+                    "problem": None,
+                }
+            ],
+        },
+        "xdp_metrics": {
+            "changed": True,
+            "file": "/var/lib/prometheus/node-exporter/ebpf_fleet.prom",
+            "series": 12,
+            "problems": [],
+            "steps": ["write /var/lib/ebpf_fleet/metrics.json", "start the timer"],
+            "diff": {"before": "", "after": "{}"},
+        },
         "xdp_counter_check": {
             "changed": False,
             "interfaces": {"eth0": {"counted": 42, "arrived": None}},

@@ -4,9 +4,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import pathlib
 import subprocess
 import typing as t
+
+SYSCTLS = {
+    "bpf_jit_harden": "net/core/bpf_jit_harden",
+    "bpf_stats_enabled": "kernel/bpf_stats_enabled",
+    "kptr_restrict": "kernel/kptr_restrict",
+}
 
 
 def sh(*command: t.Any, **options: t.Any) -> str:
@@ -23,3 +31,17 @@ def bpftool(*words: t.Any) -> t.Any:
 
 def program_ids() -> t.List[int]:
     return [program["id"] for program in bpftool("prog", "list")]
+
+
+@contextlib.contextmanager
+def sysctl(**values: int) -> t.Iterator[None]:
+    """Set some of SYSCTLS, and restore them afterwards."""
+    files = [pathlib.Path("/proc/sys", SYSCTLS[name]) for name in values]
+    before = [file.read_text() for file in files]
+    try:
+        for file, value in zip(files, values.values()):
+            file.write_text(str(value))
+        yield
+    finally:
+        for file, text in zip(files, before):
+            file.write_text(text)

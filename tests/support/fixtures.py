@@ -55,14 +55,18 @@ def fleet(tmp_path: pathlib.Path, host_names: t.Sequence[str]) -> t.Iterator[Fle
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> t.Callable[..., str]:
-    """compiled(SOURCE, NAME=VALUE…): an object built once per session from tests/integration/bpf or files/bpf."""
+    """compiled(SOURCE, NAME=VALUE…): an object built once per session, from files/bpf, examples or the tests."""
     folder = tmp_path_factory.mktemp("objects")
 
     def compile_object(source: str, **defines: int) -> str:
         words = "".join(f"-{name}{value}" for name, value in sorted(defines.items()))
         path = folder / f"{source}{words}.bpf.o"
         if not path.exists():
-            home = ROOT / "files/bpf" if source == "packet_count" else BPF
+            home = next(
+                each
+                for each in (BPF, ROOT / "files/bpf", ROOT / "examples" / source)
+                if (each / f"{source}.bpf.c").exists()
+            )
             flags = " ".join(f"-D{name}={value}" for name, value in defines.items())
             shutil.copy(home / f"{source}.bpf.c", folder)
             sh("make", "-s", "-f", ROOT / "files/bpf/Makefile", f"CFLAGS=-Wall {flags}", f"{source}.bpf.o", cwd=folder)

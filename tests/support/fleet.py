@@ -39,6 +39,8 @@ class Fleet:
                     "xdp_counter_directory": f"{folder}/{{{{ inventory_hostname }}}}",
                     "xdp_counter_controller_directory": f"{folder}/controller",
                     "xdp_counter_interfaces": ["eth0", "eth0.10"],
+                    "xdp_directory": f"{folder}/{{{{ inventory_hostname }}}}",
+                    "xdp_controller_directory": f"{folder}/controller",
                 },
                 "hosts": {host.name.split("-")[-1]: {"ansible_host": host.name} for host in self.hosts},
             }

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import pathlib
@@ -15,6 +16,7 @@ import zipfile
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils import boot
 from ansible_collections.ebpf.fleet.plugins.module_utils.persist import interpreter, systemd
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import Place
 
 PLUGINS = pathlib.Path(__file__).parents[2] / "plugins"
 
@@ -33,6 +35,22 @@ def test_the_file_has_the_sources_of_the_modules() -> None:
         for name in ("boot", "deploy/change", "deploy/plan", "deploy/apply", "libbpf/__init__", "libbpf/objects"):
             assert archive.read(f"ebpf_fleet/{name}.py") == (PLUGINS / f"module_utils/{name}.py").read_bytes()
     assert "__main__.py" in names and len(names) == len(set(names))
+
+
+def test_it_does_not_look_for_garbage_among_a_million_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def restore(_lib: object, _place: object) -> t.Iterator[str]:
+        seen.append(gc.isenabled())
+        yield "restored"
+
+    place = Place("/sys/fs/bpf/ebpf_fleet", "it", "eth0")
+    monkeypatch.setattr(boot, "all_places", lambda: [place])
+    monkeypatch.setattr(boot, "root_of_namespace", lambda root: root)
+    monkeypatch.setattr(boot, "require_libbpf", lambda: None)
+    monkeypatch.setattr(boot, "restore", restore)
+    assert boot.main(["eth0"]) == 0
+    assert (seen, gc.isenabled()) == ([False], True)
 
 
 OLD = "#!/bin/sh\nexit 1\n"  # what it answers when it is asked whether it is new enough

@@ -17,10 +17,12 @@ MODULE_UTILS = pathlib.Path(__file__).parents[2] / "plugins/module_utils"
 STOREYS = (
     ("errors", "background"),
     ("libbpf", "kernel", "border"),
+    ("values",),
     ("entry", "state"),
-    ("attach", "objects", "persist"),
+    ("attach", "entries", "objects", "persist"),
     ("deploy",),
-    ("counting", "inspection"),
+    ("counting", "filling", "inspection"),
+    ("metrics",),
     ("boot",),
 )
 STOREY = {room: number for number, rooms in enumerate(STOREYS) for room in rooms}

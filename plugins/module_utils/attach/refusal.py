@@ -70,8 +70,10 @@ def remedy(said: str, interface: str, cannot: t.Collection[str] = ()) -> str:
     if cannot and re.search(r"gro_hw|hw.gro|\blro\b", said, re.IGNORECASE):
         return f"its driver cannot turn {' and '.join(cannot)} off: {IN_THE_HYPERVISOR}"
     found = next((words for about, words in REMEDIES if re.search(about, said, re.IGNORECASE)), "")
+    # Drivers that take such programs say so in this sentence, but for veth. Others refuse them as well.
+    takes_frags = re.search(r"peer mtu|frag|multi.?buf|single.?buf", said, re.IGNORECASE)
     frags = ""
-    if "{frags}" in found and kernel_has("bpf_xdp_get_buff_len"):  # 5.18 and later
+    if "{frags}" in found and takes_frags and kernel_has("bpf_xdp_get_buff_len"):  # 5.18 and later
         frags = ", or use a program in section xdp.frags"
     return found.format(interface=interface, frags=frags)
 

@@ -44,7 +44,9 @@ _COUNTER = record(
         "exact": optional(boolean),
         "inexact_because": optional(line),
         "program_id": optional(identifier),
+        "program_name": optional(name),
         "tag": optional(hexadecimal),
+        "variables_digest": optional(hexadecimal),
         "loaded_at": optional(word),
         "attached": boolean,
         "moved": boolean,
@@ -101,6 +103,11 @@ BPF = record(
             ),
         ),
         "problems": items(text),
+        "obstacles": items(
+            record(
+                {"problem": line, "remedy": line, "stops": optional(word), "interface": optional(interface)},
+            )
+        ),
     }
 )
 
@@ -176,6 +183,7 @@ _ATTACHMENTS = items(
             "mode": optional(word),
             "program_id": optional(identifier),
             "tag": optional(hexadecimal),
+            "variables_digest": optional(hexadecimal),
             "link_id": optional(identifier),
             "map_ids": items(identifier),
             "pin_path": optional(line),
@@ -200,6 +208,24 @@ _RUNNING = by(
     ),
 )
 _TOKEN = record({"token": hexadecimal, "before": _RUNNING, "after": _RUNNING})
+_CHANGED_ENTRIES = dict.fromkeys(("added", "updated", "removed", "entries", "max_entries"), number)
+_FILLED = record({"interface": optional(interface), "id": optional(identifier), **_CHANGED_ENTRIES})
+_MAP = record(
+    {
+        "interface": optional(interface),
+        "id": identifier,
+        "name": name,
+        "type": line,
+        "key_type": optional(line),
+        "value_type": optional(line),
+        "max_entries": number,
+        "pin_path": optional(line),
+        "entries_total": optional(number),
+        "truncated": boolean,
+        "entries": items(record({"key": anything, "value": anything})),
+        "problem": optional(line),
+    }
+)
 _ARRIVED = by(interface, record({"counted": optional(number), "arrived": optional(number)}))
 
 
@@ -218,7 +244,15 @@ RETURNED = {
     "xdp_program": Returned(
         {"attachments": _ATTACHMENTS, "steps": items(text)}, {"build": anything, "provisional": _TOKEN}
     ),
-    "xdp_confirm": Returned({"xdp": _RUNNING}, {"attachments": _ATTACHMENTS}),
+    "xdp_confirm": Returned({"xdp": _RUNNING}, {"attachments": _ATTACHMENTS, "kept": boolean}),
+    "bpf_map": Returned(
+        {**_CHANGED_ENTRIES, "maps": items(_FILLED), "steps": items(text)},
+        {"provisional": record({"token": hexadecimal})},
+    ),
+    "bpf_map_info": Returned({"maps": items(_MAP)}),
+    "xdp_metrics": Returned(
+        {"file": optional(line), "series": number, "problems": items(text), "steps": items(text)},
+    ),
     "xdp_counter_check": Returned({"interfaces": _ARRIVED, "idle": items(interface)}),
 }
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import typing as t
 
@@ -57,7 +56,7 @@ def integer(value: t.Any, where: str) -> int:
 
 
 def real(value: t.Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1 << 80:
         raise Unacceptable(where, value, "a number from 0 on")
     return value
 

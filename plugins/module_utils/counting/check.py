@@ -9,6 +9,7 @@ import contextlib
 import time
 import typing as t
 
+from ..attach.asked import places_asked
 from ..deploy.observe import Seen, observe_settled
 from ..errors import FleetError
 from . import counters
@@ -25,7 +26,7 @@ def check(lib: Libbpf, options: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     if not 0 <= options["seconds"] < 2**31:
         raise FleetError(f"seconds is {options['seconds']}; give 0 or more")
     name = options["name"]
-    seen = observe_settled(lib, counters.places_asked(lib, options))
+    seen = observe_settled(lib, places_asked(lib, options, "to read"))
     with contextlib.ExitStack() as held:
         outer = [readings(lib, seen)]
         time.sleep(SETTLE_SECONDS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 import typing as t
 
+from ..attach.asked import places_asked
 from ..attach.exactness import inexact_because
 from ..deploy.observe import Seen, observe_settled
 from ..errors import FleetError
@@ -27,7 +28,7 @@ def facts(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
     for name, least in (("interval", 0), ("trace_seconds", 0), ("trace_lines", 1), ("trace_every", 1)):
         if not least <= options[name] < 2**31:
             raise FleetError(f"{name} is {options[name]}; give {least} or more")
-    places = counters.places_asked(lib, options)
+    places = places_asked(lib, options, "to read")
     deployed = set(places)
     if options["interfaces"]:
         deployed &= {each for root in {place.root for place in places} for each in places_of(root, places[0].name)}
@@ -76,7 +77,9 @@ def _interface(seen: Seen, reading: t.Optional[counters.Reading]) -> t.Dict[str,
         "exact": because is None if seen.attached else None,
         "inexact_because": because,
         "program_id": program.id if program else None,
+        "program_name": program.name if program else None,
         "tag": program.tag if program else None,
+        "variables_digest": seen.variables_digest,
         "loaded_at": loaded_at(program.load_time) if program else None,
         "attached": seen.attached,
         "moved": bool(seen.ours and seen.ours.elsewhere),

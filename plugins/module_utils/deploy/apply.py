@@ -20,6 +20,7 @@ from ..libbpf import info
 from ..libbpf.library import BpfError, Libbpf
 from ..libbpf.objects import Object, open_object
 from ..objects.image import Image
+from ..state.places import unescape
 from ..state.private_files import remove_folders, remove_unfinished
 from ..state.records import Record, write_record
 from . import steps
@@ -28,6 +29,7 @@ from .planned import Plan
 
 if t.TYPE_CHECKING:
     from ..state.replacing import ReplacedFile
+    from .declared import InSlot
 
 _LARGEST_FIRST = 4096  # bytes of a section that a record contains
 _WITHHELD = ("unknown func", "cannot use helper")  # the verifier's words about a helper, also if a lockdown forbids it
@@ -87,7 +89,7 @@ class Applier:
         step: t.Any = None
         with self.work.part(lambda error: self._words(error, step, plan)):
             self.work.undo(remove_folders, plan.seen.place)
-            for step in plan.steps:
+            for step in _pinned_when_filled(plan.steps):
                 getattr(self, f"_do_{type(step).__name__}")(plan.seen, step)
 
     def _words(self, error: BaseException, step: t.Any, plan: Plan) -> str:
@@ -123,8 +125,13 @@ class Applier:
                 for pin, number in step.reuse.items()
             }
             self._first[seen.interface] = _first_values(self._image)
-            for pin, value in step.begin.items():
-                loaded.begin_with(facts.shared_maps[pin].name, value)
+            begin = dict(step.begin)
+            for each in step.settings:
+                begin[each.pin] = each.put(begin.get(each.pin) or self._image.first_value(each.pin))
+            for pin, value in begin.items():
+                loaded.begin_with(facts.all_maps[pin].name, value)
+            for name, entries in step.sizes.items():
+                loaded.resize(name, entries)
             loaded.load(facts.loaded_with(step.program), reuse, seen.ifindex if step.offload else 0)
         except BpfError as error:
             raise FleetError(
@@ -156,10 +163,67 @@ class Applier:
 
         fd = self.work.hold(self._lib.map_by_id(step.map_id))
         content = maps.lookup(self._lib, fd, bytes(4), step.size)
-        # The running program may have changed one since it was observed.
-        values = [each for each in step.values if content[each.offset :].startswith(each.before)]
-        self.work.undo(maps.store, fd, step.size, {each.offset: each.before for each in values})
+        # The running program may have changed one since it was observed. What the task says holds all the same.
+        values = [each for each in step.values if step.declared or content[each.offset :].startswith(each.before)]
+        before = {each.offset: content[each.offset : each.offset + len(each.before)] for each in values}
+        self.work.undo(maps.store, fd, step.size, before)
         maps.store(fd, step.size, {each.offset: each.after for each in values})
+
+    def _do_CopyEntries(self, seen: Seen, step: steps.CopyEntries) -> None:
+        from ..libbpf.elements import Elements
+
+        new = self._new_map(seen, step.pin)
+        with self._lib.map_by_id(step.map_id) as old:
+            new_elements = Elements(self._lib, new, info.map_info(self._lib, new).shape)
+            for portion in Elements(self._lib, old, info.map_info(self._lib, old).shape).read():
+                new_elements.update(portion)
+
+    def _do_Fill(self, seen: Seen, step: steps.Fill) -> None:
+        from ..entries import writing  # observing has imported it already
+        from ..libbpf.elements import Elements
+
+        if step.slot and step.fresh:
+            self._fill_slot(seen, step, step.slot)
+            return
+        if step.slot:
+            fd = self._in_slot(self._outer(seen, step.slot), step.slot)
+        else:
+            fd = self._new_map(seen, step.pin) if step.fresh else self._pinned_map(seen, step.pin)
+        shape = info.map_info(self._lib, fd).shape
+        elements = Elements(self._lib, fd, shape)
+        if not step.fresh:
+            self.work.undo(writing.undo, elements, step.made)
+        writing.write(str(step.slot or unescape(step.pin)), elements, shape, step.made)
+
+    def _fill_slot(self, seen: Seen, step: steps.Fill, slot: InSlot) -> None:
+        from .slots import OpenSlot, swap_in  # observing has imported it already
+
+        outer, loaded = self._outer(seen, slot), self._objects.get(seen.interface)
+        there = self._in_slot(outer, slot)
+        if there >= 0:
+            like = info.map_info(self._lib, there)
+        else:
+            running = seen.running.btf_id if seen.running else 0
+            like = slot.like._replace(btf_id=loaded.btf_id() if loaded else running)
+        swap_in(self._lib, OpenSlot(str(slot), outer, slot.key, there, like), step.made, self.work.undo)
+
+    def _outer(self, seen: Seen, slot: InSlot) -> int:
+        if seen.interface in self._objects:
+            return self._new_map(seen, slot.outer)  # or the one that it reuses, which may not be pinned yet
+        return self._pinned_map(seen, slot.outer)
+
+    def _in_slot(self, outer: int, slot: InSlot) -> int:
+        """The map that is there; -1 if there is none."""
+        from ..libbpf.slots import id_in  # observing has imported it already
+
+        number = id_in(self._lib, outer, slot.key)
+        return self.work.hold(self._lib.map_by_id(number)) if number else -1
+
+    def _pinned_map(self, seen: Seen, pin: str) -> int:
+        return self.work.hold(self._lib.get(seen.place.map(pin)))
+
+    def _new_map(self, seen: Seen, pin: str) -> int:
+        return self._objects[seen.interface].map_fd(self._image.facts.shared_maps[pin].name)
 
     def _do_PinProgram(self, seen: Seen, step: steps.PinProgram) -> None:
         with self._lib.program_by_id(step.program_id) as fd:
@@ -236,12 +300,22 @@ class Applier:
 
         self.work.do_at_last(persist)
 
+    def _do_Keep(self, seen: Seen, step: steps.Keep) -> None:
+        from ..persist.lists import read_list, write_list
+
+        def keep() -> None:
+            self.work.undo(write_list, seen.place, step.pin, read_list(seen.place, step.pin))
+            write_list(seen.place, step.pin, step.entries)
+
+        self.work.do_at_last(keep)
+
     def _do_Forget(self, seen: Seen, step: steps.Forget) -> None:
         self.work.do_at_last(lambda: self._write_manifest(seen, None))
 
     # Observing has imported these modules already: a holder outlives the file that contains them.
 
     def _write_manifest(self, seen: Seen, content: t.Optional[bytes]) -> None:
+        from ..persist.lists import lists_as_they_are, put_back
         from ..persist.persistence import reload_units, write_manifest
         from ..state.files import read_file
 
@@ -249,7 +323,20 @@ class Applier:
             self.work.undo(reload_units, self._rewritten)
         self._rewritten.append(seen.interface)
         self.work.undo(write_manifest, seen.place, read_file(seen.place.manifest), self._runner_now)
+        if content is None:  # lists go with their manifest
+            self.work.undo(put_back, lists_as_they_are(seen.place))
         write_manifest(seen.place, content, self._runner_now)
+
+
+def _pinned_when_filled(planned: t.Iterable[steps.Step]) -> t.List[steps.Step]:
+    """New maps are filled before they are pinned: to the next run, what a killed one has pinned is all there was."""
+    found = list(planned)
+    at = next((number for number, step in enumerate(found) if isinstance(step, steps.Load)), len(found))
+    return [*found[:at], *sorted(found[at:], key=lambda step: not _fills_new_map(step))]
+
+
+def _fills_new_map(step: steps.Step) -> bool:
+    return isinstance(step, steps.CopyEntries) or (isinstance(step, steps.Fill) and step.fresh)
 
 
 def _first_values(image: Image) -> t.Dict[str, str]:

@@ -17,7 +17,7 @@ from ..state.locks import LOCK_SECONDS, lock, of_changes, of_objects
 from ..state.places import MANIFESTS, MARKS, NEW, PROVISIONAL, UNREAD, Place, places_of
 from ..state.trusted import check_pins
 from .observe import PLAIN_MTU, Seen, observe
-from .plan import FRAGS_TWIN, keeps_maps, plan
+from .plan import FRAGS_TWIN, keeps_maps, maps_there, plan, resized
 from .planned import Order, Plan
 from .request import PRESENT, Request, Wanted
 from .results import Outcome, attachments, errors_of_request, look, of_request, without_errors
@@ -39,8 +39,12 @@ def change(
     image: Image,
     warn: t.Callable[[str], None],
     files: t.Sequence[ReplacedFile] = (),
+    locked: bool = False,
 ) -> Outcome:
-    """Carry out a request. `files` are written too. Raises FleetError, with nothing changed, if it cannot be met."""
+    """Carry out a request. `files` are written too. Raises FleetError, with nothing changed, if it cannot be met.
+
+    locked: the caller has the lock of_changes(), as the request depends on what is deployed; then there are no `files`.
+    """
     wanted = request.wanted
     if not request.check:
         _raise_file_limit()
@@ -50,7 +54,7 @@ def change(
     # The provisional change of a different run may last as long as ours would.
     timeout = LOCK_SECONDS + request.rollback_after
     locks = [*of_objects(*(os.path.dirname(file.path) for file in files)), *of_changes()]
-    with contextlib.nullcontext() if request.check else lock(locks, timeout, warn):
+    with contextlib.nullcontext() if request.check or locked else lock(locks, timeout, warn):
         asked, errors = _plans(lib, request, image, warn)
         requested = {each.seen.place for each in asked}
         requested |= {Place(request.root, wanted.name, name) for name in errors}
@@ -139,18 +143,12 @@ def _plans(
     if request.runner and _concerns_boot(wanted):
         from ..persist import persistence
 
-        found = persistence.observe([(each.place, each.ifindex) for each in seen], request.runner)
+        asked = {each.pin for each in wanted.fillings}
+        found = persistence.observe([(each.place, each.ifindex) for each in seen], request.runner, asked)
         seen = [each._replace(persistence=one) for each, one in zip(seen, found)]
     wanted = wanted._replace(frags=_needs_frags(wanted, seen), cpus=_cpus(lib, wanted))
-    if wanted.state in PRESENT and any(keeps_maps(wanted, each) for each in seen):
-        from .contents import contents_of_maps, contents_of_object
-
-        wanted = wanted._replace(contents=contents_of_object(lib, image))
-        cache: Cache = {}
-        seen = [
-            each._replace(contents=contents_of_maps(lib, (*each.held.values(), *each.maps.values()), cache))
-            for each in seen
-        ]
+    if wanted.state in PRESENT:
+        wanted, seen = _with_contents(lib, wanted, seen, image)
     plans, errors = [], {}
     for each in seen:
         try:
@@ -159,6 +157,32 @@ def _plans(
             errors[each.interface] = str(error)
     _stop_at(errors, request)
     return plans, errors
+
+
+def _with_contents(lib: Libbpf, wanted: Wanted, seen: t.List[Seen], image: Image) -> t.Tuple[Wanted, t.List[Seen]]:
+    """With what is in the maps, as far as the plan depends on it."""
+    keeps = any(keeps_maps(wanted, each) for each in seen)
+    if keeps or any(not each.constant for each in wanted.settings):
+        from .contents import contents_of_maps, contents_of_object
+
+        if keeps:
+            wanted = wanted._replace(contents=contents_of_object(lib, image))
+        cache: Cache = {}
+        seen = [
+            each._replace(contents=contents_of_maps(lib, (*each.held.values(), *each.maps.values()), cache))
+            for each in seen
+        ]
+    if wanted.fillings or any(resized(wanted, each) for each in seen):
+        from .filling import observe as observe_entries
+        from .slots import check_slots, maps_in_slots
+
+        for at, each in enumerate(seen):
+            there, changed = maps_there(wanted, each), resized(wanted, each)
+            if not wanted.reset_maps:
+                check_slots(lib, image, each.interface, there, [one.pin for one in wanted.fillings], changed)
+            there.update(maps_in_slots(lib, wanted.fillings, there))
+            seen[at] = each._replace(entries=observe_entries(lib, wanted.fillings, there, changed))
+    return wanted, seen
 
 
 def _in_order(

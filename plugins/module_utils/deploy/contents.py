@@ -13,7 +13,7 @@ import typing as t
 
 from ..libbpf import maps
 from ..libbpf.info import MapInfo, map_info
-from ..libbpf.kinds import RDONLY_PROG, MapShape, as_made
+from ..libbpf.kinds import MAPS_OF_MAPS, RDONLY_PROG, MapShape, as_made
 from ..libbpf.layouts import Layout, Layouts
 from ..libbpf.library import BpfError, Libbpf
 from ..libbpf.loaded_btf import loaded_btf
@@ -22,7 +22,6 @@ from ..objects.elf import read_elf
 from ..objects.image import Image
 from ..state.places import unescape
 
-_MAPS_OF_MAPS = ("array_of_maps", "hash_of_maps")
 _SLOTS = 4096  # of an array of maps or programs that are looked at
 _LARGEST = 1 << 20  # bytes of a section whose values are looked at, on each of perhaps hundreds of interfaces
 _RELOCATION = struct.Struct("=QQ")
@@ -106,11 +105,11 @@ def _of_object(opened: Object, image: Image, types: t.Optional[Layouts], pin: st
     if numbers.inner:
         shape, key, value = numbers.inner
         inner = Inner(as_made(shape, cpus=1), _layout(types, key), _layout(types, value))
-    slots = _filled(image, types, name) if bpf_map.shape.type == "prog_array" else frozenset()
+    slots = filled_slots(image, types, name) if bpf_map.shape.type == "prog_array" else frozenset()
     return Contents(_layout(types, numbers.key), _layout(types, numbers.value), inner=inner, slots=slots)
 
 
-def _filled(image: Image, types: t.Optional[Layouts], name: str) -> t.FrozenSet[int]:
+def filled_slots(image: Image, types: t.Optional[Layouts], name: str) -> t.FrozenSet[int]:
     """The slots that the source fills with `.values`: each is a relocation within the map's definition."""
     section = _section(types, ".maps")
     definition = next((each for each in section.members if each.name == name), None) if section else None
@@ -132,7 +131,7 @@ def _of_map(lib: Libbpf, fd: int, info: MapInfo, cache: Cache) -> Contents:
     if value and value.kind == "datasec" and info.shape.value_size <= _LARGEST:
         data = maps.lookup(lib, fd, bytes(4), info.shape.value_size)
     inner, slots = None, []
-    if info.shape.type in _MAPS_OF_MAPS:
+    if info.shape.type in MAPS_OF_MAPS:
         inner = next(_inner(lib, fd, info, cache), None)
     elif info.shape.type == "prog_array":
         slots = [int.from_bytes(key, sys.byteorder) for key, _id in _values(lib, fd, info)]
@@ -157,6 +156,11 @@ def _values(lib: Libbpf, fd: int, info: MapInfo) -> t.Iterator[t.Tuple[bytes, by
         except BpfError as error:
             if error.errno != errno.ENOENT:
                 raise
+
+
+def ids_in_slots(lib: Libbpf, fd: int, info: MapInfo) -> t.Set[int]:
+    """Of the maps in a map of maps."""
+    return {int.from_bytes(number, sys.byteorder) for _key, number in _values(lib, fd, info)}
 
 
 def _inner(lib: Libbpf, fd: int, info: MapInfo, cache: Cache) -> t.Iterator[Inner]:

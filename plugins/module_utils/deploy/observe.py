@@ -16,7 +16,10 @@ from ..attach.interfaces import find_interface
 from ..kernel import rtnetlink
 from ..libbpf import info
 from ..libbpf.info import MapInfo, ProgramInfo
+from ..libbpf.kinds import RDONLY_PROG
 from ..libbpf.library import BpfError, Libbpf
+from ..libbpf.maps import lookup
+from ..state.files import sha256
 from ..state.places import NEW, Place
 
 if t.TYPE_CHECKING:
@@ -34,7 +37,9 @@ class Seen(t.NamedTuple):
     `held` the maps of that program by id; `maps` the pinned ones by pin; `leftovers` paths of ours that hold nothing
     (any more); `hooks` all attached programs, `others` those that are not our attachment; `traces` whether a record or
     an empty folder is left; `persistence` None: it was not read; `former` the place in which all this is now, if
-    an older release made it there; `contents` those of maps by id, as far as an upgrade needs them.
+    an older release made it there; `contents` those of maps by id, as far as an upgrade needs them; `entries` those of
+    maps by pin, as far as the task declares them, or they are to be copied; `constants` the sections of constants that
+    the running program has.
     """
 
     place: Place
@@ -53,6 +58,8 @@ class Seen(t.NamedTuple):
     persistence: "t.Optional[Persistence]" = None
     former: t.Optional[Place] = None
     contents: "t.Mapping[int, Contents]" = {}
+    entries: t.Mapping[str, t.Mapping[bytes, bytes]] = {}
+    constants: t.Tuple[bytes, ...] = ()
 
     @property
     def interface(self) -> str:
@@ -62,6 +69,11 @@ class Seen(t.NamedTuple):
     def mode(self) -> t.Optional[str]:
         """The mode in which our program runs; None if it does not run on the interface."""
         return self.ours.mode if self.ours else None
+
+    @property
+    def variables_digest(self) -> t.Optional[str]:
+        """Tells programs with the same tag apart, which is the same for all values of constants; None without any."""
+        return sha256(b"".join(sorted(self.constants)))[:16] if self.constants else None
 
     @property
     def attached(self) -> bool:
@@ -147,10 +159,15 @@ def _observe(lib: Libbpf, place: Place, links: Links) -> Seen:
     if ours and ours.alive and ours.program_id != (pinned and pinned.id):
         with lib.program_by_id(ours.program_id) as fd:
             running = info.program_info(lib, fd)
-    held = {}
+    held, constants = {}, []
     for number in running.map_ids if running else ():
         with contextlib.suppress(BpfError), lib.map_by_id(number) as fd:
             held[number] = info.map_info(lib, fd)
+            shape = held[number].shape
+            # .kconfig is what libbpf found on this host, such as the kernel's version: not the program's.
+            constant = shape.type == "array" and shape.flags & RDONLY_PROG
+            if constant and not held[number].name.endswith(".kconfig"):
+                constants.append(lookup(lib, fd, bytes(4), shape.value_size))
     known = {path for path, found in ((place.link, ours), (place.program, pinned)) if found}
     known |= {place.map(pin) for pin in maps}
     others = tuple(
@@ -169,6 +186,7 @@ def _observe(lib: Libbpf, place: Place, links: Links) -> Seen:
         record=None,
         others=_with_owners(lib, place, others) if others else (),
         traces=place.has_traces(paths),
+        constants=tuple(constants),
         hooks=here,
     )
 

@@ -24,6 +24,7 @@ from .steps import (
     Attach,
     Detach,
     Evict,
+    Fill,
     Load,
     Move,
     Note,
@@ -35,6 +36,7 @@ from .steps import (
 )
 
 if t.TYPE_CHECKING:
+    from .filling import Compared
     from .upgrade import Upgrade
 
 FRAGS_TWIN = "_frags"
@@ -55,16 +57,7 @@ def plan(wanted: Wanted, seen: Seen) -> Plan:
 
 
 def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
-    if not seen.ifindex:
-        raise FleetError(f"there is no interface {seen.interface} on this host; `ip link` lists the existing ones")
-    if seen.ours and seen.ours.elsewhere:
-        raise FleetError(
-            f"cannot deploy {wanted.name} on {seen.interface}: what is pinned in {seen.place.folder} is attached to"
-            f" interface {seen.ours.ifindex} of a different network namespace, and counts there. Either the interface"
-            f" was moved: move it back, or remove the program from it first with state: absent and interfaces:"
-            f" [{seen.interface}]. Or an older release deployed it in a container that shares this bpffs: deploy"
-            f" it there once more, which moves its pins"
-        )
+    _check_interface(wanted, seen)
     attach = wanted.state == "attached"
     unpinned = _unpinned(seen.pinned.id, seen.others) if attach and not seen.ours and seen.pinned else None
     others = tuple(hook for hook in seen.others if not (unpinned and hook is unpinned[1]))
@@ -76,8 +69,12 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     shapes = _shapes(wanted)
     held = _held_maps(seen, shapes)
     target = _target(wanted, seen)
-    current = _is_current(wanted, seen, target, shapes, held)
-    upgrade = None if current else _upgrade(wanted, seen, shapes, held)
+    if wanted.reset_maps and _is_current(wanted, seen, target, shapes, held):
+        wanted = wanted._replace(reset_maps=False)  # no map is made new, so what is in them counts
+    lists = _compared(wanted, seen, shapes)
+    again = {pin for pin, each in lists.items() if each.again}
+    current = not again and _is_current(wanted, seen, target, shapes, held)
+    upgrade = None if current else _upgrade(wanted, seen, shapes, held, again)
     live = attach or seen.attached
     if live and not attach and seen.known:
         target = target._replace(mode=seen.known.deployed.mode)  # state loaded: it stays attached as it is
@@ -85,6 +82,9 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     # Half-made pins of a killed run are removed last: one may be all that holds a link until the link is pinned again.
     steps: t.List[Step] = [Unpin(path) for path in seen.leftovers if not path.endswith(NEW)]
     steps += _repair(seen, shapes, held) if current else _load(wanted, target.program, shapes, upgrade)
+    kept = upgrade.keep if upgrade else {**seen.maps, **held} if current else {}
+    steps += _set(wanted, seen, kept) if current else ()
+    steps += _fill(lists, kept, upgrade)
     if live:
         steps += _attach(wanted, seen, others, unpinned, current)
     elif seen.ours:
@@ -105,7 +105,39 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
         before = describe(seen)
         return Plan(seen, (), before, before, warnings)
 
-    kept = upgrade.keep if upgrade else held if current else {}
+    before, after = describe(seen), _after(target, seen, shapes, kept, live)
+    if wanted.settings:
+        was, after["variables"] = _variables(wanted, seen, kept)
+        if was:
+            before["variables"] = {**before.get("variables", {}), **was}
+    if any(isinstance(step, Fill) for step in steps):
+        from .filling import entries_shown  # imported here, because a target compiles what it imports
+
+        before["entries"], after["entries"] = entries_shown(lists, steps)
+    if persistent:
+        after["persistent"] = True
+    spared = () if attach else seen.others
+    return Plan(seen, tuple(steps), before, with_others(after, seen, spared), warnings)
+
+
+def _check_interface(wanted: Wanted, seen: Seen) -> None:
+    """Raises FleetError if nothing can be deployed there."""
+    if not seen.ifindex:
+        raise FleetError(f"there is no interface {seen.interface} on this host; `ip link` lists the existing ones")
+    if seen.ours and seen.ours.elsewhere:
+        raise FleetError(
+            f"cannot deploy {wanted.name} on {seen.interface}: what is pinned in {seen.place.folder} is attached to"
+            f" interface {seen.ours.ifindex} of a different network namespace, and counts there. Either the interface"
+            f" was moved: move it back, or remove the program from it first with state: absent and interfaces:"
+            f" [{seen.interface}]. Or an older release deployed it in a container that shares this bpffs: deploy"
+            f" it there once more, which moves its pins"
+        )
+
+
+def _after(
+    target: Deployed, seen: Seen, shapes: Shapes, kept: t.Mapping[str, MapInfo], live: bool
+) -> t.Dict[str, t.Any]:
+    """As describe(), once the plan is carried out."""
     after: t.Dict[str, t.Any] = {
         "state": "attached" if live else "detached",
         "mode": target.mode,
@@ -116,18 +148,56 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     }
     if live:
         after["ifindex"] = seen.ifindex
-    if persistent:
-        after["persistent"] = True
-    spared = () if attach else seen.others
-    return Plan(seen, tuple(steps), describe(seen), with_others(after, seen, spared), warnings)
+    return after
+
+
+def _variables(
+    wanted: Wanted, seen: Seen, kept: t.Mapping[str, MapInfo]
+) -> t.Tuple[t.Dict[str, t.Any], t.Dict[str, t.Any]]:
+    """Those that the task sets: what is in the maps that are kept, and what will be there."""
+    before, after = {}, {}
+    for each in wanted.settings:
+        after[each.name] = each.value
+        found = seen.contents.get(kept[each.pin].id) if each.pin in kept else None
+        if found:
+            now = found.data[each.offset : each.offset + len(each.data)]
+            before[each.name], after[each.name] = each.decode(now), each.decode(each.on(now))
+    return before, after
 
 
 def keeps_maps(wanted: Wanted, seen: Seen) -> bool:
     """Whether a program would be loaded that takes over maps: then their contents must be observed."""
-    if wanted.reset_maps or not wanted.object.programs or not (seen.held or seen.maps):
+    if not wanted.object.programs or not (seen.held or seen.maps):
         return False
     shapes = _shapes(wanted)
-    return not _is_current(wanted, seen, _target(wanted, seen), shapes, _held_maps(seen, shapes))
+    if _is_current(wanted, seen, _target(wanted, seen), shapes, _held_maps(seen, shapes)):
+        # Then it depends on entries, which are not read yet.
+        return any(each.at_once and not each.slot for each in wanted.fillings)
+    return not wanted.reset_maps
+
+
+def maps_there(wanted: Wanted, seen: Seen) -> t.Dict[str, MapInfo]:
+    """The maps that an upgrade would keep or copy, by pin: not those of a different type, which has other entries."""
+    shapes = _shapes(wanted)
+    there = {**seen.maps, **_held_maps(seen, shapes)}
+    return {pin: info for pin, info in there.items() if pin in shapes and _has_entries_of(info.shape, shapes[pin])}
+
+
+def _has_entries_of(one: MapShape, other: MapShape) -> bool:
+    return (one.type, one.key_size, one.value_size) == (other.type, other.key_size, other.value_size)
+
+
+def resized(wanted: Wanted, seen: Seen) -> t.Set[str]:
+    """Pins of maps that a task has given a size, this one or the one before, and that have a different one now."""
+    before = seen.known.deployed.sizes if seen.known else {}
+    if wanted.reset_maps or not (wanted.sizes or before):
+        return set()
+    there = maps_there(wanted, seen)
+    return {
+        pin
+        for pin, shape in _shapes(wanted).items()
+        if unescape(pin) in {*wanted.sizes, *before} and pin in there and there[pin].shape != shape
+    }
 
 
 def _shapes(wanted: Wanted) -> Shapes:
@@ -136,7 +206,9 @@ def _shapes(wanted: Wanted) -> Shapes:
 
 def _target(wanted: Wanted, seen: Seen) -> Deployed:
     source = wanted.object
-    return Deployed(source.path, source.checksum or "", _program_for(wanted, seen), wanted.mode)
+    constants = {each.name: each.value for each in wanted.settings if each.constant}
+    program = _program_for(wanted, seen)
+    return Deployed(source.path, source.checksum or "", program, wanted.mode, constants, wanted.sizes)
 
 
 def _unpinned(program_id: int, here: t.Sequence[Hook]) -> t.Optional[t.Tuple[str, Hook]]:
@@ -161,18 +233,51 @@ def _is_current(wanted: Wanted, seen: Seen, target: Deployed, shapes: Shapes, he
     return same and all(pin in held or pin in seen.maps for pin in shapes)
 
 
-def _upgrade(wanted: Wanted, seen: Seen, shapes: Shapes, held: t.Mapping[str, MapInfo]) -> "t.Optional[Upgrade]":
+def _upgrade(
+    wanted: Wanted, seen: Seen, shapes: Shapes, held: t.Mapping[str, MapInfo], again: t.Container[str]
+) -> "t.Optional[Upgrade]":
+    """`again`: pins of maps that new ones replace."""
     if wanted.reset_maps or not (held or seen.maps):
         return None
     from .upgrade import plan_upgrade  # imported here, because a target compiles what it imports
 
-    return plan_upgrade(wanted, seen, shapes, held)
+    return plan_upgrade(wanted, seen, shapes, held, again)
+
+
+def _compared(wanted: Wanted, seen: Seen, shapes: Shapes) -> "t.Dict[str, Compared]":
+    """The entries that the task declares, beside those that are there, by pin."""
+    if not wanted.fillings:
+        return {}
+    from .filling import compare  # imported here, because a target compiles what it imports
+
+    return compare(wanted.fillings, shapes, {} if wanted.reset_maps else seen.entries)
+
+
+def _set(wanted: Wanted, seen: Seen, maps: t.Mapping[str, MapInfo]) -> t.Iterator[Step]:
+    """The variables of a program that is not loaded anew."""
+    if wanted.settings:
+        from .settings import set_variables  # imported here, because a target compiles what it imports
+
+        yield from set_variables(wanted.settings, seen, maps)
+
+
+def _fill(
+    lists: "t.Mapping[str, Compared]", kept: t.Container[str], upgrade: "t.Optional[Upgrade]"
+) -> t.Iterator[Step]:
+    """A map is filled before the program that looks into it is attached, or swapped in."""
+    if lists:
+        from .filling import fills  # imported here, because a target compiles what it imports
+
+        yield from fills(lists.values(), kept, upgrade.copied if upgrade else ())
 
 
 def _load(wanted: Wanted, program: str, shapes: Shapes, upgrade: "t.Optional[Upgrade]") -> t.Iterator[Step]:
     reuse = {pin: info.id for pin, info in upgrade.keep.items()} if upgrade else {}
     fresh = tuple(pin for pin in sorted(shapes) if pin not in reuse)
-    yield Load(program, reuse, fresh, wanted.mode == "offload", upgrade.begin if upgrade else {})
+    settings = tuple(each for each in wanted.settings if each.constant or each.pin in fresh)
+    yield Load(
+        program, reuse, fresh, wanted.mode == "offload", upgrade.begin if upgrade else {}, settings, wanted.sizes
+    )
     yield from upgrade.steps if upgrade else ()
 
 

@@ -47,6 +47,8 @@ def describe(seen: Seen) -> t.Dict[str, t.Any]:
         }
         if seen.attached:
             words["ifindex"] = seen.ifindex
+        if record and record.variables:
+            words["variables"] = dict(record.variables)
     if seen.persistent:
         words["persistent"] = True
     if seen.others:

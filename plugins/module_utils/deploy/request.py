@@ -12,10 +12,12 @@ from ..objects.image import Image, ObjectFacts
 from ..state.bpffs import check_root
 from ..state.identity import former_roots, root_of_namespace
 from ..state.places import check_name
-from ..state.trusted import check_trusted
+from ..state.trusted import check_trusted, reader
 
 if t.TYPE_CHECKING:
+    from ..libbpf.library import Libbpf
     from .contents import Contents
+    from .declared import Filling, Setting
 
 LONGEST_ROLLBACK = 3600  # seconds
 PRESENT = ("attached", "loaded")
@@ -27,7 +29,8 @@ class Wanted(t.NamedTuple):
     `frags`: the kernel supports packets of several buffers. persist: "true", "false", "auto" (where the host supports
     it), None (keep the current setting). generic: attach in this mode, although `mode` says otherwise. `cpus`: the
     possible ones, if the size of a map depends on them; `contents`: those of the object's maps by pin, for an upgrade.
-    unsafe: pin even where other users could change the pins.
+    `settings`: variables that the task sets, constants among them; `sizes`: max_entries of maps by name; `fillings`:
+    entries of maps. unsafe: pin even where other users could change the pins.
     """
 
     state: str
@@ -42,6 +45,9 @@ class Wanted(t.NamedTuple):
     generic: bool = False
     cpus: int = 1
     contents: "t.Mapping[str, Contents]" = {}
+    settings: "t.Tuple[Setting, ...]" = ()
+    sizes: t.Mapping[str, int] = {}
+    fillings: "t.Tuple[Filling, ...]" = ()
     unsafe: bool = False
 
 
@@ -63,21 +69,38 @@ class Request(t.NamedTuple):
     former: t.Sequence[str] = ()
 
 
+def with_declared(
+    lib: "Libbpf", request: Request, image: Image, options: t.Mapping[str, t.Any]
+) -> t.Tuple[Request, Image]:
+    """With the options variables, map_sizes and map_entries, as the object's BTF has them. Raises FleetError."""
+    from .filling import fillings_of  # here: a target compiles what it imports, and most tasks do not need this
+    from .settings import settings_of, sizes_of, with_sizes
+
+    try:
+        sizes = sizes_of(image, options["map_sizes"] or {})
+        image = with_sizes(image, sizes)
+        wanted = request.wanted._replace(
+            object=image.facts,
+            sizes=sizes,
+            settings=settings_of(lib, image, options["variables"] or {}),
+            fillings=fillings_of(
+                lib, image, options["map_entries"] or (), reader(options["allow_unsafe_paths"], "to fill a map from")
+            ),
+        )
+    except ValueError as error:
+        raise FleetError(f"{image.facts.path} has BTF that cannot be used: {error}") from error
+    return request._replace(wanted=wanted), image
+
+
 def check_options(options: t.Mapping[str, t.Any]) -> None:
     """Check what the argument spec of xdp_program cannot. Raises FleetError."""
-    present = options["state"] in PRESENT
-    if present and (options["interfaces"] is None or options["object"] is None):
-        raise FleetError(f"state {options['state']} needs object and interfaces, but one of them is null")
     if options["interfaces"] is not None and not options["interfaces"]:
         raise FleetError(
             "interfaces is an empty list; name at least one, or omit it to use all interfaces with this program"
         )
     for name in options["interfaces"] or ():
         check_interface_name(name)
-    if not 0 <= options["rollback_after"] <= LONGEST_ROLLBACK:
-        raise FleetError(
-            f"rollback_after is {options['rollback_after']}: give a number of seconds from 0 to {LONGEST_ROLLBACK}"
-        )
+    check_rollback_after(options["rollback_after"])
     if not 0 <= options["check_seconds"] < 2**31:
         raise FleetError(f"check_seconds is {options['check_seconds']}: give 0 or more")
     root = root_of_namespace(options["pin_root"])
@@ -85,6 +108,11 @@ def check_options(options: t.Mapping[str, t.Any]) -> None:
     if not options["allow_unsafe_paths"]:
         for each in (options["pin_root"], root):
             check_trusted(each, "to pin in")
+
+
+def check_rollback_after(seconds: int) -> None:
+    if not 0 <= seconds <= LONGEST_ROLLBACK:
+        raise FleetError(f"rollback_after is {seconds}: give a number of seconds from 0 to {LONGEST_ROLLBACK}")
 
 
 def request_of(options: t.Mapping[str, t.Any], image: Image, check: bool, runner: t.Callable[[], bytes]) -> Request:

@@ -106,6 +106,7 @@ def _attachment(wanted: Wanted, planned: Plan, after: t.Optional[Seen]) -> Facts
         "mode": seen.mode if same else None,
         "program_id": program.id if program else None,
         "tag": program.tag if program else None,
+        "variables_digest": seen.variables_digest if program else None,
         "link_id": seen.ours.id if same and seen.ours else None,
         "map_ids": list(program.map_ids) if program else [],
         "pin_path": place.folder if state != "absent" else None,

@@ -7,11 +7,13 @@
 import typing as t
 
 from ..attach.hooks import Attachment, Hook
+from ..entries.difference import Difference
 from ..state.deployed import Deployed
-from ..state.places import Place, unescape
+from ..state.places import Place, map_text, unescape
 
 if t.TYPE_CHECKING:
     from ..persist.manifests import Manifest
+    from .declared import InSlot, Setting
 
 
 class Move(t.NamedTuple):
@@ -26,7 +28,8 @@ class Move(t.NamedTuple):
 class Load(t.NamedTuple):
     """Load a program; `reuse` are map ids by pin, `fresh` the pins of new maps.
 
-    `begin`: the content of new maps of global data, by pin, if it is not what the object has.
+    `begin`: the content of new maps of global data, by pin, if it is not what the object has. `settings`: variables
+    of such maps, and constants, that the task sets; `sizes`: max_entries of maps, by name.
     """
 
     program: str
@@ -34,17 +37,22 @@ class Load(t.NamedTuple):
     fresh: t.Tuple[str, ...]
     offload: bool = False
     begin: t.Mapping[str, bytes] = {}
+    settings: t.Tuple["Setting", ...] = ()
+    sizes: t.Mapping[str, int] = {}
 
     def __str__(self) -> str:
+        set_to = f" with {', '.join(map(str, self.settings))}" if self.settings else ""
         kept = f", keeping the maps {', '.join(map(unescape, sorted(self.reuse)))}" if self.reuse else ""
         carried = (
             f", carrying over the variables in {', '.join(map(unescape, sorted(self.begin)))}" if self.begin else ""
         )
-        return f"load {self.program}{kept}{carried}"
+        return f"load {self.program}{set_to}{kept}{carried}"
 
 
 class Value(t.NamedTuple):
-    """A variable of global data: its offset in the section, its bytes before and after. `text`: for people to read."""
+    """A variable of global data, or a part of it: its offset in the section, its bytes before and after. `text`: the
+    whole variable for people to read.
+    """
 
     name: str
     offset: int
@@ -54,16 +62,56 @@ class Value(t.NamedTuple):
 
 
 class SetVariables(t.NamedTuple):
-    """Give variables in a map of global data, which has `size` bytes, the first values of the new object."""
+    """Give variables in a map of global data, which has `size` bytes, other values.
+
+    declared: the task says so, else they are the first values of the new object.
+    """
 
     pin: str
     map_id: int
     size: int
     values: t.Tuple[Value, ...]
+    declared: bool = False
 
     def __str__(self) -> str:
-        listed = ", ".join(f"{each.name} to {each.text}" for each in self.values)
-        return f"set {listed} in {unescape(self.pin)}, the object's new first value"
+        # Of a variable that is set in part there may be several.
+        listed = ", ".join(dict.fromkeys(f"{each.name} to {each.text}" for each in self.values))
+        why = "" if self.declared else ", the object's new first value"
+        return f"set {listed} in {unescape(self.pin)}{why}"
+
+
+class CopyEntries(t.NamedTuple):
+    """Copy the entries of a map into the new one that takes its place, which has a different size."""
+
+    pin: str
+    map_id: int
+    entries: int
+
+    def __str__(self) -> str:
+        return f"copy the {self.entries} entries of {unescape(self.pin)} into the new map"
+
+
+class Fill(t.NamedTuple):
+    """Write the declared entries of a map that is pinned by then.
+
+    `changes`: what that means for who looks at the map, if `made` fills a new one that takes its place. fresh: the map
+    is new, and goes as a whole if this is undone. `slot`: the map is in that slot, or gets there.
+    """
+
+    pin: str
+    made: Difference
+    changes: t.Optional[Difference] = None
+    fresh: bool = False
+    slot: t.Optional["InSlot"] = None
+
+    @property
+    def seen(self) -> Difference:
+        return self.changes or self.made
+
+    def __str__(self) -> str:
+        verbs = ("add", "update", "remove")
+        words = ", ".join(f"{verb} {len(rows)}" for verb, rows in zip(verbs, self.seen) if rows)
+        return f"{words} of the entries of {self.slot or unescape(self.pin)}{', in a new map' if self.changes else ''}"
 
 
 class PinProgram(t.NamedTuple):
@@ -174,6 +222,20 @@ class Persist(t.NamedTuple):
         return "restore it after a reboot"
 
 
+class Keep(t.NamedTuple):
+    """The entries of a map that are restored after a reboot, of a per-CPU map those of one CPU; None: none.
+
+    `name`: of a slot, for people to read.
+    """
+
+    pin: str
+    entries: t.Optional[t.Dict[bytes, bytes]]
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"restore {len(self.entries or ()) or 'no'} entries of {self.name or map_text(self.pin)} after a reboot"
+
+
 class Forget(t.NamedTuple):
     def __str__(self) -> str:
         return "stop restoring it after a reboot"
@@ -183,6 +245,8 @@ Step = t.Union[
     Move,
     Load,
     SetVariables,
+    CopyEntries,
+    Fill,
     PinProgram,
     PinMap,
     Adopt,
@@ -195,12 +259,15 @@ Step = t.Union[
     Unpin,
     Note,
     Persist,
+    Keep,
     Forget,
 ]
 
 
 def changes_what_runs(step: Step) -> bool:
-    """Whether a different program, or none, runs on the interface afterwards."""
+    """Whether a different program, or none, or one with other settings or lists, runs on the interface afterwards."""
     if isinstance(step, Detach):
         return step.attachment.alive
-    return isinstance(step, (Evict, Attach, Swap))
+    if isinstance(step, SetVariables):
+        return step.declared
+    return isinstance(step, (Evict, Attach, Swap, Fill))

@@ -19,7 +19,7 @@ from ..state.places import unescape
 from .contents import Contents, Inner
 from .observe import Seen
 from .request import Wanted
-from .steps import SetVariables, Step, Value
+from .steps import CopyEntries, SetVariables, Step, Value
 
 # What user space reads from them it has read, or reads from where it waits; nothing of it is the program's state.
 _PASSING = ("ringbuf", "user_ringbuf", "perf_event_array")
@@ -29,34 +29,51 @@ _OR_DETACH = ", or detach it first (state: detached): then each variable is carr
 
 
 class Upgrade(t.NamedTuple):
-    """`keep`: maps by pin. `begin`: what new maps of global data begin with, by pin. `steps` come before the swap."""
+    """`keep`: maps by pin. `begin`: what new maps of global data begin with, by pin. `steps` come before the swap.
+
+    `copied`: pins of new maps that get the entries of those whose places they take.
+    """
 
     keep: t.Dict[str, MapInfo]
     begin: t.Dict[str, bytes]
     steps: t.Tuple[Step, ...]
     warnings: t.Tuple[str, ...]
+    copied: t.Tuple[str, ...] = ()
 
 
 def plan_upgrade(
-    wanted: Wanted, seen: Seen, shapes: t.Mapping[str, MapShape], held: t.Mapping[str, MapInfo]
+    wanted: Wanted,
+    seen: Seen,
+    shapes: t.Mapping[str, MapShape],
+    held: t.Mapping[str, MapInfo],
+    again: t.Container[str] = (),
 ) -> Upgrade:
-    """Keep the running program's own maps, else what is pinned. Raises FleetError for all that cannot be kept."""
+    """Keep the running program's own maps, else what is pinned. Raises FleetError for all that cannot be kept.
+
+    `again`: pins of maps that new ones replace, with the declared entries.
+    """
     keep: t.Dict[str, MapInfo] = {}
     begin: t.Dict[str, bytes] = {}
     steps: t.List[Step] = []
     warnings: t.List[str] = []
+    copied: t.List[str] = []
     refused: t.List[_Map] = []
     for pin in sorted(shapes):
         info = held.get(pin) or seen.maps.get(pin)
         if info is None:
             continue
         each = _Map(wanted, seen, pin, shapes[pin], info)
-        if each.is_filled_again:
+        if pin in again and each.fits_but_for_size:
+            copied.append(pin)
+        elif each.is_filled_again:
             warnings += each.lost_slots()
         elif each.fits:
             keep[pin] = info
+            size = len(each.old.data)
             now, says = each.kept_values()
-            steps += [SetVariables(pin, info.id, len(each.old.data), tuple(now))] if now else []
+            for declared in (False, True):
+                values = tuple(value for value, of_task in now if of_task == declared)
+                steps += [SetVariables(pin, info.id, size, values, declared)] if values else []
             warnings += says
         elif each.shape.type in _PASSING and info.shape.type in _PASSING:
             warnings.append(
@@ -66,6 +83,10 @@ def plan_upgrade(
         elif each.can_be_carried:
             begin[pin], says = each.carried()
             warnings += says
+        elif each.is_resized:
+            copied.append(pin)
+            steps += each.copying()
+            warnings.append(each.gap)
         else:
             refused.append(each)
     if refused:
@@ -75,7 +96,7 @@ def plan_upgrade(
             " nothing was changed. Set maps: reset to start with new, empty maps"
             f"{_OR_DETACH if all(each.could_be_carried for each in refused) else ''}"
         )
-    return Upgrade(keep, begin, tuple(steps), tuple(warnings))
+    return Upgrade(keep, begin, tuple(steps), tuple(warnings), tuple(copied))
 
 
 class _Map:
@@ -85,7 +106,9 @@ class _Map:
         self._seen = seen
         self.name = unescape(pin)
         self.internal = wanted.object.shared_maps[pin].internal
-        self.shape, self.info = shape, info
+        self.shape, self.info, self._pin, self._sizes = shape, info, pin, wanted.sizes
+        self._filled = {each.pin for each in wanted.fillings}
+        self._declared = {each.name: each for each in wanted.settings if each.pin == pin}
         self.old = seen.contents.get(info.id, _NOTHING)
         self.new = wanted.contents.get(pin, _NOTHING)
         self.first = self._first(pin)
@@ -102,6 +125,37 @@ class _Map:
     @property
     def fits(self) -> bool:
         return self._same_shape and not self._layouts
+
+    @property
+    def fits_but_for_size(self) -> bool:
+        same = self.info.shape._replace(max_entries=self.shape.max_entries) == self.shape
+        return same and not self.internal and not self._layouts
+
+    @property
+    def is_resized(self) -> bool:
+        """Whether a task gave it a different size, this one or the one before, and its entries can be copied."""
+        before = self._seen.known.deployed.sizes if self._seen.known else {}
+        asked = self.name in self._sizes or self.name in before
+        return asked and self.fits_but_for_size and self._pin in self._seen.entries
+
+    def copying(self) -> t.Iterator[Step]:
+        """Raises FleetError if there is no room for all of them. Where the task declares entries, it fills the map."""
+        entries = self._seen.entries[self._pin]
+        if self._pin in self._filled:
+            return
+        if len(entries) > self.shape.max_entries:
+            raise FleetError(
+                f"{self.name} on {self._seen.interface} has {len(entries)} entries, and is to have room for"
+                f" {self.shape.max_entries}: nothing was changed. Set maps: reset to start with an empty map"
+            )
+        yield CopyEntries(self._pin, self.info.id, len(entries))
+
+    @property
+    def gap(self) -> str:
+        return (
+            f"{self.name} on {self._seen.interface} is a new map, with room for {self.shape.max_entries} entries:"
+            " what the running program writes into the old one while its entries are copied is not in it"
+        )
 
     @property
     def what(self) -> str:
@@ -135,23 +189,34 @@ class _Map:
 
     # Global data
 
-    def kept_values(self) -> t.Tuple[t.List[Value], t.List[str]]:
-        """Variables that get their new first value, and a warning for those that keep a different one."""
-        now: t.List[Value] = []
+    def kept_values(self) -> t.Tuple[t.List[t.Tuple[Value, bool]], t.List[str]]:
+        """Variables that get another value, and whether the task says so; else it is the object's new first value.
+
+        And a warning for those that keep a different one.
+        """
+        now: t.List[t.Tuple[Value, bool]] = []
         says: t.List[str] = []
         if self.shape.type == "prog_array" and self.old.slots:
             says.append(
                 f"{self.name} on {self._seen.interface} still calls the programs in its"
                 f" {_listed('slot', sorted(self.old.slots))}: they are not the new object's"
             )
+        for setting in self._declared.values():
+            setting.check_known(self.old.data)
         for variable in self._variables():
             value = _bytes(self.old.data, variable)
             chosen, words = self._chosen(variable, value)
+            declared = self._declared.get(variable.name)
+            if declared:
+                for change in declared.changes(self.old.data):
+                    declared.check_writable(self.info)
+                    now.append((Value(declared.name, *change, declared.text), True))
+                continue
             if chosen != value and not self.info.shape.flags & MMAPABLE:
                 words, chosen = (self._stays(variable, value), value)  # static ones of libbpf 1.1 and later
             if chosen != value:
                 text = readable(variable.layout, chosen)
-                now.append(Value(variable.name, variable.offset // 8, value, chosen, text))
+                now.append((Value(variable.name, variable.offset // 8, value, chosen, text), False))
             says += words
         return now, says
 
@@ -175,18 +240,39 @@ class _Map:
                 data[variable.offset // 8 : variable.offset // 8 + len(value)] = value
                 says += words
             elif before:
-                says.append(f"{variable.name} in {self.name} on {self._seen.interface} starts again: its type differs")
+                value, words = self._carried_in_part(before, variable)
+                data[variable.offset // 8 : variable.offset // 8 + len(value)] = value
+                says += words
         gone = ", ".join(sorted(old.keys() - new.keys()))
         if gone:
             says.append(f"{gone} of {self.name} on {self._seen.interface} is gone: the new object has no such variable")
         return bytes(data), says
+
+    def _carried_in_part(self, before: Member, variable: Member) -> t.Tuple[bytes, t.List[str]]:
+        """What finds its place in a variable of a different type: numbers that fit, and members by name."""
+        from ..values.carry import carry  # imported here, because a target compiles what it imports
+
+        first = _bytes(self.new.data, variable)
+        if variable.name in self._declared:
+            return self._declared[variable.name].on(first), []
+        made = carry(before.layout, variable.layout, _bytes(self.old.data, before), first, variable.name)
+        lost = [*made.refused, *(f"{name} is gone" for name in made.dropped)]
+        where = f"{variable.name} in {self.name} on {self._seen.interface}"
+        if not made.carried:
+            return first, [f"{where} starts again: its type differs"]
+        return made.data, [
+            f"{where} is carried over by name, as its type differs",
+            *(f"{where}: {each}" for each in lost),
+        ]
 
     def _variables(self) -> t.Iterator[Member]:
         if self.internal and self.old.data and self.new.data and self.new.value:
             yield from self.new.value.members
 
     def _chosen(self, variable: Member, value: bytes, first: t.Optional[bytes] = None) -> t.Tuple[bytes, t.List[str]]:
-        """The value to begin with: the new object's if nobody has changed the old one's, else what is there."""
+        """The value to begin with: the task's; the new object's if nobody has changed the old one's; what is there."""
+        if variable.name in self._declared:
+            return self._declared[variable.name].on(value), []
         new = _bytes(self.new.data, variable)
         first = _bytes(self.first, variable) if first is None else first
         if value == new or first == new:

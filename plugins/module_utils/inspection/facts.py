@@ -12,10 +12,10 @@ from ..entry import message_of, require_libbpf
 from ..errors import FleetError
 from ..kernel import jit, remedies
 from ..objects.toolchain import Run
-from ..state.bpffs import trouble_with
+from ..state.bpffs import open_to_others, trouble_with
 from . import host
 from .features import features, refused
-from .problems import problems, problems_of_joining
+from .problems import ALL, problems, problems_of_joining, problems_of_names, sentence
 
 
 def facts(run: Run, roots: t.Sequence[str], check: bool) -> t.Dict[str, t.Any]:
@@ -23,13 +23,14 @@ def facts(run: Run, roots: t.Sequence[str], check: bool) -> t.Dict[str, t.Any]:
 
     `roots`: the pin root of this network namespace, and where older releases pinned.
     """
-    lib, libbpf_error = None, None
+    lib, obstacles = None, []
     try:
         lib = require_libbpf()
     except FleetError as error:
-        text = str(error)
-        libbpf_error = text[0].upper() + text[1:] + "."
-    trouble = trouble_with(roots[0])
+        obstacles.append(sentence(str(error), stops=ALL))
+    prevented, opened = trouble_with(roots[0]), open_to_others(roots[0])
+    if prevented or opened:
+        obstacles.append(sentence(prevented or opened or "", stops=ALL if prevented else None))
     may_ask = lib if os.geteuid() == 0 else None
     refusal = refused(may_ask, check) if may_ask else None
     found = {
@@ -47,6 +48,12 @@ def facts(run: Run, roots: t.Sequence[str], check: bool) -> t.Dict[str, t.Any]:
         "features": features(None if check else may_ask),
         "interfaces": host.interfaces(may_ask, roots),
     }
-    sentences = problems(found, libbpf_error, message_of(refusal) if refusal else None, trouble)
-    sentences += problems_of_joining(host.fixed_joining(), remedies.panics_on_warn())
-    return {**found, "problems": sentences + host.unusable_names()}
+    every = problems(found, message_of(refusal) if refusal else None) + obstacles
+    every.sort(key=lambda each: each.stops != ALL)
+    every += problems_of_joining(host.fixed_joining(), remedies.panics_on_warn())
+    every += problems_of_names(host.unusable_names())
+    return {
+        **found,
+        "problems": [each.sentence for each in every],
+        "obstacles": [{name: value for name, value in each._asdict().items() if name != "sentence"} for each in every],
+    }

@@ -92,14 +92,9 @@ def fixed_joining() -> t.Dict[str, t.List[str]]:
     return {name: features for name, features in found.items() if features}
 
 
-def unusable_names() -> t.List[str]:
-    """A sentence for each interface whose name cannot be used."""
-    return [
-        f"The name of interface {index}, {printable(name)}, is not UTF-8, and cannot be given to a module."
-        f" Rename the interface: `ip link set dev if{index} name NAME`."
-        for name, index in all_interfaces().items()
-        if printable(name) != name
-    ]
+def unusable_names() -> t.Dict[str, int]:
+    """The indexes of the interfaces whose names cannot be used, by name."""
+    return {printable(name): index for name, index in all_interfaces().items() if printable(name) != name}
 
 
 def _owner(hook: Hook, ours: t.Mapping[int, Place]) -> t.Dict[str, t.Optional[str]]:

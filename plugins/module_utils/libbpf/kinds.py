@@ -28,6 +28,7 @@ MAP_TYPES = (
     " user_ringbuf cgrp_storage arena insn_array"
 ).split()
 
+MAPS_OF_MAPS = ("array_of_maps", "hash_of_maps")
 
 # Flags of maps: BPF_F_*
 _NO_COMMON_LRU = 1 << 1

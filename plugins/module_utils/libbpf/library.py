@@ -27,12 +27,16 @@ class LibbpfMissing(Exception):
 
 
 class BpfError(OSError):
-    """A call into libbpf failed. `log` holds libbpf's and the verifier's own words, if any."""
+    """A call into libbpf failed. `log` holds libbpf's and the verifier's own words, if any.
+
+    `done`: of a call about many elements of a map, how many it had done before.
+    """
 
     def __init__(self, number: int, action: str, log: str = "") -> None:
         super().__init__(number, os.strerror(number))
         self.action = action
         self.log = log
+        self.done = 0
 
     def __str__(self) -> str:
         return f"{self.action}: {self.strerror}"

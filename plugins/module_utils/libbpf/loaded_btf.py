@@ -16,9 +16,19 @@ class _BtfInfo(ctypes.Structure):
     _fields_ = [("btf", ctypes.c_uint64), ("btf_size", ctypes.c_uint32), ("id", ctypes.c_uint32)]
 
 
+def open_btf(lib: Libbpf, number: int) -> Fd:
+    return Fd(lib.declare(_FUNCTIONS).bpf_btf_get_fd_by_id(number))
+
+
+def btf_id(lib: Libbpf, fd: int) -> int:
+    info = _BtfInfo()
+    lib.read_info(fd, info)
+    return int(info.id)
+
+
 def loaded_btf(lib: Libbpf, number: int) -> bytes:
     """As it was loaded. A program or a map refers to its own, so that exists as long as the program or map is open."""
-    with Fd(lib.declare(_FUNCTIONS).bpf_btf_get_fd_by_id(number)) as fd:
+    with open_btf(lib, number) as fd:
         sizes = _BtfInfo()
         lib.read_info(fd, sizes)
         data = ctypes.create_string_buffer(sizes.btf_size)

@@ -45,6 +45,7 @@ _FUNCTIONS: Functions = {
     "bpf_map__btf_key_type_id": (U32, (HANDLE,), False),
     "bpf_map__btf_value_type_id": (U32, (HANDLE,), False),
     "bpf_map__inner_map": (HANDLE, (HANDLE,), False),
+    "bpf_map__set_max_entries": (INT, (HANDLE, U32), True),
     "bpf_map__set_initial_value": (INT, (HANDLE, POINTER, ctypes.c_size_t), True),
     "bpf_map__set_ifindex": (INT, (HANDLE, U32), True),
     "bpf_map__set_pin_path": (INT, (HANDLE, TEXT), True),
@@ -191,6 +192,10 @@ class Object:
         """Have a map of global data begin with `value`; before it is loaded."""
         self._c.bpf_map__set_initial_value(self._find("map", name), value, len(value))
 
+    def resize(self, name: str, entries: int) -> None:
+        """Give a map room for so many entries; before it is loaded."""
+        self._c.bpf_map__set_max_entries(self._find("map", name), entries)
+
     def load(self, programs: t.Container[str], reuse: t.Mapping[str, int], ifindex: int = 0) -> None:
         """Load only `programs`; `reuse` has the fds of maps to use instead of new ones.
 
@@ -220,6 +225,13 @@ class Object:
     def program_fd(self, name: str) -> int:
         """The fd of a loaded program; the object owns the fd."""
         return t.cast(int, self._c.bpf_program__fd(self._find("program", name)))
+
+    def btf_id(self) -> int:
+        """The id of its BTF in the kernel, once it is loaded; 0 if it has none there."""
+        from .loaded_btf import btf_id  # imported here, because a target compiles what it imports
+
+        fd = self._c.bpf_object__btf_fd(self._handle)
+        return btf_id(self._lib, fd) if fd >= 0 else 0
 
     def map_fd(self, name: str) -> int:
         """The fd of a map of a loaded object; the object owns the fd."""

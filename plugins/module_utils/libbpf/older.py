@@ -50,6 +50,25 @@ class _LoadAttributes(ctypes.Structure):
     ]
 
 
+class _MapAttributes(ctypes.Structure):
+    """struct bpf_create_map_attr, of libbpf before 1.0."""
+
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("map_type", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+        ("numa_node", ctypes.c_uint32),
+        ("btf_fd", ctypes.c_uint32),
+        ("btf_key_type_id", ctypes.c_uint32),
+        ("btf_value_type_id", ctypes.c_uint32),
+        ("map_ifindex", ctypes.c_uint32),
+        ("inner_map_fd", ctypes.c_uint32),
+    ]
+
+
 def adapt(c: t.Any, check: Check) -> None:
     """Raises AttributeError if the library is older than 0.3."""
     for name, old in _RENAMED.items():
@@ -57,11 +76,28 @@ def adapt(c: t.Any, check: Check) -> None:
             function = getattr(c, old)
             function.__name__ = name
             setattr(c, name, function)
+    if not hasattr(c, "bpf_map_create"):
+        _before_0_7(c, check)
     if not hasattr(c, "bpf_map__inner_map"):  # before 0.5: maps of maps are compared without what is in them
         c.bpf_map__inner_map = _without(None)
     if not hasattr(c, "bpf_object__next_program"):
         _before_0_6(c, check)
+    c.bpf_object__close = _without_closing_0(c.bpf_object__close)
     _raise_memory_limit()
+
+
+def _before_0_7(c: t.Any, check: Check) -> None:
+    create = c.bpf_create_map_xattr
+    create.restype, create.argtypes, create.errcheck = ctypes.c_int, (ctypes.POINTER(_MapAttributes),), check
+
+    def bpf_map_create(kind: int, name: bytes, key: int, value: int, entries: int, options: t.Any) -> int:
+        given = options._obj
+        attributes = _MapAttributes(name, kind, given.map_flags, key, value, entries, btf_fd=given.btf_fd)
+        attributes.btf_key_type_id = given.btf_key_type_id
+        attributes.btf_value_type_id = given.btf_value_type_id
+        return t.cast(int, create(ctypes.byref(attributes)))
+
+    c.bpf_map_create = bpf_map_create
 
 
 def _before_0_6(c: t.Any, check: Check) -> None:
@@ -84,6 +120,23 @@ def _before_0_6(c: t.Any, check: Check) -> None:
 
     c.bpf_prog_load = bpf_prog_load
     c.libbpf_version_string = _version
+
+
+def _without_closing_0(close: t.Any) -> t.Callable[[t.Any], None]:
+    """0.3 takes 0 for the fd of what is in a map of maps that was not loaded, and closes it: the next file that is
+    opened here would have that number, and be closed by the next object.
+    """
+    close.restype, close.argtypes = None, (_HANDLE,)
+
+    def close_object(handle: t.Any) -> None:
+        with contextlib.ExitStack() as after:
+            with contextlib.suppress(OSError):  # no file has the number 0
+                kept = os.dup(0)
+                after.callback(os.close, kept)
+                after.callback(os.dup2, kept, 0)
+            close(handle)
+
+    return close_object
 
 
 def _with_swapped_arguments(following: t.Any) -> t.Callable[[t.Any, t.Any], t.Any]:

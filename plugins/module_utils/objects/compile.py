@@ -39,7 +39,7 @@ def compile_object(module: AnsibleModule, lib: Libbpf) -> t.Dict[str, t.Any]:
     except OSError as error:
         raise FleetError(
             f"uid {os.geteuid()} cannot create the folder {folder}: {error.strerror}; give a dest in a folder that it"
-            " can write to (in the role xdp_counter: xdp_counter_controller_directory)"
+            " can write to (in the roles: xdp_controller_directory and xdp_counter_controller_directory)"
         ) from error
     try:
         with lock(of_objects(folder), warn=module.warn):

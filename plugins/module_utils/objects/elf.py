@@ -93,5 +93,6 @@ def check_byte_order(elf: Elf, path: str) -> None:
         raise FleetError(
             f"{path} is {elf.byte_order}-endian eBPF, and this host ({os.uname().machine}) is {sys.byteorder}-endian:"
             f" give it an object compiled with clang -target {TARGETS[sys.byteorder]}, as ebpf.fleet.bpf_object does"
-            f" with byte_order: {sys.byteorder}, and the role xdp_counter with xdp_counter_build: controller or target"
+            f" with byte_order: {sys.byteorder}, and the roles xdp and xdp_counter with xdp_build or"
+            " xdp_counter_build: controller or target"
         )

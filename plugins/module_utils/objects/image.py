@@ -54,10 +54,15 @@ class ObjectFacts(t.NamedTuple):
         raise FleetError(f"{self.path} has several XDP programs: {listed}; say which one with program: NAME")
 
     @property
+    def all_maps(self) -> t.Dict[str, ObjectMap]:
+        """By the pin that they have or would have."""
+        return {map_pin(each.name): each for each in self.maps}
+
+    @property
     def shared_maps(self) -> t.Dict[str, ObjectMap]:
         """The maps that outlive the program, by pin."""
         # .rodata and .kconfig are frozen, and never shared between two loads.
-        return {map_pin(m.name): m for m in self.maps if not (m.internal and m.shape.flags & RDONLY_PROG)}
+        return {pin: m for pin, m in self.all_maps.items() if not (m.internal and m.shape.flags & RDONLY_PROG)}
 
     def loaded_with(self, program: str) -> t.Set[str]:
         """The programs to load: only this one; if there is a map for tail calls, also all that they may call."""
@@ -73,8 +78,8 @@ class Image(t.NamedTuple):
     content: bytes = b""
 
     def first_value(self, pin: str) -> bytes:
-        """What the section of global data with that pin begins with; empty for all other maps."""
-        found = self.facts.shared_maps[pin]
+        """What the section of global data with that pin begins with, also of constants; empty for all other maps."""
+        found = self.facts.all_maps[pin]
         if not found.internal:
             return b""
         section = read_elf(self.content, self.facts.path).sections.get(unescape(pin), b"")

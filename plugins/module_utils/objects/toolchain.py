@@ -27,7 +27,10 @@ _CROSS = {
     "little": "linux-libc-dev-amd64-cross: /usr/x86_64-linux-gnu/include",
     "big": "linux-libc-dev-s390x-cross: /usr/s390x-linux-gnu/include",
 }
-ELSEWHERE = "or build on the controller, which needs no compiler here: role xdp_counter, xdp_counter_build: controller"
+ELSEWHERE = (
+    "or build on the controller, which needs no compiler here: xdp_build: controller (role xdp), or xdp_counter_build:"
+    " controller (role xdp_counter)"
+)
 
 
 class Compiler(t.NamedTuple):

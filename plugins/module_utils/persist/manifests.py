@@ -24,20 +24,24 @@ class Manifest(t.NamedTuple):
     `deployed.program` is the one that ran: a choice at boot could differ, as the network configuration has not set the
     MTU yet. `replace`: foreign programs are replaced. `generic`: generic mode was in force. At boot, native mode may
     seem possible, as on a bond without interfaces, and would then keep out interfaces that do not support it. `unsafe`:
-    allow_unsafe_paths was set, so the pin root may be one that other users can write to.
+    allow_unsafe_paths was set, so the pin root may be one that other users can write to. `globals`: values of variables
+    that the task set and that are no constants, by name.
     """
 
     deployed: Deployed
     replace: bool = False
     generic: bool = False
     unsafe: bool = False
+    globals: t.Mapping[str, t.Any] = {}
 
 
 def packed(manifest: Manifest, content: bytes) -> bytes:
     """The content of the file: the manifest and its object in one, so that they always match."""
-    more = {"replace": manifest.replace, "generic": manifest.generic}
+    more: t.Dict[str, t.Any] = {"replace": manifest.replace, "generic": manifest.generic}
     if manifest.unsafe:  # else the file is the same as in the previous release
         more["unsafe"] = True
+    if manifest.globals:
+        more["globals"] = dict(manifest.globals)
     return files.written(manifest.deployed, **more, content=base64.b64encode(content).decode())
 
 
@@ -47,7 +51,7 @@ def read_manifest(place: Place) -> t.Tuple[Manifest, bytes]:
     if text is None:
         raise FleetError(f"there is no {place.manifest}")
     try:
-        deployed, more = files.read(text, replace=False, generic=False, unsafe=False, content="")
+        deployed, more = files.read(text, replace=False, generic=False, unsafe=False, globals={}, content="")
         content = base64.b64decode(more.pop("content"), validate=True)
     except ValueError as error:
         raise FleetError(f"{place.manifest} is damaged and cannot be read; {RUN_AGAIN}") from error

@@ -17,6 +17,7 @@ from ..state.places import MANIFESTS, NEW, RECORDS, RUNNER, UNREAD, Place, escap
 from ..state.private_files import make_folder, remove, remove_empty, remove_unfinished, write_private
 from ..state.trusted import OR_ALLOW, check_trusted
 from . import interpreter, systemd
+from .lists import Entries, kept_lists, read_list, remove_lists
 from .manifests import Manifest, all_places, read_manifest
 
 Runner = t.Callable[[], bytes]
@@ -26,7 +27,7 @@ class Persistence(t.NamedTuple):
     """Of one program on one interface. `manifest` None: there is none, or `damage` says why it cannot be read.
 
     whole: everything that restores it is in order; traces: any part of it exists; obstacle: why this host or this
-    interface does not support it, "" if it does.
+    interface does not support it, "" if it does. `lists`: the kept entries of maps by pin, None of those not asked for.
     """
 
     manifest: t.Optional[Manifest] = None
@@ -34,10 +35,16 @@ class Persistence(t.NamedTuple):
     traces: bool = False
     obstacle: str = ""
     damage: str = ""
+    lists: t.Mapping[str, t.Optional[Entries]] = {}
 
 
-def observe(where: t.Iterable[t.Tuple[Place, int]], runner: Runner) -> t.List[Persistence]:
-    """Of places and the indexes of their interfaces. All at once, as they share runner, unit and list of manifests."""
+def observe(
+    where: t.Iterable[t.Tuple[Place, int]], runner: Runner, asked: t.Container[str] = ()
+) -> t.List[Persistence]:
+    """Of places and the indexes of their interfaces. All at once, as they share runner, unit and list of manifests.
+
+    `asked`: pins of the maps whose kept entries are to be read. Raises FleetError if such a file is damaged.
+    """
     persistent = all_places()
     interfaces = {each.interface for each in persistent}
     works = bool(persistent) and read_file(RUNNER) == runner() and read_file(systemd.UNIT) == systemd.unit_file()
@@ -52,10 +59,11 @@ def observe(where: t.Iterable[t.Tuple[Place, int]], runner: Runner) -> t.List[Pe
             except FleetError as error:
                 damage = str(error)
         enabled = os.path.lexists(systemd.enabled(place.interface))
-        traces = exists or os.path.exists(place.manifest + NEW) or leftovers
+        traces = exists or os.path.exists(place.manifest + NEW) or os.path.exists(place.lists) or leftovers
+        lists = {pin: read_list(place, pin) if pin in asked else None for pin in kept_lists(place)}
         traces = traces or (enabled and place.interface not in interfaces)
         whole = enabled and works and not _open_to_others(os.path.dirname(systemd.enabled(place.interface)))
-        return Persistence(manifest, whole, traces, _obstacle(place, ifindex), damage)
+        return Persistence(manifest, whole, traces, _obstacle(place, ifindex), damage, lists)
 
     return [one(place, ifindex) for place, ifindex in where]
 
@@ -131,5 +139,8 @@ def write_manifest(place: Place, content: t.Optional[bytes], runner: Runner) -> 
     if not others:
         for path in (systemd.UNIT, systemd.UNIT + NEW, RUNNER, RUNNER + NEW):
             remove(path)
-    remove(place.manifest)  # last: with it, the next run still finds what a killed one left behind
+    # Last, so that the next run finds what a killed one left behind. The lists even later: after a reboot in between,
+    # a filter would run with empty ones.
+    remove(place.manifest)
+    remove_lists(place)
     remove_unfinished(place.manifest)

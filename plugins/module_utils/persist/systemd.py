@@ -64,15 +64,15 @@ def reload_units(interfaces: t.Iterable[str]) -> None:
     """Once for all interfaces whose units changed: systemd reads all units again. Raises FleetError with its words."""
     if not os.path.isdir(RUNS):
         return
-    done = _systemctl("daemon-reload")
+    done = systemctl("daemon-reload")
     if done.returncode:
         raise FleetError(f"systemctl daemon-reload failed: {done.stderr.strip() or done.stdout.strip()}")
     gone = [unit_of(each) for each in interfaces if not os.path.lexists(enabled(each))]
     if gone:
-        _systemctl("stop", *gone)
+        systemctl("stop", *gone)
     # systemd remembers that a unit failed, and counts the whole host as degraded.
-    _systemctl("reset-failed", *(unit_of(each) for each in interfaces))
+    systemctl("reset-failed", *(unit_of(each) for each in interfaces))
 
 
-def _systemctl(*arguments: str) -> subprocess.CompletedProcess[str]:
+def systemctl(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)

@@ -43,17 +43,17 @@ def is_mounted(root: str) -> bool:
 
 
 def trouble_with(root: str) -> t.Optional[str]:
-    """What is wrong with the bpffs in which `root` is, or is to be: a sentence with its remedy."""
+    """What prevents pins in the bpffs in which `root` is, or is to be: a sentence with its remedy."""
     try:
         reach(root, lasting=True, make=False)
     except FleetError as error:
         return str(error)
-    every = mounts()
-    return _covered(root, every) or _open_to_others(root, every)
+    return _covered(root, mounts())
 
 
-def _open_to_others(root: str, every: t.Sequence[Mount]) -> t.Optional[str]:
+def open_to_others(root: str) -> t.Optional[str]:
     """A sentence if users other than root may enter the bpffs in which `root` is, or even write to it."""
+    every = mounts()
     kind, device = _filesystem(root, every)
     points = [each.point for each in every if each.device == device and f"{root}/".startswith(f"{each.point}/")]
     if kind != "bpf" or not points:
@@ -62,10 +62,15 @@ def _open_to_others(root: str, every: t.Sequence[Mount]) -> t.Optional[str]:
     mode = stat.S_IMODE(os.stat(point).st_mode)
     if not mode & 0o077:
         return None
-    can = "create folders where pins are to be, and lock" if mode & 0o022 else "lock"
+    can, stops = "lock", "the release of this collection before this one"
+    if mode & 0o022:
+        can, stops = (
+            "create folders where pins are to be, and lock",
+            f"libxdp, {stops}, and deployments to such folders",
+        )
     return (
-        f"users other than root can {can} the bpffs on {point} (mode {mode:04o}), which stops libxdp, and"
-        f" deployments to folders of theirs: close it with `chmod 0700 {point}` (a remount does not change the mode),"
+        f"users other than root can {can} the bpffs on {point} (mode {mode:04o}), which stops {stops}:"
+        f" close it with `chmod 0700 {point}` (a remount does not change the mode),"
         " and have it mounted with mode=0700, as systemd does"
     )
 

@@ -20,17 +20,28 @@ class Deployed(t.NamedTuple):
 
     `object` is the path of the object file, `checksum` its SHA-256 in hexadecimal, "" while it is unknown (check mode);
     `program` the name of the function that runs; `mode` the requested one: auto, native, generic or offload.
+    `variables`: the values of constants (const volatile) that the task set, by name; `sizes`: max_entries of maps that
+    the task set, by name. Others are the object's.
     """
 
     object: str = ""
     checksum: str = ""
     program: str = ""
     mode: str = "auto"
+    variables: t.Mapping[str, t.Any] = {}
+    sizes: t.Mapping[str, int] = {}
+
+
+_RARE = ("variables", "sizes")  # without them, the file is the same as in the previous release
 
 
 def written(deployed: Deployed, /, **more: t.Any) -> bytes:
     """The content of a file with `deployed` and the fields `more`."""
-    return json.dumps({"format": FORMAT, **deployed._asdict(), **more}, indent=1).encode()
+    fields = deployed._asdict()
+    for name in _RARE:
+        if not fields[name]:
+            del fields[name]
+    return json.dumps({"format": FORMAT, **fields, **more}, indent=1).encode()
 
 
 def read(content: bytes, /, **defaults: t.Any) -> t.Tuple[Deployed, t.Dict[str, t.Any]]:

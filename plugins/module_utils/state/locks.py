@@ -7,12 +7,13 @@ A lock is an empty file of mode 0600 in a folder that only the running user can 
 needs no more than a file that is open for reading, so whoever may open a lock can block those who need it.
 
 The order, from first to last: the files in a folder (OBJECTS), the XDP programs of the host (CHANGE), the switch of a
-trace (TRACE), the list of tracefs instances (INSTANCES), one of these (INSTANCE). What a run needs together it takes
-together, all or none, so that nobody waits for one lock while holding another that others need. An undo takes none: it
-has those of what it undoes, and a holder (deploy/provisional.py) inherits them.
+trace (TRACE), the list of tracefs instances (INSTANCES), one of these (INSTANCE), the metrics of the host (METRICS).
+What a run needs together it takes together, all or none, so that nobody waits for one lock while holding another that
+others need. An undo takes none: it has those of what it undoes, and a holder (deploy/provisional.py) inherits them.
 
-The previous release, and for bpffs libxdp too, locked the folders themselves, and others can open most of these. Such a
-lock is taken as well, but only that of root, or of the running user, is waited for.
+The previous release locked the folders themselves, bpffs too, and others can open most of these. Such a lock is taken
+as well, but only that of root, or of the running user, is waited for. libxdp locks its own folder in bpffs, which no
+run of ours needs.
 """
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
@@ -28,7 +29,7 @@ from .places import BPFFS, RECORDS, escape
 
 LOCK_SECONDS = 120  # longer than a provisional change lasts, unless the user asks for longer
 LOCKS = f"{RECORDS}/locks"
-OBJECTS, CHANGE, TRACE, INSTANCES, INSTANCE = range(5)
+OBJECTS, CHANGE, TRACE, INSTANCES, INSTANCE, METRICS = range(6)
 
 _POLL_SECONDS = 0.02
 _LOOK_SECONDS = 1.0  # how often it is asked who holds a lock on a folder
@@ -75,6 +76,11 @@ def of_instances(folder: str) -> t.List[Lock]:
 def of_instance(folder: str) -> t.List[Lock]:
     """For reading this tracefs instance."""
     return [Lock(INSTANCE, folder, f"the tracefs instance {folder}", shared=True)]
+
+
+def of_metrics() -> t.List[Lock]:
+    """For what writes the metrics of this host, and for its settings."""
+    return [Lock(METRICS, f"{LOCKS}/metrics", "the metrics of this host")]
 
 
 def _file(folder: str) -> str:

@@ -87,6 +87,11 @@ class Place(t.NamedTuple):
         return f"{MANIFESTS}/{self._file}"
 
     @property
+    def lists(self) -> str:
+        """The folder of the entries that are restored after a reboot: for each map or slot a file named as its pin."""
+        return f"{self.manifest[: -len('.json')]}.maps"
+
+    @property
     def _file(self) -> str:
         return f"{escape(self.root)}/{self.name}/{escape(self.interface)}.json"
 
@@ -112,13 +117,39 @@ def places_of(root: str, name: str) -> t.List[Place]:
     any_place = Place(root, name, "")
     names = {entry.name for entry in scan(f"{root}/{name}")}
     for path in (any_place.record, any_place.manifest):
-        names |= {entry.name.split(".json")[0] for entry in scan(os.path.dirname(path))}
+        names |= {entry.name.partition(".")[0] for entry in scan(os.path.dirname(path))}
     return [Place(root, name, unescape(each)) for each in sorted(names)]
 
 
 def pinned_names(root: str) -> t.List[str]:
     """All names under which something is pinned."""
     return [entry.name for entry in scan(root)]
+
+
+def slot_pin(outer: str, key: bytes) -> str:
+    """What stands for the map in a slot, which has none, where maps are named by pins. No other has an @ in it."""
+    return f"{outer}@{key.hex()}"
+
+
+def outer_pin(pin: str) -> str:
+    """Of what slot_pin() makes, the pin of the map of maps; all others are that of their map."""
+    return pin.partition("@")[0]
+
+
+def slot_key(pin: str) -> t.Optional[bytes]:
+    """None if it is no slot's. Raises ValueError for a name that slot_pin() does not make."""
+    return bytes.fromhex(pin.partition("@")[2]) if "@" in pin else None
+
+
+def map_text(pin: str) -> str:
+    """The map of a pin, or of what slot_pin() makes, for people to read."""
+    outer, at, key = pin.partition("@")
+    return f"slot 0x{key} of {unescape(outer)}" if at else unescape(outer)
+
+
+def is_file_name(pin: str) -> bool:
+    """Whether a file can have this name: the keys of slots may be long."""
+    return len(pin + NEW) <= 255
 
 
 def map_pin(map_name: str) -> str:

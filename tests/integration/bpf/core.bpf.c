@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 /* What needs the kernel's BTF when it is loaded: RELOCATION and FUNCTION and VARIABLE do, UNTYPED
- * does not. */
+ * and KCONFIG do not. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
@@ -12,6 +12,11 @@ struct xdp_buff {
 extern int bpf_xdp_metadata_rx_hash(const struct xdp_md *ctx, __u32 *hash, int *type) __ksym __weak;
 extern const int nr_cpu_ids __ksym __weak;
 extern const void init_net __ksym __weak;
+
+#ifdef KCONFIG /* what libbpf finds on each host, beside what is the program's own */
+extern int LINUX_KERNEL_VERSION __kconfig;
+const volatile int limit;
+#endif
 
 SEC("xdp")
 int packet_count(struct xdp_md *ctx)
@@ -29,6 +34,10 @@ int packet_count(struct xdp_md *ctx)
 #endif
 #ifdef VARIABLE
 	if (&nr_cpu_ids && nr_cpu_ids == -1)
+		return XDP_ABORTED;
+#endif
+#ifdef KCONFIG
+	if (LINUX_KERNEL_VERSION < 0x050a00 + limit)
 		return XDP_ABORTED;
 #endif
 #ifdef UNTYPED

@@ -47,6 +47,13 @@ def test_frags_are_advised_only_where_the_kernel_has_them(monkeypatch: pytest.Mo
         assert words.startswith("lower the MTU") and ("xdp.frags" in words) == frags
 
 
+def test_frags_are_not_advised_where_the_driver_has_no_word_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """virtio_net before 6.3 refuses packet_count_frags in this sentence."""
+    monkeypatch.setattr(refusal, "kernel_has", lambda _function: True)
+    said = remedy("virtio_net: MTU too large to enable XDP", "eth0")
+    assert said == "lower the MTU (`ip link set dev eth0 mtu 1500`)"
+
+
 def test_no_remedy_that_the_driver_refuses() -> None:
     """virtio_net without CTRL_GUEST_OFFLOADS refuses ethtool -K as well."""
     said = "virtio_net: Can't set XDP while host is implementing GRO_HW/CSUM, disable GRO_HW/CSUM first"

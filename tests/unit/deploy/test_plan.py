@@ -10,17 +10,21 @@ import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.attach.hooks import Attachment, Hook
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import plan as planning
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import steps as planned_steps
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.contents import Contents
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.declared import Filling, Setting
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.observe import Seen
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.request import Wanted
+from ansible_collections.ebpf.fleet.plugins.module_utils.entries.difference import Declared, Difference, Updated
+from ansible_collections.ebpf.fleet.plugins.module_utils.entries.typed import typed
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.info import MapInfo, ProgramInfo
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.kinds import MapShape
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.kinds import MMAPABLE, MapShape
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import ObjectMap, ObjectProgram
 from ansible_collections.ebpf.fleet.plugins.module_utils.objects.image import ObjectFacts
 from ansible_collections.ebpf.fleet.plugins.module_utils.persist.manifests import Manifest
 from ansible_collections.ebpf.fleet.plugins.module_utils.persist.persistence import Persistence
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.deployed import Deployed
-from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import Place
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import Place, map_pin
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.records import Record
 
 PLACE = Place("/sys/fs/bpf/ebpf_fleet", "packet_count", "eth0")
@@ -312,6 +316,13 @@ def test_what_is_restored_at_boot(options: t.Dict[str, t.Any], persistence: Pers
     assert steps(wanted(**options), deployed(persistence=persistence)) == expected
 
 
+def test_a_variable_that_is_no_longer_listed_keeps_its_value_over_a_reboot() -> None:
+    kept = KEPT._replace(manifest=MANIFEST._replace(globals={"limit": 5}))
+    assert steps(wanted(), deployed(persistence=kept)) == []
+    newer = planning.plan(wanted(object=an_object("newer")), deployed(persistence=kept)).steps[-1]
+    assert isinstance(newer, planned_steps.Persist) and newer.manifest.globals == {}  # it may not have it
+
+
 def test_what_cannot_be_restored_is_refused() -> None:
     with pytest.raises(FleetError, match="on eth0 after a reboot: no systemd; set persist: auto"):
         steps(wanted(persist="true"), deployed(persistence=NOTHING._replace(obstacle="no systemd")))
@@ -389,3 +400,98 @@ def test_pins_of_an_older_release_are_moved_first(state: str) -> None:
     moved = planning.plan(wanted(state), deployed(former=former))
     assert moved.steps[0] == planned_steps.Move(former)
     assert moved.steps[1:] == planning.plan(wanted(state), deployed()).steps
+
+
+BLOCK = MapShape("hash", 4, 1, 100, 0)
+KEYS = [bytes([number, 0, 0, 0]) for number in range(4)]
+
+
+def filtering(maps: t.Tuple[ObjectMap, ...] = (ObjectMap("block", BLOCK, False),)) -> ObjectFacts:
+    return an_object(maps=maps)
+
+
+def filtered(shape: MapShape = BLOCK, **changes: t.Any) -> Seen:
+    """The program runs, and its map has the first two keys."""
+    info = MapInfo(7, "block", shape)
+    entries = {"block": dict.fromkeys(KEYS[:2], b"\1")}
+    return deployed(held={7: info}, maps={"block": info}, entries=entries)._replace(**changes)
+
+
+def filling(declared: Declared, shape: MapShape = BLOCK, **more: t.Any) -> t.Tuple[Filling, ...]:
+    return (Filling("block", declared, 1, typed(None, shape, 0, 0), **more),)
+
+
+def test_maps_that_are_not_reset_are_compared_with_what_is_in_them() -> None:
+    """maps: reset does nothing while the program is the same."""
+    kept = Persistence(MANIFEST, True, True, lists={"block": {KEYS[0]: b"\1", KEYS[1]: b"\1"}})
+    listed = Declared({KEYS[0]: b"\1"})
+    want = wanted(object=filtering(), reset_maps=True, fillings=filling(listed))
+    assert steps(want, filtered(persistence=kept)) == []
+    want = want._replace(fillings=filling(listed._replace(exclusive=True)))
+    assert steps(want, filtered()) == ["remove 1 of the entries of block"]
+
+
+def test_what_is_in_the_other_maps_is_read_if_one_may_be_replaced_at_once() -> None:
+    """An array of programs that the object fills would be kept otherwise, with the old ones in it."""
+    want = wanted(object=filtering(), fillings=filling(Declared({KEYS[2]: b"\1"}), at_once=True))
+    assert planning.keeps_maps(want, filtered())
+    assert planning.keeps_maps(want._replace(reset_maps=True), filtered())
+    assert not planning.keeps_maps(want._replace(fillings=filling(Declared({}))), filtered())
+    assert not planning.keeps_maps(wanted(object=an_object("newer"), reset_maps=True), deployed())
+
+
+def test_a_new_map_needs_no_undo_of_its_entries() -> None:
+    """An array could not delete them, so the rollback of a first deployment failed."""
+    array = MapShape("array", 4, 1, 4, 0)
+    want = wanted(object=filtering((ObjectMap("block", array, False),)))
+    want = want._replace(fillings=filling(Declared({KEYS[0]: b"\1"}), array))
+    fills = [step for step in planning.plan(want, bare()).steps if isinstance(step, planned_steps.Fill)]
+    assert fills == [planned_steps.Fill("block", Difference(added={KEYS[0]: b"\1"}.items()), fresh=True)]
+    fills = [step for step in planning.plan(want, filtered(array)).steps if isinstance(step, planned_steps.Fill)]
+    assert fills == []
+    want = want._replace(fillings=filling(Declared({KEYS[0]: b"\2"}), array))
+    fills = [step for step in planning.plan(want, filtered(array)).steps if isinstance(step, planned_steps.Fill)]
+    assert fills == [planned_steps.Fill("block", Difference(updated=(Updated(KEYS[0], b"\1", b"\2"),)))]
+
+
+def test_an_array_that_gets_shorter_loses_no_element_silently() -> None:
+    was, now = (MapShape("array", 4, 1, size, 0) for size in (2, 1))
+    want = wanted(object=filtering((ObjectMap("block", now, False),)), sizes={"block": 1})
+    with pytest.raises(FleetError, match="block has elements up to 1, and is to have 0 to 0: nothing was changed"):
+        planning.plan(want._replace(fillings=filling(Declared({KEYS[0]: b"\1"}), now)), filtered(was))
+
+
+def test_entries_of_a_map_of_a_different_type_are_not_read() -> None:
+    """Of a queue, say, they cannot be; not even maps: reset would help."""
+    want = wanted(object=filtering()._replace(checksum="newer"), fillings=filling(Declared({KEYS[0]: b"\1"})))
+    assert list(planning.maps_there(want, filtered())) == ["block"]
+    assert list(planning.maps_there(want, filtered(BLOCK._replace(max_entries=5)))) == ["block"]
+    for other in (MapShape("queue", 0, 1, 100, 0), BLOCK._replace(type="lru_hash"), BLOCK._replace(value_size=8)):
+        assert planning.maps_there(want, filtered(other)) == {}
+        with pytest.raises(FleetError, match="the map block has changed its shape"):
+            planning.plan(want, filtered(other, entries={}))
+
+
+def test_a_diff_shows_entries_up_to_its_limit() -> None:
+    listed = Declared({KEYS[0]: b"\2", KEYS[2]: b"\1", KEYS[3]: b"\1"}, exclusive=True)
+    plan = planning.plan(wanted(object=filtering(), fillings=filling(listed, limit=2)), filtered())
+    assert plan.before["entries"] == {"block": {"0x00000000": "0x01", "…": "and 2 more changes"}}
+    assert plan.after["entries"] == {"block": {"0x00000000": "0x02", "0x02000000": "0x01", "…": "and 2 more changes"}}
+
+
+def test_a_diff_shows_what_variables_are_in_the_kernel() -> None:
+    section = MapShape("array", 4, 1, 1, MMAPABLE)
+    info = MapInfo(7, "filter.data", section)
+    pin = map_pin(".data")
+    seen = deployed(held={7: info}, maps={pin: info}, contents={7: Contents(data=b"\7")})
+    limit = Setting("limit", pin, 0, b"\2", b"\xff", 2, False, lambda data: data[0])
+    plan = planning.plan(wanted(object=filtering((ObjectMap("filter.data", section, True),)), settings=(limit,)), seen)
+    assert [str(step) for step in plan.steps] == ["set limit to 2 in .data"]
+    assert (plan.before["variables"], plan.after["variables"]) == ({"limit": 7}, {"limit": 2})
+
+
+def test_kept_lists_without_a_manifest_are_nobodys() -> None:
+    left = Persistence(None, True, True, lists={"block": {KEYS[3]: b"\1"}, "allow": None})
+    want = wanted(object=filtering(), persist="true", fillings=filling(Declared({KEYS[0]: b"\1"})))
+    planned = planning.plan(want, filtered(persistence=left)).steps
+    assert planned[:2] == (planned_steps.Keep("allow", None), planned_steps.Keep("block", {KEYS[0]: b"\1"}))

@@ -4,22 +4,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
+import types
 import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.attach.hooks import Attachment
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.apply import Applier
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.contents import Contents, Inner
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.declared import Setting
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.observe import Seen
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.request import Wanted
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.settings import set_variables
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.steps import SetVariables, Value
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.upgrade import Upgrade, plan_upgrade
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import maps
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.info import MapInfo, ProgramInfo
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.kinds import MMAPABLE, MapShape
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.layouts import Layout, Member
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import ObjectMap
-from ansible_collections.ebpf.fleet.plugins.module_utils.objects.image import ObjectFacts
+from ansible_collections.ebpf.fleet.plugins.module_utils.objects.image import Image, ObjectFacts
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.deployed import Deployed
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import Place, map_pin
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.records import Record
@@ -44,6 +50,7 @@ def upgrade(
     name: str = "m",
     first: t.Optional[bytes] = None,
     attached: bool = True,
+    settings: t.Tuple[Setting, ...] = (),
 ) -> Upgrade:
     """An upgrade of one map from the first of each to the second. `first`: what the record says it began with."""
     pin = map_pin(name)
@@ -64,7 +71,8 @@ def upgrade(
         others=(),
         contents={7: contents[0]},
     )
-    return plan_upgrade(wanted._replace(contents={pin: contents[1]}), seen, {pin: shapes[1]}, {pin: info})
+    wanted = wanted._replace(contents={pin: contents[1]}, settings=settings)
+    return plan_upgrade(wanted, seen, {pin: shapes[1]}, {pin: info})
 
 
 def upgraded_data(
@@ -134,6 +142,72 @@ def test_without_btf_only_the_size_counts() -> None:
 
 def test_whether_libbpf_makes_a_section_mappable_is_no_change() -> None:
     assert upgraded_data(OLD._replace(data=numbers(20, 0)), NEW, flags=0).keep
+
+
+def declared(name: str, offset: int, value: int) -> Setting:
+    return Setting(name, map_pin(".data"), offset, numbers(value), b"\xff" * 4, value, False, lambda data: data)
+
+
+def test_a_declared_variable_is_set_or_refused() -> None:
+    found = upgraded_data(OLD, NEW, settings=(declared("hits", 4, 0),), first=numbers(10, 0))
+    assert [(step.declared, step.values[0].after) for step in found.steps if isinstance(step, SetVariables)] == [
+        (False, numbers(20)),
+        (True, numbers(0)),
+    ]
+    unread = OLD._replace(value=None, data=b"")  # the map has no BTF, or more than 1 MiB
+    shape = MapShape("array", 4, 8, 1, MMAPABLE)
+    for value in (0, 7):
+        with pytest.raises(FleetError, match=r"hits cannot be set while the program runs.*not known.*maps: reset"):
+            upgrade((shape, shape), (unread, NEW), "filter.data", settings=(declared("hits", 4, value),))
+
+
+def test_of_a_variable_only_the_members_that_the_task_names_are_written() -> None:
+    """The program may count in the others meanwhile."""
+    part = declared("limit", 0, 7)._replace(data=numbers(7, 0, 9), mask=b"\xff" * 4 + bytes(4) + b"\xff" * 4)
+    (step,) = set_variables((part,), filtered(numbers(1, 5, 2)), {})
+    assert [(each.offset, each.before, each.after) for each in step.values] == [
+        (0, numbers(1), numbers(7)),
+        (8, numbers(2), numbers(9)),
+    ]
+    assert str(step) == "set limit to 7 in .data"
+    assert list(set_variables((part,), filtered(numbers(7, 6, 9)), {})) == []
+
+
+def filtered(data: bytes) -> Seen:
+    info = MapInfo(7, "filter.data", MapShape("array", 4, len(data), 1, MMAPABLE))
+    return Seen(
+        place=Place("/x", "filter", "eth0"),
+        ifindex=2,
+        mtu=1500,
+        ours=ATTACHED,
+        pinned=PROGRAM,
+        running=PROGRAM,
+        held={7: info},
+        maps={map_pin(".data"): info},
+        leftovers=(),
+        record=None,
+        others=(),
+        contents={7: Contents(data=data)},
+    )
+
+
+def test_what_the_task_says_is_written_though_the_program_changed_it_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {"data": numbers(3, 4)}
+
+    def store(_fd: int, _size: int, changes: t.Mapping[int, bytes]) -> None:
+        for offset, value in changes.items():
+            kept["data"] = kept["data"][:offset] + value + kept["data"][offset + len(value) :]
+
+    monkeypatch.setattr(maps, "lookup", lambda *_arguments: kept["data"])
+    monkeypatch.setattr(maps, "store", store)
+    lib: t.Any = types.SimpleNamespace(map_by_id=lambda _number: contextlib.nullcontext(3))
+    values = tuple(Value("x", offset, numbers(before), numbers(9), "9") for offset, before in ((0, 1), (4, 4)))
+    for of_task, expected in ((True, numbers(9, 9)), (False, numbers(3, 9))):
+        applier = Applier(lib, Image(), print)
+        applier._do_SetVariables(t.cast(t.Any, None), SetVariables(map_pin(".data"), 7, 8, values, of_task))
+        assert kept["data"] == expected
+        applier.roll_back()
+        assert kept["data"] == numbers(3, 4)
 
 
 PROGRAMS = MapShape("prog_array", 4, 4, 8, 0)

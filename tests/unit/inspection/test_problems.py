@@ -8,8 +8,12 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.inspection.problems import (
+    ALL,
+    BUILD,
+    INTERFACE,
     problems,
     problems_of_joining,
+    problems_of_names,
 )
 
 
@@ -51,20 +55,57 @@ FOREIGN = {"program_id": 41, "name": "acl", "tag": "5bb1", "owner": "another"}
     ],
 )
 def test_each_problem_has_its_sentence(changes: t.Dict[str, t.Any], words: str) -> None:
-    (problem,) = problems(found(**changes), None)
-    assert words in problem and problem.endswith(".")
+    (problem,) = problems(found(**changes))
+    assert words in problem.sentence and problem.sentence.endswith(".")
+    assert problem.interface or problem.sentence == f"{problem.problem} {problem.remedy}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "stops"),
+    [
+        ({"capabilities": []}, ALL),
+        ({"features": {"xdp_link": False, "frags": True}}, ALL),
+        ({"clang": None}, BUILD),
+        ({"interfaces": eth0(xdp=[FOREIGN])}, INTERFACE),
+        ({"interfaces": eth0(mtu=9000), "libbpf": "0.5.0"}, None),
+        ({"btf": False}, None),
+    ],
+)
+def test_what_a_problem_stops(changes: t.Dict[str, t.Any], stops: t.Optional[str]) -> None:
+    (problem,) = problems(found(**changes))
+    assert problem.stops == stops
+    (refused,) = problems(found(), "the kernel says no")
+    assert refused.stops == ALL and refused.sentence == "No program can be loaded or attached: the kernel says no."
+
+
+def test_what_differs_between_hosts_is_only_in_the_sentence() -> None:
+    """So that hosts are grouped by it."""
+    one, two = eth0(xdp=[FOREIGN]), {"ens3": eth0(xdp=[{**FOREIGN, "program_id": 42}])["eth0"]}
+    (first,), (second,) = problems(found(interfaces=one)), problems(found(interfaces=two))
+    assert (first.problem, first.remedy) == (second.problem, second.remedy)
+    assert (first.interface, second.interface) == ("eth0", "ens3") and first.sentence != second.sentence
+    assert first.problem == "The interface runs an XDP program, which this collection did not attach."
+    assert first.remedy == "Leave the interface out, or set on_conflict: replace to take its place."
 
 
 def test_no_problem() -> None:
-    assert problems(found(), None) == []
-    assert problems(found(interfaces=eth0(mtu=9000), libbpf="0.8.1"), None) == []
+    assert problems(found()) == []
+    assert problems(found(interfaces=eth0(mtu=9000), libbpf="0.8.1")) == []
     unasked = {"xdp_link": None, "frags": None}
-    assert problems(found(features=unasked, jit={"enable": None, "available": True}), None) == []
+    assert problems(found(features=unasked, jit={"enable": None, "available": True})) == []
 
 
 @pytest.mark.parametrize(("panics", "words"), [(False, "write a WARNING to its log"), (True, "xdp_program refuses")])
 def test_what_a_hypervisor_joins(panics: bool, words: str) -> None:
     (problem,) = problems_of_joining({"eth0": ["rx-gro-hw"]}, panics)
-    assert problem.startswith("eth0 gets packets that are put together from several frames (rx-gro-hw)")
-    assert words in problem and problem.endswith(".") and ("kernel panic" in problem) is panics
+    text = problem.sentence
+    assert text.startswith("eth0 gets packets that are put together from several frames (rx-gro-hw)")
+    assert words in text and text.endswith(".") and ("kernel panic" in text) is panics
+    assert problem.stops == (INTERFACE if panics else None)
     assert problems_of_joining({}, panics) == []
+
+
+def test_a_name_that_cannot_be_given() -> None:
+    (problem,) = problems_of_names({"\\xff": 7})
+    assert problem.sentence.startswith("The name of interface 7, \\xff, is not UTF-8")
+    assert "`ip link set dev if7 name NAME`" in problem.sentence and "if7" not in problem.problem + problem.remedy

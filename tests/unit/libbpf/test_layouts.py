@@ -9,7 +9,13 @@ import subprocess
 import typing as t
 
 import pytest
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.layouts import Layout, Layouts, misplaced, readable
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.layouts import (
+    Layout,
+    Layouts,
+    Member,
+    misplaced,
+    readable,
+)
 from ansible_collections.ebpf.fleet.plugins.module_utils.objects.elf import read_elf
 
 ALIKE: t.List[t.Tuple[str, str]] = [
@@ -89,6 +95,34 @@ def test_alike(layouts: Found, old: str, new: str) -> None:
 def test_different(layouts: Found, old: str, new: str, says: t.Optional[t.List[str]]) -> None:
     found = list(misplaced(layouts[old], layouts[new]))
     assert found == says if says else found
+
+
+@pytest.mark.parametrize(
+    ("after", "says"),
+    [
+        ({"PASS": 0, "DROP": 1, "LOG": 2}, []),
+        ({"PASS": 0, "DENY": 1}, []),  # a new name for the same
+        ({}, []),  # a plain number
+        ({"PASS": 1, "DROP": 0}, ["in.action: PASS was 0 and is 1", "in.action: DROP was 1 and is 0"]),
+        ({"PASS": 0, "LOG": 1, "DROP": 2}, ["in.action: DROP was 1 and is 2"]),
+    ],
+)
+def test_names_of_an_enum_keep_their_numbers(after: t.Dict[str, int], says: t.List[str]) -> None:
+    def struct(names: t.Dict[str, int]) -> Layout:
+        inner = Layout("struct", 4, (Member("action", 0, Layout("int", 4, names=tuple(names.items()))),))
+        return Layout("struct", 4, (Member("in", 0, inner),))
+
+    assert list(misplaced(struct({"PASS": 0, "DROP": 1}), struct(after))) == says
+
+
+def test_the_names_of_an_enum_are_read() -> None:
+    source = "enum small { ONE = 1, LESS = -1 } __attribute__((packed)) small; enum { TWO = 2 } plain; int number;"
+    words = ["clang", "-target", "bpf", "-g", "-O2", "-c", "-x", "c", "-", "-o", "-"]
+    done = subprocess.run(words, input=source.encode(), capture_output=True, check=True)
+    section = Layouts(read_elf(done.stdout, "it.o").sections[".BTF"]).section(".bss")
+    assert section
+    found = {each.name: (each.layout.size, each.layout.names) for each in section.members}
+    assert found == {"small": (1, (("ONE", 1), ("LESS", 255))), "plain": (4, (("TWO", 2),)), "number": (4, ())}
 
 
 @pytest.mark.parametrize(("source", "value", "text"), VALUES)

@@ -54,7 +54,7 @@ def test_one_of_the_previous_release(place: Place) -> None:
 
 
 def test_one_of_a_later_release(place: Place) -> None:
-    new = {**fields(), "format": 99, "variables": {"limit": 5}}
+    new = {**fields(), "format": 99, "priorities": {"limit": 5}}
     del new["generic"]
     write(place, json.dumps(new).encode())
     assert read_manifest(place) == (MANIFEST._replace(generic=False), CONTENT)

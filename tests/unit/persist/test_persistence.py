@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import os
 import pathlib
+import types
 import typing as t
 
 import pytest
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.apply import Applier
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.steps import Forget
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
-from ansible_collections.ebpf.fleet.plugins.module_utils.persist import manifests, persistence, systemd
+from ansible_collections.ebpf.fleet.plugins.module_utils.objects.image import Image
+from ansible_collections.ebpf.fleet.plugins.module_utils.persist import lists, manifests, persistence, systemd
 from ansible_collections.ebpf.fleet.plugins.module_utils.state import places
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import Place
 
@@ -81,3 +85,37 @@ def test_folders_of_units_are_closed(told: t.List[t.Tuple[str, ...]], tmp_path: 
         assert folder.stat().st_mode & 0o777 == 0o755
     finally:
         os.umask(umask)
+
+
+def test_a_rollback_restores_the_kept_lists_too(told: t.List[t.Tuple[str, ...]]) -> None:
+    """Else a filter would come back after a reboot with empty lists."""
+    write(b"manifest")
+    entries = {b"\1": b"\2", b"\3": b"\4"}
+    lists.write_list(PLACE, "block", entries)
+    applier = Applier(t.cast(t.Any, None), Image(), print, lambda: b"runner")
+    applier._do_Forget(t.cast(t.Any, types.SimpleNamespace(place=PLACE, interface="eth0.10")), Forget())
+    assert not os.path.exists(PLACE.manifest) and lists.kept_lists(PLACE) == ()
+    applier.roll_back()
+    assert pathlib.Path(PLACE.manifest).read_bytes() == b"manifest"
+    assert lists.kept_lists(PLACE) == ("block",)
+    assert lists.read_list(PLACE, "block") == entries
+
+
+def test_no_kept_list_goes_before_its_manifest(
+    told: t.List[t.Tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the host reboots after a run was killed in between, nothing may run with empty lists."""
+    write(b"manifest")
+    lists.write_list(PLACE, "block", {b"\1": b"\2"})
+
+    def kill(_place: Place) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(persistence, "remove_lists", kill)
+        write(None)
+    assert not os.path.exists(PLACE.manifest) and lists.kept_lists(PLACE) == ("block",)
+    (left,) = persistence.observe([(PLACE, 1)], lambda: b"runner", ("block",))
+    assert left.traces and not left.manifest  # so the next run removes them
+    write(None)
+    assert lists.kept_lists(PLACE) == ()

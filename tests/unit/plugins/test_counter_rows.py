@@ -19,6 +19,8 @@ def facts(**interfaces: int) -> t.Dict[str, t.Any]:
             "exact": True,
             "inexact_because": None,
             "program_id": 7,
+            "program_name": "packet_count",
+            "variables_digest": None,
             "tag": "644ee9a75611c6d0",
             "loaded_at": "2026-02-12T16:40:02Z",
             "attached": True,

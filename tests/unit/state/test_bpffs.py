@@ -34,7 +34,7 @@ def test_one_bpffs(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mounted(monkeypatch, [Mount(1, device, folder, "bpf")])
     bpffs.check_root(f"{folder}/pins")
     assert bpffs.is_mounted(f"{folder}/pins")
-    assert bpffs.trouble_with(f"{folder}/pins") is None
+    assert bpffs.trouble_with(f"{folder}/pins") is bpffs.open_to_others(f"{folder}/pins") is None
     assert bpffs.reach(f"{folder}/pins", lasting=True, make=False) is False
 
 
@@ -90,15 +90,24 @@ def test_check_mode_predicts_a_mount(folder: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("mode", "words"), [(0o1777, "create folders where pins are to be"), (0o755, "can lock"), (0o710, "can lock")]
+    ("mode", "words"),
+    [
+        (0o1777, "create folders where pins are to be, and lock the bpffs on {}"),
+        (
+            0o1777,
+            "which stops libxdp, the release of this collection before this one, and deployments to such folders:",
+        ),
+        (0o755, "can lock the bpffs on {} (mode 0755), which stops the release of this collection before this one:"),
+        (0o710, "can lock"),
+    ],
 )
 def test_one_that_others_may_enter(folder: str, monkeypatch: pytest.MonkeyPatch, mode: int, words: str) -> None:
     mounted(monkeypatch, [Mount(1, os.stat(folder).st_dev, folder, "bpf")])
     os.chmod(folder, mode)
-    trouble = bpffs.trouble_with(f"{folder}/pins/below") or ""
-    assert words in trouble and f"(mode {mode:04o})" in trouble and f"`chmod 0700 {folder}`" in trouble
+    trouble = bpffs.open_to_others(f"{folder}/pins/below") or ""
+    assert words.format(folder) in trouble and f"(mode {mode:04o})" in trouble and f"`chmod 0700 {folder}`" in trouble
     os.chmod(folder, 0o700)
-    assert bpffs.trouble_with(f"{folder}/pins/below") is None
+    assert bpffs.open_to_others(f"{folder}/pins/below") is None
 
 
 def test_a_missing_folder_is_named_as_what_it_is(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:

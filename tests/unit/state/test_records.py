@@ -73,7 +73,7 @@ def test_a_record_of_a_later_release(place: places.Place) -> None:
     write_record(place, Record(DEPLOYED, 7))
     fields = json.loads(pathlib.Path(place.record).read_text())
     assert fields["format"] == deployed.FORMAT
-    fields.update(format=99, variables={"limit": 5})
+    fields.update(format=99, priorities={"limit": 5})
     del fields["mode"]
     pathlib.Path(place.record).write_text(json.dumps(fields))
     assert read_record(place) == Record(DEPLOYED, 7)
