@@ -27,8 +27,9 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.loaded_btf impor
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import open_object
 from packets import COMMAND, compiled
 from paths import COLLECTIONS
-from report import Row, at_least, at_most
+from report import Row, at_least, at_most, of_rounds
 
+ROUNDS = 3
 CHANGED = 100  # one entry in so many
 PROCESSES = 100  # that are started, one for each entry; the rest is calculated
 OPTIONS: t.Dict[str, t.Any] = {
@@ -120,31 +121,52 @@ def lists(lib: Libbpf, folder: pathlib.Path, sizes: t.Sequence[int]) -> t.List[R
 def _of_kind(lib: Libbpf, folder: pathlib.Path, kind: Kind, size: int, largest: bool) -> t.Iterator[Row]:
     listed = folder / f"{kind.map}.{kind.format}"
     listed.write_text("\n".join([kind.head, *map(kind.line, range(size))]))
+    rounds = [_round(lib, folder, kind, size, listed) for _number in range(ROUNDS)]
     with _filled(lib, folder, kind, size) as (fd, pin):
-        written, unchanged = (_seconds(lambda: _ours(lib, fd, kind, listed)) for _run in range(2))
+        _ours(lib, fd, kind, listed)
         module, memory = _module(pin, kind, listed, 0)
         lines = (kind.line(number) if number % CHANGED else kind.changed(number) for number in range(size))
         listed.write_text("\n".join([kind.head, *lines]))
         changed, _memory = _module(pin, kind, listed, size // CHANGED)
-    with _filled(lib, folder, kind, size) as (_fd, pin):
-        commands = _batch(folder, kind, pin, size)
-        batch = _seconds(lambda: _run("batch", "file", commands))
-        each = _seconds(lambda: _bpftool_processes(kind, pin, min(size, PROCESSES))) / min(size, PROCESSES)
 
     def row(name: str, value: float, unit: str) -> Row:
         return Row("", f"{kind.what}: {name}", value, unit, COMMAND)
 
+    def of_each(name: str, values: t.Iterable[float], unit: str) -> Row:
+        return of_rounds("", f"{kind.what}: {name}", list(values), unit, COMMAND)
+
     def held(made: Row, least: t.Optional[float]) -> Row:
         return at_least(made, least) if least and largest else made
 
-    yield row("written", written, "s")
-    yield held(row("bpftool batch over ours", batch / written, "times"), kind.batch)
-    yield held(row("a bpftool process for each over ours", each * size / written, "times"), kind.process)
-    again = row("unchanged over written", unchanged / written, "times")
+    yield of_each("written", (each.written for each in rounds), "s")
+    yield held(of_each("bpftool batch over ours", (each.batch / each.written for each in rounds), "times"), kind.batch)
+    apart = of_each("a bpftool process for each over ours", (each.apart / each.written for each in rounds), "times")
+    yield held(apart, kind.process)
+    again = of_each("unchanged over written", (each.unchanged / each.written for each in rounds), "times")
     yield at_most(again, 2) if largest else again
     yield row("an unchanged bpf_map, with the start of Python", module, "s")
     yield row("its memory", memory, "MiB")
     yield row(f"bpf_map, one in {CHANGED} changed, and only that written", changed, "s")
+
+
+class Round(t.NamedTuple):
+    """Seconds. `batch`: of bpftool's; `apart`: with a process of bpftool for each entry."""
+
+    written: float
+    unchanged: float
+    batch: float
+    apart: float
+
+
+def _round(lib: Libbpf, folder: pathlib.Path, kind: Kind, size: int, listed: pathlib.Path) -> Round:
+    with _filled(lib, folder, kind, size) as (fd, _pin):
+        written, unchanged = (_seconds(lambda: _ours(lib, fd, kind, listed)) for _run in range(2))
+    with _filled(lib, folder, kind, size) as (_fd, pin):
+        commands = _batch(folder, kind, pin, size)
+        batch = _seconds(lambda: _run("batch", "file", commands))
+        processes = min(size, PROCESSES)
+        apart = _seconds(lambda: _bpftool_processes(kind, pin, processes)) / processes * size
+    return Round(written, unchanged, batch, apart)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ COMMAND = "make bench"
 PACKET = bytes(12) + b"\x08\x00" + b"\x45" + bytes(11) + b"\x0a\x09\x00\x01\x0a\x09\x00\x02" + bytes(30)
 SWITCH = struct.Struct("=QII")  # struct trace in packet_count.bpf.c
 FOREVER = 2**63
-COPIES = 7
+COPIES = 41
 
 
 class Program(t.NamedTuple):
