@@ -72,7 +72,7 @@ NICS = (
     Nic("vmxnet3", "vmxnet3", "vmxnet3"),
     Nic("igb", "igb", "igb"),
     Nic("member1", device="virtio-net-pci"),
-    Nic("member2", device="virtio-net-pci"),
+    Nic("member2", device="virtio-net-pci,speed=1000,duplex=full"),  # balance-tlb takes no link of unknown speed up
     Nic("member3", device="e1000"),
     Nic("member4", device="virtio-net-pci"),
     Nic("lower", device="virtio-net-pci"),

@@ -84,6 +84,32 @@ def test_the_file_looks_for_a_python(tmp_path: pathlib.Path, shell: str, pythons
     assert (done.returncode, done.stderr[:30]) == ((0, "") if found else (1, "there is no Python 3.8 or late"))
 
 
+def test_a_python_that_works_is_asked_only_once(tmp_path: pathlib.Path) -> None:
+    """What it could not do is not tried by another one, and its exit code is kept."""
+    usr, tried = tmp_path / "usr", tmp_path / "tried"
+    (usr / "bin").mkdir(parents=True)
+    for name in ("python3", "python3.11"):
+        (usr / "bin" / name).write_text(f'#!/bin/sh\necho {name} $3 >> {tried}\n[ "$3" = -c ] || exit 3\n')
+        (usr / "bin" / name).chmod(0o755)
+    file = tmp_path / "boot.pyz"
+    file.write_bytes(runner_of("/usr/bin/python3.11").replace(b"/usr/", f"{usr}/".encode()))
+    assert subprocess.run(["sh", file], check=False).returncode == 3
+    assert tried.read_text() == f"python3 {file}\npython3 -c\n"
+
+
+@pytest.mark.parametrize("without", ["import ctypes", "sys.version_info < (3, 8)"])
+def test_the_zip_is_silent_in_a_python_that_cannot_run_it(tmp_path: pathlib.Path, without: str) -> None:
+    """So that the next one is tried without a word in the journal."""
+    with zipfile.ZipFile(io.BytesIO(boot.runner())) as archive:
+        source = archive.read("__main__.py").decode()
+    assert without in source
+    other = {"import ctypes": "import ctypes_", "sys.version_info < (3, 8)": "sys.version_info < (4, 8)"}[without]
+    file = tmp_path / "__main__.py"
+    file.write_text(source.replace(without, other))
+    done = subprocess.run([sys.executable, file], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
 def runner_of(executable: t.Optional[str]) -> bytes:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", executable)

@@ -161,7 +161,7 @@ def _observe(lib: Libbpf, place: Place, links: Links) -> Seen:
             running = info.program_info(lib, fd)
     held, constants = {}, []
     for number in running.map_ids if running else ():
-        with contextlib.suppress(BpfError), lib.map_by_id(number) as fd:
+        with _unless_gone(), lib.map_by_id(number) as fd:
             held[number] = info.map_info(lib, fd)
             shape = held[number].shape
             # .kconfig is what libbpf found on this host, such as the kernel's version: not the program's.
@@ -189,6 +189,16 @@ def _observe(lib: Libbpf, place: Place, links: Links) -> Seen:
         constants=tuple(constants),
         hooks=here,
     )
+
+
+@contextlib.contextmanager
+def _unless_gone() -> t.Iterator[None]:
+    """A map that cannot be read is passed over. One that is not there any more was taken away with its program."""
+    try:
+        yield
+    except BpfError as error:
+        if error.errno == errno.ENOENT:
+            raise
 
 
 def _with_owners(lib: Libbpf, place: Place, others: t.Tuple[Hook, ...]) -> t.Tuple[Hook, ...]:

@@ -14,11 +14,14 @@ import zipfile
 
 from .interpreter import interpreters
 
+# Whether a Python works is only asked where it has failed: to start one more takes as long as the start of the run.
 _FIND_PYTHON = """\
 #!/bin/sh
 for python in {pythons}; do
-    "$python" -I -B -c 'import ctypes, sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null || continue
-    exec "$python" -I -B "$0" "$@"
+    [ -x "$python" ] || continue
+    "$python" -I -B "$0" "$@" && exit 0
+    status=$?
+    "$python" -I -B -c 'import ctypes, sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null && exit $status
 done
 echo "there is no Python 3.8 or later with ctypes on this host, so {undone}; install python3" >&2
 exit 1
@@ -27,6 +30,13 @@ exit 1
 # zipimport's own get_filename() compiles each module, which is then compiled again to run (python/cpython#141276).
 _MAIN = """\
 import sys
+
+try:
+    import ctypes
+except ImportError:
+    sys.exit(1)
+if sys.version_info < (3, 8):
+    sys.exit(1)
 import zipimport
 
 
