@@ -10,7 +10,7 @@ import typing as t
 
 from ..libbpf import info
 from ..libbpf.library import Libbpf
-from ..state.places import Place, places_of
+from ..state.places import Place, pinned_names, places_of
 from .hooks import Hook
 from .interfaces import find_interface
 from .ways import runs_here
@@ -37,7 +37,12 @@ def former_places(lib: Libbpf, root: str, former: t.Iterable[str], name: str) ->
 
 
 def with_owners(lib: Libbpf, place: Place, others: t.Tuple[Hook, ...]) -> t.Tuple[Hook, ...]:
-    """Set pinned_as where our link for a different interface holds the program."""
+    """Set pinned_as where our link for a different interface holds the program, and owner where one of another name."""
     ours = pinned_links(lib, [each for each in places_of(place.root, place.name) if each != place])
-    owners = [hook.pinned_by(ours) for hook in others]
-    return tuple(hook._replace(pinned_as=owner and owner.interface) for hook, owner in zip(others, owners))
+    names = [each for each in pinned_names(place.root) if each != place.name]
+    beside = pinned_links(lib, [Place(place.root, each, place.interface) for each in names])
+    found = []
+    for hook in others:
+        owner, other = hook.pinned_by(ours), hook.pinned_by(beside)
+        found.append(hook._replace(pinned_as=owner and owner.interface, owner=other and other.name))
+    return tuple(found)

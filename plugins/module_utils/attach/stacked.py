@@ -94,7 +94,7 @@ def read_upper(lib: Libbpf, root: str, device: Device, links_: Links, former: t.
     here = hooks(lib, rtnetlink.interface(device.ifindex), links_)
     for place in (Place(root, name, device.name) for name in pinned_names(root)):
         ours = ways.observe(lib, place, device.ifindex, here)
-        if ours and ours.mode and len(here) == 1:
+        if ours and ours.by == "link" and ours.mode and len(here) == 1:
             return Upper(device.ifindex, device.name, here, place, ours)
     return Upper(device.ifindex, device.name, here, owner=_owner(lib, root, former, device.name, here))
 

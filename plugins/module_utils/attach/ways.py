@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The ways to attach a program to an interface: one file for each, listed in one table.
 
-Each pins a BPF link as the `link` of its place. A new way is a file with the functions of Way (way.py), named here. It
+By link, the interface is ours alone, and the BPF link is pinned as the `link` of its place. By dispatcher, it is shared:
+the program is one of several, and libxdp's pins hold it. A new way is a file with the functions of Way (way.py), named here. It
 makes its changes through Work, with an undo for each, so that they can be rolled back and can be provisional.
 """
 
@@ -20,12 +21,18 @@ if t.TYPE_CHECKING:
     from ..state.places import Place
     from .way import Way
 
-NAMES = ("link",)
+NAMES = ("link", "dispatcher")
+WITH_LINKS = ("link",)  # which hold a link that may have lost its pin
 
 
 def way(name: str) -> Way:
     """The way of this name, which is also the name of its file."""
-    from . import link  # here: a target compiles what it imports, and modules that only read do not need it
+    # Imported here: a target compiles what it imports, and modules that only read do not need it.
+    if name == "dispatcher":
+        from . import dispatcher
+
+        return dispatcher
+    from . import link
 
     return {"link": link}[name]
 
@@ -34,12 +41,34 @@ def observe(lib: Libbpf, place: Place, ifindex: int, here: t.Iterable[Hook]) -> 
     """Our attachment at a place, alive or dead; `here` are the programs on its interface."""
     link = info.read_pin(lib, place.link, "link", info.link_info)
     if not link:
-        return None
+        return _in_dispatcher(lib, place, ifindex, here)
     mode = None
     if link.ifindex == ifindex:
         mode = next((hook.mode for hook in here if hook.program.id == link.program_id), None)
     elsewhere = bool(link.ifindex) and mode is None and not runs_here(link)
     return Attachment("link", link.id, link.program_id, link.ifindex, mode, elsewhere)
+
+
+def _in_dispatcher(lib: Libbpf, place: Place, ifindex: int, here: t.Iterable[Hook]) -> t.Optional[Attachment]:
+    """Our program in a dispatcher, which is known by its id: that of the pin, or of the record.
+
+    An upgrade that was killed may have pinned the new program while the old one still runs.
+    """
+    for hook in here:
+        if not hook.dispatcher or not hook.components:
+            continue
+        from ..state.records import read_record  # here: a target compiles what it imports, and few hosts need this
+
+        pinned = info.read_pin(lib, place.program, "prog", info.program_info)
+        record = read_record(place)
+        ids = {each for each in (pinned and pinned.id, record and record.program_id) if each}
+        slot = hook.dispatcher.slot_of(ids)
+        if slot is not None:
+            number = hook.components[slot].program.id
+            return Attachment(
+                "dispatcher", hook.program.id, number, ifindex, hook.mode, slot=slot, dispatcher=hook.dispatcher
+            )
+    return None
 
 
 def runs_here(link: info.LinkInfo) -> bool:

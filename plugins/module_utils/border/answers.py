@@ -65,6 +65,26 @@ COUNTERS = record(
     {"totals": record({"packets": optional(number), "bytes": optional(number)}), "trace": _TRACE, "run": word},
 )
 
+_COMPONENT = record(
+    {
+        "slot": identifier,
+        "program_id": identifier,
+        "name": name,
+        "tag": hexadecimal,
+        "priority": identifier,
+        "chain_call_actions": items(word),
+    }
+)
+_IN_DISPATCHER = record(
+    {
+        "program_id": identifier,
+        "slot": identifier,
+        "priority": identifier,
+        "chain_call_actions": items(word),
+        "others": items(_COMPONENT),
+    }
+)
+
 _ON_INTERFACE = record(
     {
         "mode": word,
@@ -185,6 +205,7 @@ _ATTACHMENTS = items(
             "tag": optional(hexadecimal),
             "variables_digest": optional(hexadecimal),
             "link_id": optional(identifier),
+            "dispatcher": optional(_IN_DISPATCHER),
             "map_ids": items(identifier),
             "pin_path": optional(line),
             "persistent": boolean,
@@ -203,7 +224,8 @@ _RUNNING = by(
                 "tag": hexadecimal,
                 "by": word,
                 "link_ids": items(identifier),
-            }
+            },
+            {"components": items(_COMPONENT)},
         )
     ),
 )

@@ -132,11 +132,15 @@ class Applier:
                 loaded.begin_with(facts.all_maps[pin].name, value)
             for name, entries in step.sizes.items():
                 loaded.resize(name, entries)
+            if step.shared:
+                from ..sharing.made import template
+
+                made = template(self._lib, self.work.hold, facts.takes_frags(step.program))
+                loaded.take_the_place_of(step.program, made.fd, "prog0")
             loaded.load(facts.loaded_with(step.program), reuse, seen.ifindex if step.offload else 0)
         except BpfError as error:
-            raise FleetError(
-                f"cannot load {step.program} of {facts.path} for {seen.interface}: {_rejection(error)}"
-            ) from error
+            why = _refused_extension(error) if step.shared and error.errno == errno.EPERM else _rejection(error)
+            raise FleetError(f"cannot load {step.program} of {facts.path} for {seen.interface}: {why}") from error
         return loaded
 
     def _do_Move(self, seen: Seen, step: steps.Move) -> None:
@@ -241,10 +245,11 @@ class Applier:
 
     def _do_Attach(self, seen: Seen, step: steps.Attach) -> None:
         with self._lib.get(seen.place.program) as program:
-            ways.way(step.by).attach(self.work, seen.place, seen.ifindex, program, step.mode)
+            ways.way(step.by).attach(self.work, seen.place, seen.ifindex, program, step.mode, step.slot)
 
     def _do_Swap(self, seen: Seen, step: steps.Swap) -> None:
-        ways.way(step.by).swap(self.work, seen.place, self.work.hold(self._lib.get(seen.place.program)))
+        program = self.work.hold(self._lib.get(seen.place.program))
+        ways.way(step.by).swap(self.work, seen.place, step.ours, program, step.slot)
 
     def _do_Detach(self, seen: Seen, step: steps.Detach) -> None:
         ours = step.attachment
@@ -326,6 +331,12 @@ class Applier:
         if content is None:  # lists go with their manifest
             self.work.undo(put_back, lists_as_they_are(seen.place))
         write_manifest(seen.place, content, self._runner_now)
+
+
+def _refused_extension(error: BpfError) -> str:
+    from ..sharing.made import words
+
+    return words(error)
 
 
 def _pinned_when_filled(planned: t.Iterable[steps.Step]) -> t.List[steps.Step]:
