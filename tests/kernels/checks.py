@@ -678,10 +678,14 @@ def run_each(rows: t.Mapping[str, t.Callable[[], str]]) -> None:
 
 
 def main() -> None:
+    import sharing
+
     begin()
-    run_each(CHECKS)
+    run_each({**CHECKS, **sharing.ROWS})
     say(end=True)
 
 
 if __name__ == "__main__":
-    main()
+    import checks  # the one that sharing.py imports: a Wrong of its is one of ours
+
+    checks.main()

@@ -13,6 +13,7 @@ import time
 import typing as t
 
 import nics
+import sharing
 import wires
 from checks import CHECKS
 from debian import Kernel
@@ -45,7 +46,7 @@ class Guest(t.NamedTuple):
     @property
     def rows(self) -> t.Collection[str]:
         """The names of what is checked."""
-        return nics.ROWS if self.nics else CHECKS
+        return nics.ROWS if self.nics else {**CHECKS, **sharing.ROWS}
 
     @property
     def name(self) -> str:

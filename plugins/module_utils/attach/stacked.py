@@ -199,7 +199,7 @@ def put_back(work: Work, place: Place, ifindex: int, ours: Attachment) -> None:
     """Pinned at once, also if the change is provisional: what runs on this interface is the same as before."""
     mode = t.cast(str, ours.mode)
     with work.settled(), work.lib.program_by_id(ours.program_id) as program:
-        ways.way(ours.by).attach(work, place, ifindex, program, mode)
+        ways.way(ours.by).attach(work, place, ifindex, program, mode, None)
     work.undo(_set_mark, place, mode)
     remove_mark(place)
 

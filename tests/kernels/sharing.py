@@ -1,0 +1,237 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several programs on an interface: ours beside those of xdp-loader and xdp-filter, and beside each other.
+
+checks.py runs these rows after its own, in the same guest. What is counted is compared with what was sent.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import typing as t
+
+import checks
+from checks import HERE, HUB, OBJECTS, PINS, Wire, Wrong, bpftool, expect, finish, ok, refused, sh, start
+
+COUNTER = str(OBJECTS / "packet_count.bpf.o")
+SECOND = str(OBJECTS / "second.bpf.o")
+LIBXDP = pathlib.Path("/sys/fs/bpf/xdp")
+UPGRADES = 10
+NO_XDP_TOOLS = "this userland has no xdp-tools"
+
+
+def deploy(wire: Wire, name: str = "packet_count", source: str = "packet_count", **options: t.Any) -> t.Dict[str, t.Any]:
+    """Run xdp_program for a program that shares the interface; returns its attachment, checked with ip and bpftool."""
+    result = ok(
+        "xdp_program", object=str(OBJECTS / f"{source}.bpf.o"), name=name, interfaces=[wire.interface], **options
+    )
+    mine = checks.attached(result)
+    there = mine["dispatcher"]
+    if not there:
+        raise Wrong(f"{name} is in no dispatcher: {result['steps']}")
+    expect((mine["mode"], there["program_id"]), wire.xdp(), "mode and dispatcher, the module's and ip's")
+    pinned = LIBXDP / f"dispatch-{mine['ifindex']}-{there['program_id']}" / f"prog{there['slot']}-prog"
+    expect(bpftool("prog", "show", "pinned", pinned)["id"], mine["program_id"], "our program, and that of libxdp's pin")
+    again = ok(
+        "xdp_program", object=str(OBJECTS / f"{source}.bpf.o"), name=name, interfaces=[wire.interface], **options
+    )
+    expect(again["steps"], [], "steps of a second run")
+    return mine
+
+
+def take_off(wire: Wire, name: str = "packet_count") -> None:
+    ok("xdp_program", name=name, state="absent", interfaces=[wire.interface])
+
+
+def loader(*words: t.Any) -> str:
+    return sh("xdp-loader", *words)
+
+
+def status(wire: Wire) -> t.List[t.Tuple[int, str, int, str]]:
+    """Priority, name, id and actions of each program, from xdp-loader."""
+    rows = re.findall(r"=>\s+(\d+)\s+(\S+)\s+(\d+)\s+[0-9a-f]{16}\s+(\S+)", loader("status", wire.interface))
+    return [(int(priority), name, int(number), actions) for priority, name, number, actions in rows]
+
+
+def counted(program: int, name: str) -> int:
+    """Packets in the map of that name of a program, from bpftool: the sum over all CPUs."""
+    for number in bpftool("prog", "show", "id", program)["map_ids"]:
+        if bpftool("map", "show", "id", number)["name"] == name:
+            values = bpftool("map", "dump", "id", number)[0]["formatted"]["values"]
+            return sum(each["value"]["packets"] if name == "counters" else each["value"] for each in values)
+    raise Wrong(f"program {program} has no map {name}")
+
+
+def nothing_left(wire: Wire) -> None:
+    expect(wire.xdp(), None, "program on the interface")
+    expect(sorted(LIBXDP.glob("dispatch-*")) if LIBXDP.exists() else [], [], "pins of dispatchers")
+    expect((PINS.exists(), checks.RECORDS.exists()), (False, False), "pins and records of ours")
+
+
+def two_of_ours() -> str:
+    """The counter before another one, each with its own counts, upgrade and removal."""
+    with Wire() as wire:
+        mine = deploy(wire, priority=5, dispatcher="always")
+        expect((mine["dispatcher"]["slot"], mine["dispatcher"]["others"]), (0, []), "slot and others, alone")
+        wire.send(100)
+        behind = deploy(wire, "second", "counter-1", priority=60)
+        expect(behind["dispatcher"]["slot"], 1, "slot of the second")
+        wire.send(200)
+        expect(counted(mine["program_id"], "counters"), wire.sent, "packets of the first, counted and sent")
+        expect(counted(behind["program_id"], "counters"), 200, "packets of the second, counted and sent")
+        newer = deploy(wire, "second", "counter-2", priority=60)
+        expect(newer["program_id"] != behind["program_id"], True, "another program")
+        wire.send(100)
+        expect(counted(newer["program_id"], "counters"), 300, "packets of the second, after its upgrade")
+        first = deploy(wire, "second", "counter-2", priority=1)
+        expect((first["dispatcher"]["slot"], first["program_id"]), (0, newer["program_id"]), "slot and program, moved")
+        take_off(wire)
+        wire.send(100)
+        expect(counted(newer["program_id"], "counters"), 400, "packets of the second, alone")
+        take_off(wire, "second")
+        nothing_left(wire)
+        return f"{wire.sent} of {wire.sent}, and 400 of 400"
+
+
+def beside_xdp_loader() -> str:
+    """xdp-loader's program first, ours before it and behind it; status, unload of one, load, unload of all."""
+    if not shutil.which("xdp-loader"):
+        return NO_XDP_TOOLS
+    for priority in (10, 90):
+        with Wire() as wire:
+            loader("load", "-m", "native", wire.interface, SECOND)
+            mine = deploy(wire, priority=priority)
+            rows = status(wire)
+            expect([row[:2] for row in rows], sorted([(50, "second_count"), (priority, "packet_count")]), "status")
+            second = next(number for _priority, name, number, _actions in rows if name == "second_count")
+            wire.send(500)
+            expect(counted(mine["program_id"], "counters"), wire.sent, "packets of ours, counted and sent")
+            expect(counted(second, "second_map"), wire.sent, "packets of xdp-loader's, counted and sent")
+            loader("unload", "-i", second, wire.interface)
+            expect([row[:2] for row in status(wire)], [(priority, "packet_count")], "status without the other")
+            wire.send(300)
+            expect(counted(mine["program_id"], "counters"), wire.sent, "packets of ours, alone")
+            loader("load", "-m", "native", wire.interface, SECOND)
+            wire.send(200)
+            expect(counted(mine["program_id"], "counters"), wire.sent, "packets of ours, after it joined")
+            deploy(wire, priority=priority)
+            take_off(wire)
+            expect([row[:2] for row in status(wire)], [(50, "second_count")], "status without ours")
+            loader("unload", "--all", wire.interface)
+            nothing_left(wire)
+    return f"before and behind; {wire.sent} of {wire.sent}"
+
+
+def xdp_filter_joins() -> str:
+    if not shutil.which("xdp-filter"):
+        return NO_XDP_TOOLS
+    with Wire() as wire:
+        mine = deploy(wire, dispatcher="always", priority=5)
+        sh("xdp-filter", "load", "-m", "native", "-p", "allow", "-f", "ethernet", wire.interface)
+        sh("xdp-filter", "ether", "-m", "src", "02:00:00:00:00:01")
+        wire.send(500)
+        expect(counted(mine["program_id"], "counters"), wire.sent, "packets of ours, counted and sent")
+        dropped = int(re.findall(r"XDP_DROP\s+(\d+)", sh("xdp-filter", "status"))[0])
+        expect(dropped, wire.sent, "packets that xdp-filter dropped")
+        upgraded = deploy(wire, source="counter-1", priority=5)
+        wire.send(100)
+        expect(counted(upgraded["program_id"], "counters"), wire.sent, "packets of ours, upgraded before the filter")
+        take_off(wire)
+        sh("xdp-filter", "unload", wire.interface)
+        nothing_left(wire)
+        return f"{wire.sent} counted and dropped of {wire.sent}"
+
+
+class Load:
+    """Packets without an end until it is stopped."""
+
+    SENDER = (
+        "import socket, sys, time\n"
+        "wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); wire.bind((sys.argv[1], 0))\n"
+        "frame = b'\\xff' * 6 + b'\\2\\0\\0\\0\\0\\1\\x88\\xb5' + bytes(50)\n"
+        "while True:\n"
+        "    for _each in range(32):\n"
+        "        wire.send(frame)\n"
+        "    time.sleep(0.001)\n"
+    )
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def __enter__(self) -> Load:
+        words = ["nsenter", f"--net=/run/netns/{HUB}", sys.executable, "-c", self.SENDER, f"p-{self._wire.interface}"]
+        self._process = subprocess.Popen(words)
+        return self
+
+    def __exit__(self, *exception: t.Any) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._wire.sent = int(statistics(f"p-{self._wire.interface}")["tx"]["packets"])
+
+
+def statistics(port: str) -> t.Any:
+    return json.loads(sh("ip", "-n", HUB, "-json", "-stats", "link", "show", "dev", port))[0]["stats64"]
+
+
+def lost_on_the_wire(wire: Wire) -> int:
+    """A veth drops what its other end has no room for."""
+    port = statistics(f"p-{wire.interface}")["tx"]
+    return int(port["dropped"])
+
+
+def upgrades_under_load() -> str:
+    with Wire() as wire:
+        other = deploy(wire, "second", "second", dispatcher="always", priority=60)
+        deploy(wire, source="counter-1", priority=5)
+        with Load(wire):
+            for number in range(UPGRADES):
+                name = f"counter-{2 - number % 2}"
+                result = ok("xdp_program", object=str(OBJECTS / f"{name}.bpf.o"), name="packet_count", interfaces=["eth0"])
+                expect("swap the program in the dispatcher" in str(result["steps"]), True, f"a swap in {result['steps']}")
+        checks.time.sleep(1)
+        mine = deploy(wire, source="counter-1", priority=5)
+        counts = counted(mine["program_id"], "counters"), counted(other["program_id"], "second_map")
+        expect(counts, (wire.sent, wire.sent), f"packets of both, counted and sent ({lost_on_the_wire(wire)} not taken)")
+        return f"{UPGRADES} upgrades, {wire.sent} of {wire.sent} for both"
+
+
+def refusals() -> str:
+    """With a sentence, and nothing is touched."""
+    with Wire() as wire:
+        task = {"interfaces": [wire.interface]}
+        said = refused("xdp_program", object=str(OBJECTS / "tail-1.bpf.o"), program="entry", dispatcher="always", **task)
+        expect("a map of programs for tail calls" in said, True, f"the reason in {said!r}")
+        ok("xdp_program", object=COUNTER, **task)
+        said = refused("xdp_program", object=str(OBJECTS / "counter-1.bpf.o"), name="other", dispatcher="always", **task)
+        expect("set dispatcher: always for packet_count first" in said, True, f"the reason in {said!r}")
+        result = finish(start("xdp_program", object=COUNTER, dispatcher="always", _ansible_check_mode=True, **task))
+        expect("changes from a link to a dispatcher" in str(result.get("warnings")), True, f"a warning in {result}")
+        deploy(wire, dispatcher="always")
+        deploy(wire, "other", "counter-1")
+        said = refused("xdp_program", object=COUNTER, dispatcher="never", **task)
+        expect("so it cannot have the interface alone" in said, True, f"the reason in {said!r}")
+        take_off(wire, "other")
+        alone = checks.attached(ok("xdp_program", object=COUNTER, dispatcher="never", **task))
+        expect((alone["dispatcher"], alone["program_id"]), (None, (wire.xdp() or ("", 0))[1]), "alone, and ip's program")
+        take_off(wire)
+        nothing_left(wire)
+    return "tail calls, a link of ours, never beside others; from link to dispatcher and back"
+
+
+ROWS: t.Dict[str, t.Callable[[], str]] = {
+    "sharing: two of ours on one interface": two_of_ours,
+    "sharing: beside xdp-loader's program": beside_xdp_loader,
+    "sharing: xdp-filter joins ours": xdp_filter_joins,
+    "sharing: upgrades under load": upgrades_under_load,
+    "sharing: what is refused": refusals,
+}
+
+if __name__ == "__main__":  # these rows alone
+    checks.begin()
+    checks.run_each(ROWS)
+    checks.say(end=True)
