@@ -7,16 +7,19 @@ checks.py runs these rows after its own, in the same guest. What is counted is c
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import typing as t
 
 import checks
-from checks import HERE, HUB, OBJECTS, PINS, Wire, Wrong, bpftool, expect, finish, ok, refused, sh, start
+from checks import HUB, OBJECTS, PINS, Wire, Wrong, bpftool, expect, finish, ok, refused, sh, start
 
 COUNTER = str(OBJECTS / "packet_count.bpf.o")
 SECOND = str(OBJECTS / "second.bpf.o")
@@ -25,7 +28,9 @@ UPGRADES = 10
 NO_XDP_TOOLS = "this userland has no xdp-tools"
 
 
-def deploy(wire: Wire, name: str = "packet_count", source: str = "packet_count", **options: t.Any) -> t.Dict[str, t.Any]:
+def deploy(
+    wire: Wire, name: str = "packet_count", source: str = "packet_count", **options: t.Any
+) -> t.Dict[str, t.Any]:
     """Run xdp_program for a program that shares the interface; returns its attachment, checked with ip and bpftool."""
     result = ok(
         "xdp_program", object=str(OBJECTS / f"{source}.bpf.o"), name=name, interfaces=[wire.interface], **options
@@ -191,23 +196,136 @@ def upgrades_under_load() -> str:
         with Load(wire):
             for number in range(UPGRADES):
                 name = f"counter-{2 - number % 2}"
-                result = ok("xdp_program", object=str(OBJECTS / f"{name}.bpf.o"), name="packet_count", interfaces=["eth0"])
-                expect("swap the program in the dispatcher" in str(result["steps"]), True, f"a swap in {result['steps']}")
+                result = ok(
+                    "xdp_program", object=str(OBJECTS / f"{name}.bpf.o"), name="packet_count", interfaces=["eth0"]
+                )
+                expect(
+                    "swap the program in the dispatcher" in str(result["steps"]), True, f"a swap in {result['steps']}"
+                )
         checks.time.sleep(1)
         mine = deploy(wire, source="counter-1", priority=5)
         counts = counted(mine["program_id"], "counters"), counted(other["program_id"], "second_map")
-        expect(counts, (wire.sent, wire.sent), f"packets of both, counted and sent ({lost_on_the_wire(wire)} not taken)")
+        expect(
+            counts, (wire.sent, wire.sent), f"packets of both, counted and sent ({lost_on_the_wire(wire)} not taken)"
+        )
+        take_off(wire)
+        take_off(wire, "second")
+        nothing_left(wire)
         return f"{UPGRADES} upgrades, {wire.sent} of {wire.sent} for both"
+
+
+def holder() -> int:
+    """The process that holds a provisional change: it outlives the module, as a child of pid 1."""
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words, parent = (
+                (folder / "cmdline").read_bytes(),
+                (folder / "stat").read_text().rpartition(")")[2].split()[1],
+            )
+            if b"plugins.modules.xdp_program" in words and parent == "1":
+                return int(folder.name)
+    raise Wrong("no process holds the change")
+
+
+def end_change(how: str, token: str) -> None:
+    if how == "confirmed":
+        ok("xdp_confirm", token=token)
+        return
+    number = holder()
+    os.kill(number, signal.SIGKILL if how == "killed" else signal.SIGTERM)
+    checks.until(
+        lambda: (
+            not pathlib.Path(f"/proc/{number}/cmdline").read_bytes()
+            if pathlib.Path(f"/proc/{number}").exists()
+            else True
+        ),
+        "the holder's end",
+    )
+
+
+ENDS = ("confirmed", "taken back", "killed")
+
+
+class Pair:
+    """Ours and another program in a dispatcher, and what both counted since it was asked last."""
+
+    def __init__(self, wire: Wire, first: bool) -> None:
+        self.wire = wire
+        self.other = deploy(wire, "second", "second", dispatcher="always", priority=60)["program_id"]
+        self.mine = deploy(wire, source="counter-1", priority=5)["program_id"] if first else 0
+        self._was = self._counts()
+
+    def _counts(self) -> t.Tuple[int, int]:
+        pinned = self.wire.pin("maps/counters").exists()
+        return (self.wire.counts()[0] if pinned else 0), counted(self.other, "second_map")
+
+    def send(self) -> t.Tuple[int, int]:
+        self._was = self._counts()
+        self.wire.send(50)
+        now = self._counts()
+        return now[0] - self._was[0], now[1] - self._was[1]
+
+    def inside(self) -> t.List[int]:
+        (found,) = (
+            each
+            for each in LIBXDP.glob("dispatch-*")
+            if (self.wire.xdp() or ("", 0))[1] == int(each.name.split("-")[2])
+        )
+        return [bpftool("prog", "show", "pinned", each)["id"] for each in sorted(found.glob("prog*-prog"))]
+
+
+def provisional() -> str:
+    """Joining, an upgrade and a removal, each confirmed, taken back and with its holder killed; the other misses none."""
+    for how in ENDS:
+        with Wire() as wire:
+            pair = Pair(wire, first=False)
+            task = {
+                "object": str(OBJECTS / "counter-1.bpf.o"),
+                "name": "packet_count",
+                "interfaces": ["eth0"],
+                "priority": 5,
+            }
+            token = ok("xdp_program", **task, rollback_after=120)["provisional"]["token"]
+            expect(pair.send(), (50, 50), "joining: counted by both while it is held")
+            end_change(how, token)
+            expect(pair.send(), (50 if how == "confirmed" else 0, 50), f"joining, {how}: counted by both")
+            pair.mine = deploy(wire, source="counter-1", priority=5)["program_id"]
+            expect(pair.send(), (50, 50), f"joining, {how}, and run again: counted by both")
+
+            task["object"] = str(OBJECTS / "counter-2.bpf.o")
+            token = ok("xdp_program", **task, rollback_after=120)["provisional"]["token"]
+            expect(pair.send(), (50, 50), "an upgrade: counted by both while it is held")
+            expect(pair.inside(), [pair.mine, pair.other], "an upgrade: what the pins show while it is held")
+            end_change(how, token)
+            expect(pair.send(), (50, 50), f"an upgrade, {how}: counted by both")
+            expect(pair.mine in pair.inside(), how != "confirmed", f"an upgrade, {how}: the old program runs")
+            newer = deploy(wire, source="counter-2", priority=5)["program_id"]
+            expect((newer == pair.mine, pair.send()), (False, (50, 50)), f"an upgrade, {how}, and run again")
+            expect(pair.inside(), [newer, pair.other], "programs")
+
+            token = ok("xdp_program", name="packet_count", state="detached", rollback_after=120)["provisional"]["token"]
+            expect(pair.send(), (0, 50), "a removal: counted by both while it is held")
+            end_change(how, token)
+            expect(pair.send(), (0 if how == "confirmed" else 50, 50), f"a removal, {how}: counted by both")
+            take_off(wire)
+            expect(pair.send(), (0, 50), "counted by the other, alone")
+            take_off(wire, "second")
+            nothing_left(wire)
+    return "joined, upgraded and removed: as it should be after each end"
 
 
 def refusals() -> str:
     """With a sentence, and nothing is touched."""
     with Wire() as wire:
         task = {"interfaces": [wire.interface]}
-        said = refused("xdp_program", object=str(OBJECTS / "tail-1.bpf.o"), program="entry", dispatcher="always", **task)
+        said = refused(
+            "xdp_program", object=str(OBJECTS / "tail-1.bpf.o"), program="entry", dispatcher="always", **task
+        )
         expect("a map of programs for tail calls" in said, True, f"the reason in {said!r}")
         ok("xdp_program", object=COUNTER, **task)
-        said = refused("xdp_program", object=str(OBJECTS / "counter-1.bpf.o"), name="other", dispatcher="always", **task)
+        said = refused(
+            "xdp_program", object=str(OBJECTS / "counter-1.bpf.o"), name="other", dispatcher="always", **task
+        )
         expect("set dispatcher: always for packet_count first" in said, True, f"the reason in {said!r}")
         result = finish(start("xdp_program", object=COUNTER, dispatcher="always", _ansible_check_mode=True, **task))
         expect("changes from a link to a dispatcher" in str(result.get("warnings")), True, f"a warning in {result}")
@@ -217,7 +335,9 @@ def refusals() -> str:
         expect("so it cannot have the interface alone" in said, True, f"the reason in {said!r}")
         take_off(wire, "other")
         alone = checks.attached(ok("xdp_program", object=COUNTER, dispatcher="never", **task))
-        expect((alone["dispatcher"], alone["program_id"]), (None, (wire.xdp() or ("", 0))[1]), "alone, and ip's program")
+        expect(
+            (alone["dispatcher"], alone["program_id"]), (None, (wire.xdp() or ("", 0))[1]), "alone, and ip's program"
+        )
         take_off(wire)
         nothing_left(wire)
     return "tail calls, a link of ours, never beside others; from link to dispatcher and back"
@@ -228,6 +348,7 @@ ROWS: t.Dict[str, t.Callable[[], str]] = {
     "sharing: beside xdp-loader's program": beside_xdp_loader,
     "sharing: xdp-filter joins ours": xdp_filter_joins,
     "sharing: upgrades under load": upgrades_under_load,
+    "sharing: provisional changes": provisional,
     "sharing: what is refused": refusals,
 }
 

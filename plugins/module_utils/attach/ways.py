@@ -61,7 +61,7 @@ def _in_dispatcher(lib: Libbpf, place: Place, ifindex: int, here: t.Iterable[Hoo
 
         pinned = info.read_pin(lib, place.program, "prog", info.program_info)
         record = read_record(place)
-        ids = {each for each in (pinned and pinned.id, record and record.program_id) if each}
+        ids = {pinned.id if pinned else 0, *((record.program_id, record.before) if record else ())}
         slot = hook.dispatcher.slot_of(ids)
         if slot is not None:
             number = hook.components[slot].program.id

@@ -280,7 +280,7 @@ class Applier:
         put_back(self.work, seen.place, seen.ifindex, step.attachment)
 
     def _do_Unpin(self, seen: Seen, step: steps.Unpin) -> None:
-        self.work.unpin(step.path)
+        self._do_or_wait(seen, lambda: self.work.unpin(step.path))
 
     def _do_Note(self, seen: Seen, step: steps.Note) -> None:
         record = None
@@ -289,11 +289,23 @@ class Applier:
             if not number:
                 loaded = self._objects[seen.interface].program_fd(step.deployed.program)
                 number, first = info.program_info(self._lib, loaded).id, self._first[seen.interface]
-            record = Record(step.deployed, number, first)
-        write_record(seen.place, record)
-        if not record:
-            remove_folders(seen.place)
-        self.work.undo(write_record, seen.place, seen.record)
+            running = seen.ours.program_id if seen.ours and seen.ours.dispatcher else 0
+            record = Record(step.deployed, number, first, running if running != number else 0)
+
+        def note() -> None:
+            write_record(seen.place, record)
+            if not record:
+                remove_folders(seen.place)
+            self.work.undo(write_record, seen.place, seen.record)
+
+        self._do_or_wait(seen, note, bool(record))
+
+    def _do_or_wait(self, seen: Seen, do: t.Callable[[], None], now: bool = False) -> None:
+        """In a dispatcher, a program that was provisionally removed is back when the holder ends: it must be known."""
+        if seen.ours and seen.ours.dispatcher and not now:
+            self.work.do_at_last(do)
+        else:
+            do()
 
     def _do_Persist(self, seen: Seen, step: steps.Persist) -> None:
         from ..persist.manifests import packed

@@ -96,7 +96,7 @@ def unpack(data: bytes) -> Config:
 def _slots(
     count: int, actions: t.Sequence[int], priorities: t.Sequence[int], flags: t.Sequence[int]
 ) -> t.Tuple[Slot, ...]:
-    if not 0 < count <= SLOTS:
-        raise Unreadable(f"its configuration has {count} programs, and there can be 1 to {SLOTS}")
+    if count > SLOTS:
+        raise Unreadable(f"its configuration has {count} programs, and there can be {SLOTS}")
     every = zip(priorities[:count], actions, flags)
     return tuple(Slot(priority, _actions_of(bits), bool(flag & _FRAGS)) for priority, bits, flag in every)

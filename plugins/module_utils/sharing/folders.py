@@ -50,18 +50,16 @@ def unpin(ifindex: int, dispatcher: int) -> None:
     """Remove the folder of a dispatcher, ours or another's, that is on no interface any more. The caller has waited
     until no packet is in it.
     """
-    _remove(folder_of(ifindex, dispatcher))
-    _forget(_mark(ifindex, dispatcher))
-
-
-def _remove(folder: str) -> None:
+    folder = folder_of(ifindex, dispatcher)
     for entry in scan(folder):
         remove(entry.path)
     remove_empty(folder)
+    forget(ifindex, dispatcher)
 
 
-def _forget(mark: str) -> None:
-    remove(mark)
+def forget(ifindex: int, dispatcher: int) -> None:
+    """Remove the mark: there is no folder, or no program of ours in it."""
+    remove(_mark(ifindex, dispatcher))
     remove_empty(DISPATCHERS, RECORDS)
 
 
