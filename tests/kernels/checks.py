@@ -213,6 +213,7 @@ def features() -> str:
     }
     if found["lockdown"] == "confidentiality":
         has["trace_event"] = None  # the kernel shows nothing in tracefs
+    sharing = found["features"].pop("dispatcher")  # whether it is so, the rows of sharing.py say
     expect(found["features"], has, "features, the module's and those that the kernel has functions for")
     expect(found["btf"], os.path.exists("/sys/kernel/btf/vmlinux"), "BTF of the kernel")
     jit = os.path.exists("/proc/sys/net/core/bpf_jit_enable")
@@ -225,7 +226,7 @@ def features() -> str:
     expect(found["lockdown"] or "none", asked[0], "lockdown, the module's and that of the command line")
     expect(found["bpftool"], bpftool("version")["version"].split("+")[0], "bpftool")
     words = {True: "yes", False: "no", None: "not visible"}
-    return "; ".join(f"{feature} {words[can]}" for feature, can in has.items())
+    return "; ".join(f"{feature} {words[can]}" for feature, can in {**has, "dispatcher": sharing}.items())
 
 
 def native() -> str:

@@ -22,6 +22,18 @@ def pinned_links(lib: Libbpf, where: t.Iterable[Place]) -> t.Dict[int, Place]:
     return {link.id: place for link, place in found if link}
 
 
+def deployed_programs(lib: Libbpf, where: t.Iterable[Place]) -> t.Dict[int, Place]:
+    """By id, the programs that are pinned at these places, or in their records: in a dispatcher, no link is ours."""
+    from ..state.records import read_record  # here: a target compiles what it imports, and few hosts need this
+
+    found: t.Dict[int, Place] = {}
+    for place in where:
+        pinned, record = info.read_pin(lib, place.program, "prog", info.program_info), read_record(place)
+        ids = {pinned.id if pinned else 0, *((record.program_id, record.before) if record else ())}
+        found.update({number: place for number in ids if number})
+    return found
+
+
 def former_places(lib: Libbpf, root: str, former: t.Iterable[str], name: str) -> t.Dict[Place, Place]:
     """Where older releases pinned what runs on interfaces of this network namespace, by the place that it has now.
 

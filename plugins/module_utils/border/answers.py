@@ -65,16 +65,16 @@ COUNTERS = record(
     {"totals": record({"packets": optional(number), "bytes": optional(number)}), "trace": _TRACE, "run": word},
 )
 
-_COMPONENT = record(
-    {
-        "slot": identifier,
-        "program_id": identifier,
-        "name": name,
-        "tag": hexadecimal,
-        "priority": identifier,
-        "chain_call_actions": items(word),
-    }
-)
+_OF_COMPONENT: t.Dict[str, Check] = {
+    "slot": identifier,
+    "program_id": identifier,
+    "name": name,
+    "tag": hexadecimal,
+    "priority": identifier,
+    "chain_call_actions": items(word),
+}
+_COMPONENT = record(_OF_COMPONENT)
+_OWNED_COMPONENT = record({**_OF_COMPONENT, "owner": word, "pin_path": optional(line)})
 _IN_DISPATCHER = record(
     {
         "program_id": identifier,
@@ -94,7 +94,16 @@ _ON_INTERFACE = record(
         "link_id": optional(identifier),
         "owner": word,
         "pin_path": optional(line),
-    }
+    },
+    {
+        "dispatcher": record(
+            {
+                "version": optional(number),
+                "components": items(_OWNED_COMPONENT),
+                "trouble": optional(line),
+            }
+        )
+    },
 )
 BPF = record(
     {
@@ -131,6 +140,7 @@ BPF = record(
     }
 )
 
+_SLOT = record({key: check for key, check in _OF_COMPONENT.items() if key not in ("name", "tag")})
 _PROGRAM = record(
     {
         "id": identifier,
@@ -159,7 +169,8 @@ _PROGRAM = record(
                     "ifindex": optional(identifier),
                     "mode": optional(word),
                     "pins": items(line),
-                }
+                },
+                {"dispatcher": optional(_SLOT)},
             )
         ),
     },

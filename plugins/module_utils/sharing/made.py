@@ -4,6 +4,7 @@
 """Making a dispatcher, and what is put into it, in the kernel. Nothing here changes an interface."""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
+import contextlib
 import errno
 import typing as t
 
@@ -17,6 +18,7 @@ from .code import (
     functions,
     instructions,
     returning,
+    slot_function,
     type_information,
 )
 from .config import Config, Slot, pack
@@ -64,12 +66,18 @@ def _extension(lib: Libbpf, hold: Hold, target: Made, function: str, name: str, 
         return hold(extensions.load_extension(lib, name, code, btf, about, where))
 
 
-def refused(lib: Libbpf, hold: Hold) -> t.Optional[BpfError]:
-    """Why this kernel does not load what a dispatcher needs; None if it does. Attaches nothing."""
-    try:
-        _extension(lib, hold, template(lib, hold, frags=False), "prog0", "ebpf_fleet_ask", SKIPPED)
-    except BpfError as error:
-        return error
+def refused(lib: Libbpf) -> t.Optional[BpfError]:
+    """Why this kernel does not do what a dispatcher needs; None if it does. Asks with one that is on no interface."""
+    with contextlib.ExitStack() as held:
+        hold = held.enter_context
+        try:
+            made = template(lib, hold, frags=False)
+            program = _extension(lib, hold, made, slot_function(0), "ebpf_fleet_ask", SKIPPED)
+            # In another one than it was loaded for, since 5.10; with a trampoline, which not every architecture has.
+            other = template(lib, hold, frags=False)
+            hold(extensions.attach(lib, program, other.fd, other.functions[slot_function(1)]))
+        except BpfError as error:
+            return error
     return None
 
 
