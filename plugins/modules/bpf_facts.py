@@ -130,9 +130,9 @@ ansible_facts:
               type: dict
             xdp:
               description: The XDP programs on the interface; null where the kernel cannot be asked. C(owner) is
-                V(ebpf.fleet) for a program of this collection and V(another) for a foreign program. A dispatcher also has
-                C(dispatcher), with its C(version), its C(components) with their owners, and the C(trouble) that prevents
-                others from joining it, or null.
+                V(ebpf.fleet) for a program of this collection and V(another) for a foreign program. A dispatcher also
+                has C(dispatcher), with its C(version), its C(components) with their owners, and the C(trouble) that
+                prevents others from joining it, or null.
               type: list
               elements: dict
         problems:

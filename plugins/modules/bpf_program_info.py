@@ -177,8 +177,8 @@ programs:
           description: V(native), V(generic) or V(offload), for XDP on an interface in this network namespace.
           type: str
         by:
-          description: V(link), V(netlink), or V(dispatcher) for a program that is one of several on an interface. The link
-            that holds it there is listed too, with V(tracing) as its type.
+          description: V(link), V(netlink), or V(dispatcher) for a program that is one of several on an interface. The
+            link that holds it there is listed too, with V(tracing) as its type.
           type: str
         dispatcher:
           description: Where in a dispatcher the program is, C(slot), C(priority) and C(chain_call_actions), and the

@@ -99,14 +99,15 @@ options:
   dispatcher:
     description:
       - Whether the program shares the interface with others, by the protocol of libxdp. A dispatcher then calls the
-        programs one after the other, and each is changed alone, while the others miss no packet. C(xdp-loader), C(xdp-filter)
-        and whatever else uses libxdp can join it and leave it. Neither libxdp nor a compiler is needed on the host.
-      - V(auto) keeps what is there. Where the program is not attached yet, it joins a dispatcher that is there, and else
-        has the interface alone, by a link.
+        programs one after the other, and each is changed alone, while the others miss no packet. C(xdp-loader),
+        C(xdp-filter) and whatever else uses libxdp can join it and leave it. Neither libxdp nor a compiler is needed on
+        the host.
+      - V(auto) keeps what is there. Where the program is not attached yet, it joins a dispatcher that is there, and
+        else has the interface alone, by a link.
       - V(always) makes a dispatcher where there is none, so that others can join it. V(never) has the interface alone.
       - The kernel does not change from alone to shared in one step. In between, packets pass without the program.
-      - Not every program can be in a dispatcher. It needs BTF, and no array of programs for tail calls; with an MTU above
-        1500 all programs must be in the section C(xdp.frags). There can be ten of them.
+      - Not every program can be in a dispatcher. It needs BTF, and no array of programs for tail calls; with an MTU
+        above 1500 all programs must be in the section C(xdp.frags). There can be ten of them.
       - A dispatcher is not joined if it is bpfman's, or of a version that this collection does not know.
     type: str
     choices: [auto, never, always]
@@ -319,8 +320,8 @@ attachments:
       type: int
     dispatcher:
       description:
-        - Where the program is among others; null if it has the interface alone, and in check mode if only a real run can
-          know.
+        - Where the program is among others; null if it has the interface alone, and in check mode if only a real run
+          can know.
       type: dict
       version_added: 0.2.0
       contains:

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import typing as t
 
 import checks
@@ -202,7 +203,7 @@ def upgrades_under_load() -> str:
                 expect(
                     "swap the program in the dispatcher" in str(result["steps"]), True, f"a swap in {result['steps']}"
                 )
-        checks.time.sleep(1)
+        time.sleep(1)
         mine = deploy(wire, source="counter-1", priority=5)
         counts = counted(mine["program_id"], "counters"), counted(other["program_id"], "second_map")
         expect(
@@ -275,7 +276,7 @@ class Pair:
 
 
 def provisional() -> str:
-    """Joining, an upgrade and a removal, each confirmed, taken back and with its holder killed; the other misses none."""
+    """Joining, an upgrade and a removal, each with each of ENDS; the other program misses no packet."""
     for how in ENDS:
         with Wire() as wire:
             pair = Pair(wire, first=False)

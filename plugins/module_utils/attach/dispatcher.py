@@ -189,7 +189,7 @@ def _repeat(
     trial: t.Optional[_Trial] = None,
     expected: int = 0,
 ) -> str:
-    """Until it is done: others may be faster. `mode` counts only where there is no dispatcher yet; returns that in force.
+    """Until it is done: others may be faster. `mode` counts where there is no dispatcher; returns that in force.
 
     `expected`: the dispatcher that must be there, if it is not 0.
     """

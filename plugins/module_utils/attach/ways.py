@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The ways to attach a program to an interface: one file for each, listed in one table.
 
-By link, the interface is ours alone, and the BPF link is pinned as the `link` of its place. By dispatcher, it is shared:
-the program is one of several, and libxdp's pins hold it. A new way is a file with the functions of Way (way.py), named here. It
-makes its changes through Work, with an undo for each, so that they can be rolled back and can be provisional.
+By link, the interface is ours alone, and the BPF link is pinned as the `link` of its place. By dispatcher, it is
+shared: the program is one of several, and libxdp's pins hold it. A new way is a file with the functions of Way
+(way.py), named here. It makes its changes through Work, with an undo for each, so that they can be rolled back and can
+be provisional.
 """
 
 from __future__ import annotations

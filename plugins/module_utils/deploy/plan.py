@@ -67,7 +67,8 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
         others = tuple(hook for hook in others if hook is not _joined(seen))
     if attach and others and not wanted.replace:
         raise FleetError(
-            f"cannot attach {wanted.name} to {seen.interface}: it already runs {_and(others)}, {_remedy(others[0], wanted)}"
+            f"cannot attach {wanted.name} to {seen.interface}: it already runs {_and(others)},"
+            f" {_remedy(others[0], wanted)}"
         )
     source = wanted.object
     shapes = _shapes(wanted)
@@ -288,8 +289,8 @@ def _is_current(
         return False
     if not wanted.object.programs:
         return True
-    # Path, mode and place among others need no other program, but one in a dispatcher is of another type. All else that is
-    # deployed, also what later releases add to it, does.
+    # Path, mode and place among others need no other program, but one in a dispatcher is of another type. All else that
+    # is deployed, also what later releases add to it, does.
     same = known == target._replace(object=known.object, mode=known.mode, sharing=known.sharing)
     if bool(known.sharing) != shared:
         return False
@@ -421,8 +422,8 @@ def _warnings(wanted: Wanted, seen: Seen, shapes: t.Container[str]) -> t.Iterato
 def _remedy(hook: Hook, wanted: Wanted) -> str:
     if hook.owner:
         return (
-            f"which this collection deployed as {hook.owner}, alone: to have both, set dispatcher: always for {hook.owner}"
-            f" first, which interrupts it for a moment, and then deploy {wanted.name}"
+            f"which this collection deployed as {hook.owner}, alone: to have both, set dispatcher: always for"
+            f" {hook.owner} first, which interrupts it for a moment, and then deploy {wanted.name}"
         )
     if hook.dispatcher and wanted.dispatcher != "never" and hook.dispatcher.trouble:
         return (
@@ -433,6 +434,11 @@ def _remedy(hook: Hook, wanted: Wanted) -> str:
         return (
             f"which this collection pinned for {hook.pinned_as} (was the interface renamed?);"
             f" remove it there first with state: absent and interfaces: [{hook.pinned_as}]"
+        )
+    if hook.dispatcher:
+        return (
+            "which this collection did not attach; leave dispatcher: auto to join it, or set on_conflict: replace to take"
+            " its place"
         )
     return "which this collection did not attach; set on_conflict: replace to take its place"
 

@@ -31,8 +31,8 @@ class Wanted(t.NamedTuple):
     possible ones, if the size of a map depends on them; `contents`: those of the object's maps by pin, for an upgrade.
     `settings`: variables that the task sets, constants among them; `sizes`: max_entries of maps by name; `fillings`:
     entries of maps. unsafe: pin even where other users could change the pins. `dispatcher`: whether it shares an
-    interface with others (auto, never, always), at which priority and after which `actions` of its own the next runs; None:
-    as the object says.
+    interface with others (auto, never, always), at which priority and after which `actions` of its own the next runs;
+    None: as the object says.
     """
 
     state: str

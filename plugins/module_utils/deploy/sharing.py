@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a program shares its interface with others, and where it stands among them. Pure but for with_run_config()."""
+"""Whether a program shares its interface with others, and where it stands among them. Pure."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ def _check_alone(wanted: Wanted, seen: Seen, there: Dispatcher) -> None:
     others = beside(seen)
     if others and wanted.state == "attached":
         raise FleetError(
-            f"{wanted.name} on {seen.interface} is in a dispatcher with {' and '.join(map(str, others))}, so it cannot have"
-            f" the interface alone (dispatcher: never): take these off first, or leave dispatcher: auto"
+            f"{wanted.name} on {seen.interface} is in a dispatcher with {' and '.join(map(str, others))}, so it cannot"
+            f" have the interface alone (dispatcher: never): take these off first, or leave dispatcher: auto"
         )
 
 
@@ -122,8 +122,8 @@ def _check_object(wanted: Wanted) -> None:
     arrays = [each.name for each in wanted.object.maps if each.shape.type == "prog_array"]
     if arrays:
         raise FleetError(
-            f"{wanted.object.path} has a map of programs for tail calls, {arrays[0]}, and the kernel puts no such program"
-            f" into a dispatcher; it needs an interface of its own: set dispatcher: never"
+            f"{wanted.object.path} has a map of programs for tail calls, {arrays[0]}, and the kernel puts no such"
+            f" program into a dispatcher; it needs an interface of its own: set dispatcher: never"
         )
     if wanted.mode == "offload":
         raise FleetError("mode: offload has the network card run a single program: set dispatcher: never")
@@ -137,19 +137,19 @@ def _check_interface(wanted: Wanted, seen: Seen, slot: Slot) -> None:
     others = beside(seen)
     if len(others) >= SLOTS:
         raise FleetError(
-            f"cannot attach {wanted.name} to {seen.interface}: its dispatcher has {len(others)} programs, and {SLOTS} is"
-            f" the most; `xdp-loader status {seen.interface}` lists them"
+            f"cannot attach {wanted.name} to {seen.interface}: its dispatcher has {len(others)} programs, and {SLOTS}"
+            f" is the most; `xdp-loader status {seen.interface}` lists them"
         )
     if there and others and mode and wanted.mode not in ("auto", mode):
         raise FleetError(
-            f"cannot attach {wanted.name} to {seen.interface} in {wanted.mode} mode: the dispatcher there runs in {mode}"
-            f" mode, with {' and '.join(map(str, others))}; set mode: {mode} or mode: auto"
+            f"cannot attach {wanted.name} to {seen.interface} in {wanted.mode} mode: the dispatcher there runs in"
+            f" {mode} mode, with {' and '.join(map(str, others))}; set mode: {mode} or mode: auto"
         )
     if there and there.frags and not slot.frags and seen.mtu > PLAIN_MTU and mode == "native":
         raise FleetError(
-            f"cannot attach {wanted.name} to {seen.interface}: its MTU is {seen.mtu}, so all programs of its dispatcher must"
-            f' take packets of several buffers, as those that are there do: put it into section "xdp.frags", or lower'
-            f" the MTU (`ip link set dev {seen.interface} mtu {PLAIN_MTU}`)"
+            f"cannot attach {wanted.name} to {seen.interface}: its MTU is {seen.mtu}, so all programs of its dispatcher"
+            f' must take packets of several buffers, as those that are there do: put it into section "xdp.frags", or'
+            f" lower the MTU (`ip link set dev {seen.interface} mtu {PLAIN_MTU}`)"
         )
 
 
@@ -158,6 +158,7 @@ def converting(wanted: Wanted, seen: Seen, slot: t.Optional[Slot]) -> t.Optional
     if not (seen.ours and seen.attached) or bool(slot) == bool(seen.ours.dispatcher):
         return None
     return (
-        f"{wanted.name} on {seen.interface} changes from {'a link to a dispatcher' if slot else 'a dispatcher to a link'}:"
-        f" the kernel does that in no single step, so packets pass without it in between, usually for less than 0.1 s"
+        f"{wanted.name} on {seen.interface} changes from"
+        f" {'a link to a dispatcher' if slot else 'a dispatcher to a link'}: the kernel does that in no single step, so"
+        f" packets pass without it in between, usually for less than 0.1 s"
     )

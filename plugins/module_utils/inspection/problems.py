@@ -147,8 +147,8 @@ def _closed(interface: str, program: str, why: str) -> t.Tuple[str, str]:
 
 def _unshared(interface: str, program: str) -> t.Tuple[str, str]:
     return (
-        f"{interface} runs {program}, which other programs could join, but this kernel does not put a program in the place"
-        f" of a function of another one (type ext).",
+        f"{interface} runs {program}, which other programs could join, but this kernel does not put a program in the"
+        f" place of a function of another one (type ext).",
         f"Leave {interface} out, or set on_conflict: replace to take its place.",
     )
 
@@ -156,8 +156,8 @@ def _unshared(interface: str, program: str) -> t.Tuple[str, str]:
 def _foreign(interface: str, program: str) -> t.Tuple[str, str]:
     return (
         f"{interface} runs {program}, which this collection did not attach.",
-        f"Leave {interface} out, or set on_conflict: replace to take its place. To have both, let its owner load it with"
-        f" xdp-loader, or through libxdp: xdp_program joins it then.",
+        f"Leave {interface} out, or set on_conflict: replace to take its place. To have both, let its owner load it"
+        f" with xdp-loader, or through libxdp: xdp_program joins it then.",
     )
 
 

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The instructions of a dispatcher, and their type information (BTF). Pure.
 
-A dispatcher calls a function for each slot, and a program is attached in the place of such a function (freplace). libxdp
-compiles one from C, for ten slots, which reads the configuration for each packet. Here it is made for the slots that
-there are, with their actions as constants. linux/bpf.h, Documentation/bpf/standardization/instruction-set.rst
+A dispatcher calls a function for each slot, and a program is attached in the place of such a function (freplace).
+libxdp compiles one from C, for ten slots, which reads the configuration for each packet. Here it is made for the slots
+that there are, with their actions as constants. linux/bpf.h, Documentation/bpf/standardization/instruction-set.rst
 """
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.

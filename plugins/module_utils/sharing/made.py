@@ -85,8 +85,8 @@ def words(error: BpfError) -> str:
     """Why a program was not loaded for a dispatcher, and what to do."""
     if error.errno == errno.EPERM:
         return (
-            "this kernel refuses programs that take the place of a function of another one (type ext), which a dispatcher"
-            " needs (Operation not permitted); set dispatcher: never to have the interface alone"
+            "this kernel refuses programs that take the place of a function of another one (type ext), which a"
+            " dispatcher needs (Operation not permitted); set dispatcher: never to have the interface alone"
         )
     said = error.log.splitlines()
     return f"{error.strerror}{f': {said[-1]}' if said else ''}"

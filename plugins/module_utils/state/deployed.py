@@ -21,8 +21,8 @@ class Deployed(t.NamedTuple):
     `object` is the path of the object file, `checksum` its SHA-256 in hexadecimal, "" while it is unknown (check mode);
     `program` the name of the function that runs; `mode` the requested one: auto, native, generic or offload.
     `variables`: the values of constants (const volatile) that the task set, by name; `sizes`: max_entries of maps that
-    the task set, by name. Others are the object's. `sharing`: priority and chain_call_actions in the dispatcher that it is
-    in, or was loaded for; empty if it is on its own.
+    the task set, by name. Others are the object's. `sharing`: priority and chain_call_actions in the dispatcher that it
+    is in, or was loaded for; empty if it is on its own.
     """
 
     object: str = ""
