@@ -437,8 +437,8 @@ def _remedy(hook: Hook, wanted: Wanted) -> str:
         )
     if hook.dispatcher:
         return (
-            "which this collection did not attach; leave dispatcher: auto to join it, or set on_conflict: replace to take"
-            " its place"
+            "which this collection did not attach; leave dispatcher: auto to join it, or set on_conflict: replace to"
+            " take its place"
         )
     return "which this collection did not attach; set on_conflict: replace to take its place"
 
