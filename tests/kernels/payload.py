@@ -58,7 +58,7 @@ def make_payload(work: pathlib.Path, target: str) -> pathlib.Path:
     (tests / "ansible/__init__.py").write_text(f'__version__ = "{ansible.__version__}"\n')  # as on a target
     for each in ("checks.py", "nics.py", "sharing.py", "upgrades.py"):
         shutil.copy(HERE / each, tests)
-    for each in ("demo/send.py", "tests/support/map_types.py"):
+    for each in ("docs/coexistence.md", "demo/send.py", "tests/support/map_types.py"):
         shutil.copy(ROOT / each, tests)
     shutil.copy(HERE / "init.sh", folder / "init")
     (folder / "init").chmod(0o755)

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -315,8 +316,8 @@ def provisional() -> str:
     return "joined, upgraded and removed: as it should be after each end"
 
 
-# A dispatcher that nobody can join: attached by a link, as bpfman does it, or of a version to come. Arguments: which, and
-# the index of the interface.
+# A dispatcher that nobody can join: attached by a link, as bpfman does it, or of a version to come. Arguments: which,
+# and the index of the interface.
 CLOSED = """
 import contextlib, sys, time
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import links
@@ -428,8 +429,8 @@ def after_a_reboot() -> str:
 
 AT_ONCE_SECONDS = 45
 
-# xdp-loader adds and removes a program, until SIGINT; it says so each time that it added one. Whoever uses libxdp may be
-# refused while others work, which libxdp does not try again.
+# xdp-loader adds and removes a program, until SIGINT; it says so each time that it added one. Whoever uses libxdp may
+# be refused while others work, which libxdp does not try again.
 XDP_LOADER_LOOP = """
 import re, subprocess, sys
 def loader(*words):
@@ -486,6 +487,29 @@ def at_the_same_time() -> str:
         return f"{2 * changes} runs of ours, {theirs} of xdp-loader's; {wire.sent} of {wire.sent} for both"
 
 
+def commands_of_the_page() -> str:
+    """Those of docs/coexistence.md, as they stand there."""
+    if not shutil.which("xdp-loader"):
+        return NO_XDP_TOOLS
+    blocks = re.findall(r"```console\n(.*?)```", (checks.HERE / "coexistence.md").read_text(), re.DOTALL)
+    lines = [[line[2:] for line in block.splitlines()] for block in blocks]
+    for each in lines:
+        with Wire() as wire:
+            for line in each:
+                words = shlex.split(line)
+                if words[0] != "ansible":
+                    sh(*words)
+                    continue
+                options: t.Dict[str, t.Any] = dict(
+                    word.split("=", 1) for word in shlex.split(words[words.index("-a") + 1])
+                )
+                if "interfaces" in options:
+                    options["interfaces"] = options["interfaces"].split(",")
+                expect(ok("xdp_program", **options)["changed"], True, f"what {line} changes")
+            nothing_left(wire)
+    return f"{sum(map(len, lines))} commands"
+
+
 def refusals() -> str:
     """With a sentence, and nothing is touched."""
     with Wire() as wire:
@@ -525,10 +549,13 @@ ROWS: t.Dict[str, t.Callable[[], str]] = {
     "sharing: restored in any order": after_a_reboot,
     "sharing: at the same time as others": at_the_same_time,
     "sharing: dispatchers that are closed to others": closed_to_others,
+    "sharing: the commands of coexistence.md": commands_of_the_page,
     "sharing: what is refused": refusals,
 }
 
-if __name__ == "__main__":  # these rows alone
+if __name__ == "__main__":  # these rows alone, or with only=WORD[,WORD…] on the kernel's command line those with a word
+    asked = re.search(r"\bonly=(\S+)", pathlib.Path("/proc/cmdline").read_text())
+    only = asked.group(1).split(",") if asked else [""]
     checks.begin()
-    checks.run_each(ROWS)
+    checks.run_each({name: row for name, row in ROWS.items() if any(word in name for word in only)})
     checks.say(end=True)
