@@ -493,6 +493,10 @@ def commands_of_the_page() -> str:
         return NO_XDP_TOOLS
     blocks = re.findall(r"```console\n(.*?)```", (checks.HERE / "coexistence.md").read_text(), re.DOTALL)
     lines = [[line[2:] for line in block.splitlines()] for block in blocks]
+    folder = pathlib.Path("/usr/local/lib/bpf")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("packet_count", "second"):
+        shutil.copy(OBJECTS / f"{name}.bpf.o", folder)
     for each in lines:
         with Wire() as wire:
             for line in each:
