@@ -313,7 +313,21 @@ def provisional() -> str:
             expect(pair.send(), (0, 50), "counted by the other, alone")
             take_off(wire, "second")
             nothing_left(wire)
-    return "joined, upgraded and removed: as it should be after each end"
+    with Wire() as wire:
+        ok("xdp_program", object=COUNTER, interfaces=["eth0"], dispatcher="always", rollback_after=120)
+        end_change("killed", "")
+        take_off(wire)
+        nothing_left(wire)
+        deploy(wire, dispatcher="always", priority=5)
+        sh("ip", "link", "set", "dev", "eth0", "down")
+        sh("ip", "link", "set", "dev", "eth0", "name", "lan0")
+        said = refused("xdp_program", object=COUNTER, interfaces=["lan0"])
+        expect("pinned for eth0 (was the interface renamed?)" in said, True, f"the reason in {said!r}")
+        take_off(wire)
+        sh("ip", "link", "set", "dev", "lan0", "name", "eth0")
+        sh("ip", "link", "set", "dev", "eth0", "up")
+        nothing_left(wire)
+    return "joined, upgraded and removed: as it should be after each end; a first one, and after a renaming"
 
 
 # A dispatcher that nobody can join: attached by a link, as bpfman does it, or of a version to come. Arguments: which,

@@ -87,13 +87,13 @@ def swap(work: Work, place: Place, ours: t.Optional[Attachment], program: int, s
     _do(work, change, mode)
 
 
-def detach(work: Work, place: Place, ifindex: int, ours: Attachment) -> None:
+def detach(work: Work, place: Place, _ifindex: int, ours: Attachment) -> None:
     """A new dispatcher without our program; none if it was the last one."""
-    if not ours.component or not ours.mode:
+    if not ours.component:
         return
-    old = work.hold(work.lib.program_by_id(ours.program_id))
-    work.undo(_undo, work, place, ifindex, 0, (old, ours.component.slot), ours.mode)
-    _do(work, _Change(place, ifindex, ours.program_id, None), ours.mode)
+    old, mode = work.hold(work.lib.program_by_id(ours.program_id)), ours.mode or "native"
+    work.undo(_undo, work, place, ours.ifindex, 0, (old, ours.component.slot), mode)
+    _do(work, _Change(place, ours.ifindex, ours.program_id, None), mode)
 
 
 def _duplicate(work: Work, program: int) -> int:
@@ -394,7 +394,18 @@ def _is_another(lib: Libbpf, ifindex: int, old: int) -> bool:
 
 
 def sweep(lib: Libbpf) -> None:
-    """Remove the pins of dispatchers of ours that are on no interface: what killed runs left."""
+    """Remove what killed runs left: pins of dispatchers that are on no interface, and dispatchers without programs."""
+    for ifindex, dispatcher in folders.attached():
+        with contextlib.suppress(BpfError, FleetError):  # it is changed meanwhile: then it is somebody's
+            now = look(lib, ifindex)
+            if (
+                now
+                and now.program.id == dispatcher
+                and now.dispatcher
+                and now.dispatcher == Dispatcher(dispatcher, now.dispatcher.version)
+            ):
+                with lib.program_by_id(dispatcher) as old:
+                    _put(lib, ifindex, -1, old, now.mode)
     found = folders.left_over()
     if found:
         extensions.wait_for_running_programs(lib)

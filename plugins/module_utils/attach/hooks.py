@@ -152,13 +152,24 @@ def hooks(lib: Libbpf, interface: t.Optional[rtnetlink.Interface], links: Links)
                 continue
             raise
         by = links.on(interface.ifindex, number)
-        found.append(Hook(mode, program, by, dispatcher=_dispatcher(lib, interface.ifindex, program, bool(by))))
+        found.append(Hook(mode, program, by))
+    if any(hook.program.name == _DISPATCHER for hook in found):
+        return _with_dispatchers(lib, interface, links, found)
     return tuple(found)
 
 
-def _dispatcher(lib: Libbpf, ifindex: int, program: ProgramInfo, by_link: bool) -> "t.Optional[Dispatcher]":
-    if program.name != _DISPATCHER:
-        return None
+def _with_dispatchers(
+    lib: Libbpf, interface: rtnetlink.Interface, links: Links, found: t.Iterable[Hook]
+) -> t.Tuple[Hook, ...]:
+    """With what is in them. Whoever replaces one takes away its pins afterwards: then the new one counts."""
     from ..sharing.dispatcher import read_dispatcher  # here: a target compiles what it imports, and few hosts have one
 
-    return read_dispatcher(lib, ifindex, program, by_link)
+    read = tuple(
+        hook._replace(dispatcher=read_dispatcher(lib, interface.ifindex, hook.program, bool(hook.link_ids)))
+        for hook in found
+    )
+    if any(hook.dispatcher and hook.dispatcher.trouble for hook in read):
+        now = rtnetlink.interface(interface.ifindex)
+        if now != interface:
+            return hooks(lib, now, links)
+    return read

@@ -56,5 +56,9 @@ def with_owners(lib: Libbpf, place: Place, others: t.Tuple[Hook, ...]) -> t.Tupl
     found = []
     for hook in others:
         owner, other = hook.pinned_by(ours), hook.pinned_by(beside)
+        if hook.components:
+            where = [each for each in places_of(place.root, place.name) if each != place]
+            same = deployed_programs(lib, where)
+            owner = next((same[each.program.id] for each in hook.components if each.program.id in same), None)
         found.append(hook._replace(pinned_as=owner and owner.interface, owner=other and other.name))
     return tuple(found)

@@ -11,6 +11,7 @@ be provisional.
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ..kernel import rtnetlink
@@ -53,22 +54,36 @@ def observe(lib: Libbpf, place: Place, ifindex: int, here: t.Iterable[Hook]) -> 
 def _in_dispatcher(lib: Libbpf, place: Place, ifindex: int, here: t.Iterable[Hook]) -> t.Optional[Attachment]:
     """Our program in a dispatcher, which is known by its id: that of the pin, or of the record.
 
-    An upgrade that was killed may have pinned the new program while the old one still runs.
+    An upgrade that was killed may have pinned the new program while the old one still runs. If its interface was
+    renamed, it runs on one of another name: then it is alive, and has no mode here.
     """
-    for hook in here:
-        if not hook.dispatcher or not hook.components:
-            continue
-        from ..state.records import read_record  # here: a target compiles what it imports, and few hosts need this
+    shared = any(hook.dispatcher for hook in here)
+    if not shared and not os.path.exists(place.record):
+        return None
+    from ..state.records import read_record  # here: a target compiles what it imports, and few hosts need this
 
-        pinned = info.read_pin(lib, place.program, "prog", info.program_info)
-        record = read_record(place)
-        ids = {pinned.id if pinned else 0, *((record.program_id, record.before) if record else ())}
-        slot = hook.dispatcher.slot_of(ids)
+    record = read_record(place)
+    if not shared and not (record and record.deployed.sharing):
+        return None
+    pinned = info.read_pin(lib, place.program, "prog", info.program_info)
+    ids = {pinned.id if pinned else 0, *((record.program_id, record.before) if record else ())}
+    found = _of(ids, ifindex, here)
+    if not found and record and record.deployed.sharing:
+        from .hooks import Links, hooks
+
+        for index, attributes in rtnetlink.dump():
+            if index != ifindex and rtnetlink.programs(attributes):
+                found = found or _of(ids, index, hooks(lib, rtnetlink.interface(index), Links(lib)))
+        return found and found._replace(mode=None)
+    return found
+
+
+def _of(ids: t.Container[int], ifindex: int, here: t.Iterable[Hook]) -> t.Optional[Attachment]:
+    for hook in here:
+        slot = hook.dispatcher.slot_of(ids) if hook.dispatcher else None
         if slot is not None:
-            number = hook.components[slot].program.id
-            return Attachment(
-                "dispatcher", hook.program.id, number, ifindex, hook.mode, slot=slot, dispatcher=hook.dispatcher
-            )
+            number, there = hook.components[slot].program.id, hook.dispatcher
+            return Attachment("dispatcher", hook.program.id, number, ifindex, hook.mode, slot=slot, dispatcher=there)
     return None
 
 

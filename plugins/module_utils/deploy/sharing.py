@@ -39,7 +39,7 @@ def with_run_config(wanted: Wanted, image: Image) -> Wanted:
 def slot_for(wanted: Wanted, seen: Seen, program: str) -> t.Optional[Slot]:
     """Where the program stands in a dispatcher; None if it is to have the interface alone. Raises FleetError."""
     if not shares(wanted, seen):
-        if seen.ours and seen.ours.dispatcher:
+        if seen.ours and seen.ours.dispatcher and seen.attached:
             _check_alone(wanted, seen, seen.ours.dispatcher)
         return None
     _check_object(wanted)
@@ -70,7 +70,7 @@ def shared_anywhere(wanted: Wanted, seen: t.Iterable[Seen]) -> bool:
 
 def joined(seen: Seen) -> t.Optional[Hook]:
     """The dispatcher on the interface that ours is not in yet, if that is all that is there and it can be joined."""
-    found = [hook for hook in seen.others if hook.dispatcher and not hook.dispatcher.trouble]
+    found = [hook for hook in seen.others if hook.dispatcher and not hook.dispatcher.trouble and not hook.pinned_as]
     return found[0] if len(seen.others) == 1 and found else None
 
 
@@ -101,7 +101,7 @@ def moves(seen: Seen, slot: t.Optional[Slot]) -> bool:
 
 def beside(seen: Seen) -> t.List[Component]:
     """The other programs in the dispatcher that is there."""
-    there = seen.ours.dispatcher if seen.ours else None
+    there = seen.ours.dispatcher if seen.ours and seen.attached else None
     if there:
         return [each for number, each in enumerate(there.components) if seen.ours and number != seen.ours.slot]
     hook = joined(seen)
@@ -132,7 +132,8 @@ def _check_object(wanted: Wanted) -> None:
 def _check_interface(wanted: Wanted, seen: Seen, slot: Slot) -> None:
     """Raises FleetError if the dispatcher that is there, or would be there, does not take it."""
     hook = joined(seen)
-    there = seen.ours.dispatcher if seen.ours and seen.ours.dispatcher else hook.dispatcher if hook else None
+    mine = seen.ours.dispatcher if seen.ours and seen.attached else None
+    there = mine or (hook.dispatcher if hook else None)
     mode = seen.mode or (hook.mode if hook else None)
     others = beside(seen)
     if len(others) >= SLOTS:

@@ -71,12 +71,20 @@ def make_root() -> None:
 
 def left_over() -> t.List[t.Tuple[int, int]]:
     """Index and dispatcher of what killed runs left, or interfaces that went away; of this network namespace."""
-    found = []
+    return [each for each in _marked() if not _is_attached(*each)]
+
+
+def attached() -> t.List[t.Tuple[int, int]]:
+    """Index and dispatcher of those that are on an interface of this network namespace."""
+    return [each for each in _marked() if _is_attached(*each)]
+
+
+def _marked() -> t.Iterator[t.Tuple[int, int]]:
+    own = _namespace()
     for entry in scan(DISPATCHERS):
         ifindex, dispatcher, namespace = entry.name.split("-", 2)
-        if namespace == _namespace() and not _is_attached(int(ifindex), int(dispatcher)):
-            found.append((int(ifindex), int(dispatcher)))
-    return found
+        if namespace == own:
+            yield int(ifindex), int(dispatcher)
 
 
 def _is_attached(ifindex: int, dispatcher: int) -> bool:

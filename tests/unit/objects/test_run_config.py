@@ -22,7 +22,18 @@ def compiled(folder: pathlib.Path, source: str, *flags: str) -> Image:
     path, made = folder / "x.bpf.c", folder / "x.bpf.o"
     path.write_text(source)
     machine = subprocess.run(["uname", "-m"], capture_output=True, text=True, check=True).stdout.strip()
-    words = ["clang", "-O2", "-target", "bpf", f"-I/usr/include/{machine}-linux-gnu", *flags, "-c", path, "-o", made]
+    words: t.List[t.Any] = [
+        "clang",
+        "-O2",
+        "-target",
+        "bpf",
+        f"-I/usr/include/{machine}-linux-gnu",
+        *flags,
+        "-c",
+        path,
+        "-o",
+        made,
+    ]
     subprocess.run(words, check=True)
     return Image(ObjectFacts(str(made), "sum"), made.read_bytes())
 
