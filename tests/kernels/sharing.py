@@ -501,6 +501,19 @@ def at_the_same_time() -> str:
         return f"{2 * changes} runs of ours, {theirs} of xdp-loader's; {wire.sent} of {wire.sent} for both"
 
 
+def killed() -> str:
+    """A sample of the calls, chosen by the kernel; all of them with kills=all on the kernel's command line."""
+    from kills import matrix  # only the guest has what that imports
+
+    with Wire() as wire:
+        other = deploy(wire, "second", "second", dispatcher="always", priority=60)
+        said = matrix(checks, wire, other["program_id"])
+        take_off(wire)
+        take_off(wire, "second")
+        nothing_left(wire)
+        return said
+
+
 def commands_of_the_page() -> str:
     """Those of docs/coexistence.md, as they stand there."""
     if not shutil.which("xdp-loader"):
@@ -568,6 +581,7 @@ ROWS: t.Dict[str, t.Callable[[], str]] = {
     "sharing: at the same time as others": at_the_same_time,
     "sharing: dispatchers that are closed to others": closed_to_others,
     "sharing: the commands of coexistence.md": commands_of_the_page,
+    "sharing: killed at each call": killed,
     "sharing: what is refused": refusals,
 }
 

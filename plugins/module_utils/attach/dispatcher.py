@@ -396,13 +396,13 @@ def _is_another(lib: Libbpf, ifindex: int, old: int) -> bool:
 def sweep(lib: Libbpf) -> None:
     """Remove what killed runs left: pins of dispatchers that are on no interface, and dispatchers without programs."""
     for ifindex, dispatcher in folders.attached():
-        with contextlib.suppress(BpfError, FleetError):  # it is changed meanwhile: then it is somebody's
+        with contextlib.suppress(BpfError, FleetError, _Overtaken):  # it is changed meanwhile: then it is somebody's
             now = look(lib, ifindex)
             if (
                 now
                 and now.program.id == dispatcher
                 and now.dispatcher
-                and now.dispatcher == Dispatcher(dispatcher, now.dispatcher.version)
+                and not (now.components or now.dispatcher.trouble)
             ):
                 with lib.program_by_id(dispatcher) as old:
                     _put(lib, ifindex, -1, old, now.mode)
