@@ -460,15 +460,26 @@ except (KeyboardInterrupt, FileNotFoundError):
 """
 
 
+@contextlib.contextmanager
+def xdp_loader_loop() -> t.Iterator[t.List[int]]:
+    """Yields what has, at the end, how often it loaded its program."""
+    loaded: t.List[int] = []
+    words = [sys.executable, "-c", XDP_LOADER_LOOP, str(OBJECTS / "counter-1.bpf.o")]
+    loop = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        yield loaded
+    finally:
+        loop.send_signal(signal.SIGINT)
+        loaded.append(len(loop.communicate()[0]))
+
+
 def at_the_same_time() -> str:
     """Two controllers and an xdp-loader in loops: nobody's packet is lost, and nothing is left over."""
     with Wire() as wire:
         other = deploy(wire, "second", "second", dispatcher="always", priority=60)
         deploy(wire, source="counter-1", priority=5)
-        until, changes, theirs = time.monotonic() + AT_ONCE_SECONDS, 0, 0
-        with Load(wire):
-            words = [sys.executable, "-c", XDP_LOADER_LOOP, str(OBJECTS / "counter-1.bpf.o")]
-            loop = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        until, changes = time.monotonic() + AT_ONCE_SECONDS, 0
+        with Load(wire), xdp_loader_loop() as theirs:
             while time.monotonic() < until:
                 changes += 1
                 task: t.Dict[str, t.Any] = {"interfaces": ["eth0"], "dispatcher": "always"}
@@ -485,8 +496,6 @@ def at_the_same_time() -> str:
                     result = finish(each)
                     if result.get("failed"):
                         raise Wrong(f"xdp_program failed: {result['msg']}")
-            loop.send_signal(signal.SIGINT)
-            theirs = len(loop.communicate()[0])
         time.sleep(1)
         mine = deploy(wire, source="counter-1", priority=5)
         counts = counted(mine["program_id"], "counters"), counted(other["program_id"], "second_map")
@@ -498,7 +507,7 @@ def at_the_same_time() -> str:
         if shutil.which("xdp-loader"):
             loader("clean")
         nothing_left(wire)
-        return f"{2 * changes} runs of ours, {theirs} of xdp-loader's; {wire.sent} of {wire.sent} for both"
+        return f"{2 * changes} runs of ours, {sum(theirs)} of xdp-loader's; {wire.sent} of {wire.sent} for both"
 
 
 def killed() -> str:
