@@ -10,13 +10,15 @@ import typing as t
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.attach.hooks import Attachment, Hook
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import plan as planning
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import sharing as deploy_sharing
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.observe import Seen
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.request import Wanted
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.info import MapInfo, ProgramInfo
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.kinds import MapShape
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import ObjectMap, ObjectProgram
-from ansible_collections.ebpf.fleet.plugins.module_utils.objects.image import ObjectFacts
+from ansible_collections.ebpf.fleet.plugins.module_utils.objects import run_config
+from ansible_collections.ebpf.fleet.plugins.module_utils.objects.image import Image, ObjectFacts
 from ansible_collections.ebpf.fleet.plugins.module_utils.sharing.config import Slot
 from ansible_collections.ebpf.fleet.plugins.module_utils.sharing.dispatcher import Component, Dispatcher
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.deployed import Deployed
@@ -178,3 +180,9 @@ def test_ours_beside_several_foreign_programs_is_no_dispatcher_to_join() -> None
     two = (hook(FILTER), Hook("generic", MINE.program))
     with pytest.raises(FleetError, match="it already runs"):
         planning.plan(wanted(), bare(others=two))
+
+
+def test_an_object_without_type_information_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_config, "has_btf", lambda _image: False)
+    with pytest.raises(FleetError, match="has no type information .* clang -g"):
+        deploy_sharing.with_run_config(wanted(), Image(OBJECT, b"ELF"))
