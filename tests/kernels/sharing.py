@@ -162,16 +162,17 @@ class Load:
         "wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); wire.bind((sys.argv[1], 0))\n"
         "frame = b'\\xff' * 6 + b'\\2\\0\\0\\0\\0\\1\\x88\\xb5' + bytes(50)\n"
         "while True:\n"
-        "    for _each in range(32):\n"
+        "    for _each in range(int(sys.argv[2])):\n"
         "        wire.send(frame)\n"
-        "    time.sleep(0.001)\n"
+        "    time.sleep(float(sys.argv[3]))\n"
     )
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, burst: int = 32, pause: float = 0.001) -> None:
         self._wire = wire
+        self._words = [f"p-{wire.interface}", str(burst), str(pause)]
 
     def __enter__(self) -> Load:
-        words = ["nsenter", f"--net=/run/netns/{HUB}", sys.executable, "-c", self.SENDER, f"p-{self._wire.interface}"]
+        words = ["nsenter", f"--net=/run/netns/{HUB}", sys.executable, "-c", self.SENDER, *self._words]
         self._process = subprocess.Popen(words)
         return self
 
@@ -214,6 +215,27 @@ def upgrades_under_load() -> str:
         take_off(wire, "second")
         nothing_left(wire)
         return f"{UPGRADES} upgrades, {wire.sent} of {wire.sent} for both"
+
+
+def in_flight() -> str:
+    """A program in front holds each packet for 20 ms: at each change one is on its way to those behind it."""
+    with Wire() as wire:
+        front = deploy(wire, "front", "slow", dispatcher="always", priority=1)
+        other = deploy(wire, "second", "second", priority=60)
+        mine = deploy(wire, source="counter-1", priority=5)
+        with Load(wire, burst=1, pause=0.01):
+            for number in range(UPGRADES // 2):
+                name = f"counter-{2 - number % 2}"
+                ok("xdp_program", object=str(OBJECTS / f"{name}.bpf.o"), name="packet_count", interfaces=["eth0"])
+        time.sleep(2)
+        mine = deploy(wire, source="counter-1", priority=5)
+        counts = [counted(each["program_id"], "second_map") for each in (front, other)]
+        counts.append(counted(mine["program_id"], "counters"))
+        expect(counts, [wire.sent] * 3, "packets of the slow one, of one behind ours and of ours, counted and sent")
+        for each in ("packet_count", "second", "front"):
+            take_off(wire, each)
+        nothing_left(wire)
+        return f"{UPGRADES // 2} upgrades, {wire.sent} of {wire.sent} for all three"
 
 
 def holder() -> int:
@@ -585,6 +607,7 @@ ROWS: t.Dict[str, t.Callable[[], str]] = {
     "sharing: beside xdp-loader's program": beside_xdp_loader,
     "sharing: xdp-filter joins ours": xdp_filter_joins,
     "sharing: upgrades under load": upgrades_under_load,
+    "sharing: upgrades with packets in flight": in_flight,
     "sharing: provisional changes": provisional,
     "sharing: restored in any order": after_a_reboot,
     "sharing: at the same time as others": at_the_same_time,

@@ -184,5 +184,5 @@ def test_ours_beside_several_foreign_programs_is_no_dispatcher_to_join() -> None
 
 def test_an_object_without_type_information_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_config, "has_btf", lambda _image: False)
-    with pytest.raises(FleetError, match="has no type information .* clang -g"):
+    with pytest.raises(FleetError, match=r"has no type information .* clang -g"):
         deploy_sharing.with_run_config(wanted(), Image(OBJECT, b"ELF"))
