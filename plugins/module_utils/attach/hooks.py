@@ -53,15 +53,17 @@ class Hook(t.NamedTuple):
         return next((links[number] for number in self.link_ids if number in links), None)
 
     def data(self) -> t.Dict[str, t.Any]:
-        return {
+        found = {
             "mode": self.mode,
             "program_id": self.program.id,
             "name": self.program.name,
             "tag": self.program.tag,
             "by": self.by,
             "link_ids": list(self.link_ids),
-            "components": [each.data(number) for number, each in enumerate(self.components)],
         }
+        if self.dispatcher:
+            found["components"] = self.dispatcher.data()
+        return found
 
     def __str__(self) -> str:
         from .words import sentence

@@ -384,7 +384,7 @@ def _attach(
     if unpinned:
         by, hook = unpinned
         yield Adopt(by, hook)
-        if not _mode_fits(wanted, seen, hook.mode):
+        if slot or not _mode_fits(wanted, seen, hook.mode):
             adopted = Attachment(by, t.cast(int, hook.link_id), hook.program.id, seen.ifindex, hook.mode)
             yield Detach(adopted, again=True)
             yield attaching
