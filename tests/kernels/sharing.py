@@ -602,19 +602,34 @@ def refusals() -> str:
     return "tail calls, a link of ours, never beside others; from link to dispatcher and back"
 
 
+def where_possible(row: t.Callable[[], str]) -> t.Callable[[], str]:
+    """On a kernel that cannot do it, bpf_facts says so, and a deployment is refused."""
+
+    def checked() -> str:
+        if checks.facts()["features"]["dispatcher"]:
+            return row()
+        with Wire() as wire:
+            said = refused("xdp_program", object=COUNTER, interfaces=[wire.interface], dispatcher="always")
+            expect("dispatcher" in said, True, f"the reason in {said!r}")
+            nothing_left(wire)
+        return "refused, as bpf_facts says: this kernel cannot"
+
+    return checked
+
+
 ROWS: t.Dict[str, t.Callable[[], str]] = {
-    "sharing: two of ours on one interface": two_of_ours,
-    "sharing: beside xdp-loader's program": beside_xdp_loader,
-    "sharing: xdp-filter joins ours": xdp_filter_joins,
-    "sharing: upgrades under load": upgrades_under_load,
-    "sharing: upgrades with packets in flight": in_flight,
-    "sharing: provisional changes": provisional,
-    "sharing: restored in any order": after_a_reboot,
-    "sharing: at the same time as others": at_the_same_time,
-    "sharing: dispatchers that are closed to others": closed_to_others,
-    "sharing: the commands of coexistence.md": commands_of_the_page,
-    "sharing: killed at each call": killed,
-    "sharing: what is refused": refusals,
+    "sharing: two of ours on one interface": where_possible(two_of_ours),
+    "sharing: beside xdp-loader's program": where_possible(beside_xdp_loader),
+    "sharing: xdp-filter joins ours": where_possible(xdp_filter_joins),
+    "sharing: upgrades under load": where_possible(upgrades_under_load),
+    "sharing: upgrades with packets in flight": where_possible(in_flight),
+    "sharing: provisional changes": where_possible(provisional),
+    "sharing: restored in any order": where_possible(after_a_reboot),
+    "sharing: at the same time as others": where_possible(at_the_same_time),
+    "sharing: dispatchers that are closed to others": where_possible(closed_to_others),
+    "sharing: the commands of coexistence.md": where_possible(commands_of_the_page),
+    "sharing: killed at each call": where_possible(killed),
+    "sharing: what is refused": where_possible(refusals),
 }
 
 if __name__ == "__main__":  # these rows alone, or with only=WORD[,WORD…] on the kernel's command line those with a word
