@@ -57,7 +57,7 @@ def make_payload(work: pathlib.Path, target: str) -> pathlib.Path:
     core = pathlib.Path(ansible.__file__).parent
     shutil.copytree(core / "module_utils", tests / "ansible/module_utils", ignore=leave)
     (tests / "ansible/__init__.py").write_text(f'__version__ = "{ansible.__version__}"\n')  # as on a target
-    for each in ("checks.py", "kills.py", "nics.py", "sharing.py", "upgrades.py"):
+    for each in ("checks.py", "cost.py", "kills.py", "nics.py", "sharing.py", "upgrades.py"):
         shutil.copy(HERE / each, tests)
     for each in ("docs/coexistence.md", "demo/send.py", "tests/support/map_types.py"):
         shutil.copy(ROOT / each, tests)

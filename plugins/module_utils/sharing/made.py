@@ -52,9 +52,9 @@ def template(lib: Libbpf, hold: Hold, frags: bool) -> Made:
     return make(lib, hold, Config(2, (Slot(),) * 2, frags))
 
 
-def skipping(lib: Libbpf, hold: Hold, target: Made, function: str) -> int:
-    """The fd of a program that has a Trial of the kind SKIP skip its slot."""
-    return _extension(lib, hold, target, function, "ebpf_fleet_skip", SKIPPED)
+def skipping(lib: Libbpf, hold: Hold, target: Made, function: str, action: int = SKIPPED) -> int:
+    """The fd of a program that has a Trial of the kind SKIP skip its slot, as it only returns that action."""
+    return _extension(lib, hold, target, function, "ebpf_fleet_skip", action)
 
 
 def _extension(lib: Libbpf, hold: Hold, target: Made, function: str, name: str, action: int) -> int:
