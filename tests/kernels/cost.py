@@ -52,7 +52,7 @@ class Bench:
 
     def run(self, program: int) -> int:
         """Instructions of a run: the least of several, as an interrupt is counted too."""
-        every = []
+        every: t.List[int] = []
         for _try in range(TRIES):
             options = _RunOptions(data_in=PACKET, data_size_in=len(PACKET), repeat=RUNS)
             options.sz = ctypes.sizeof(options)
