@@ -15,6 +15,7 @@ import pathlib
 import typing as t
 
 import checks
+import sharing
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import extensions
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import Object, open_object
@@ -138,7 +139,7 @@ def instructions() -> str:
     return words
 
 
-ROWS: t.Dict[str, t.Callable[[], str]] = {"sharing: instructions a packet, above an empty program": instructions}
+ROWS: t.Dict[str, t.Callable[[], str]] = {sharing.COST: instructions}
 
 if __name__ == "__main__":
     checks.begin()

@@ -27,6 +27,7 @@ COUNTER = str(OBJECTS / "packet_count.bpf.o")
 SECOND = str(OBJECTS / "second.bpf.o")
 LIBXDP = pathlib.Path("/sys/fs/bpf/xdp")
 UPGRADES = 10
+COST = "sharing: instructions a packet, above an empty program"  # the row of cost.py
 NO_XDP_TOOLS = "this userland has no xdp-tools"
 
 
