@@ -50,6 +50,7 @@ OBJECTS = pathlib.Path(__file__).parent / "objects"
 OS_CALLS = ("mkdir", "rmdir", "unlink", "rename")
 BPF_CALLS = ("bpf_xdp_attach", "bpf_link_create", "bpf_link_update", "bpf_link_detach")
 HELD_SECONDS = 1
+SAMPLE = 0.08  # of the calls
 PACKETS = 5
 
 
@@ -218,7 +219,7 @@ class Matrix:
 
 def matrix(checks: t.Any, wire: t.Any, other: int) -> str:
     asked = re.search(r"\bkills=(\S+)", pathlib.Path("/proc/cmdline").read_text())
-    part = 1.0 if asked and asked.group(1) == "all" else 0.08
+    part = float(asked.group(1)) if asked else SAMPLE
     chance = random.Random(asked.group(1) if asked else os.uname().release)
 
     def chosen(calls: int) -> t.List[int]:

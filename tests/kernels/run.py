@@ -51,7 +51,7 @@ GUESTS = (
 
 
 def sample(guests: t.Sequence[Guest]) -> t.List[Guest]:
-    """The first, one of the others and one of those with NICs, chosen by the commit; and that of the cost, a short one."""
+    """The first, one of the others and one of those with NICs, chosen by the commit; and the short one of the cost."""
     first, *others = (guest for guest in guests if not guest.nics and not guest.cost)
     chosen = random.Random(run("git", "-C", ROOT, "rev-parse", "HEAD").strip())
     cost = [guest for guest in guests if guest.cost]
