@@ -534,7 +534,7 @@ def at_the_same_time() -> str:
 
 
 def killed() -> str:
-    """A sample of the calls, chosen by the kernel; another part with kills=0.5 on the kernel's command line, all with 1."""
+    """A sample of the calls, chosen by the kernel; with kills=0.5 on its command line another part, with 1 all."""
     from kills import matrix  # only the guest has what that imports
 
     with Wire() as wire:
