@@ -126,27 +126,23 @@ SCENARIOS = (
 )
 
 
-class Matrix:
-    def __init__(self, checks: t.Any, wire: t.Any, other: int) -> None:
-        self._checks, self._wire, self._other = checks, wire, other
+class Warm:
+    """Deploys versions of our counter on eth0, each time in a fork of this process, which has imported everything."""
+
+    def __init__(self) -> None:
         self._lib = Libbpf()
         self._images: t.Dict[int, Image] = {}
         for version in (1, 2):
             path = str(OBJECTS / f"counter-{version}.bpf.o")
             self._images[version] = inspect(self._lib, path, pathlib.Path(path).read_bytes()).image
 
-    def _do(self, version: int, held: str = "") -> None:
-        image = self._images[version or 1]
-        wanted = Wanted("attached" if version else "absent", "packet_count", image.facts, priority=5)
-        request = Request(
-            wanted, ROOT, ["eth0"], keep_going=False, check=False, rollback_after=HELD_SECONDS if held else 0
-        )
-        outcome = change(self._lib, request, image, lambda _words: None)
-        if outcome.provisional and held == "confirmed":
-            provisional.confirm(outcome.provisional.token)
+    def deploy(self, version: int) -> None:
+        """0: remove it. It waits for what the holder of a provisional change has."""
+        if self.run(version):
+            raise FleetError(f"the run for version {version} failed")
 
-    def _run(self, version: int, held: str = "", killer: t.Optional[Killer] = None) -> int:
-        """In a fork, so that a kill ends nothing else; returns its exit status."""
+    def run(self, version: int, held: str = "", killer: t.Optional[Killer] = None) -> int:
+        """Returns the exit status; a kill ends nothing else."""
         child = os.fork()
         if not child:
             status = 1
@@ -163,10 +159,20 @@ class Matrix:
                 os._exit(status)
         return os.waitpid(child, 0)[1]
 
-    def _settle(self, version: int) -> None:
-        """The next run; it waits for what a holder that lives on still has."""
-        if self._run(version):
-            raise self._checks.Wrong(f"the next run, for version {version}, failed")
+    def _do(self, version: int, held: str) -> None:
+        image = self._images[version or 1]
+        wanted = Wanted("attached" if version else "absent", "packet_count", image.facts, priority=5)
+        seconds = HELD_SECONDS if held else 0
+        request = Request(wanted, ROOT, ["eth0"], keep_going=False, check=False, rollback_after=seconds)
+        outcome = change(self._lib, request, image, lambda _words: None)
+        if outcome.provisional and held == "confirmed":
+            provisional.confirm(outcome.provisional.token)
+
+
+class Matrix(Warm):
+    def __init__(self, checks: t.Any, wire: t.Any, other: int) -> None:
+        super().__init__()
+        self._checks, self._wire, self._other = checks, wire, other
 
     def _expect_all_seen(self, what: str) -> None:
         before = self._checks_counted()
@@ -195,25 +201,25 @@ class Matrix:
 
     def try_all(self, scenario: Scenario, chosen: t.Callable[[int], t.Iterable[int]]) -> t.Tuple[int, int]:
         """Kill at the chosen calls; returns how often it was killed, and how many calls there are."""
-        self._settle(scenario.before)
+        self.deploy(scenario.before)
         counting = Killer()
-        self._run(scenario.after, scenario.held, counting)
+        self.run(scenario.after, scenario.held, counting)
         if scenario.held:
             time.sleep(HELD_SECONDS)
-        self._settle(scenario.before)
+        self.deploy(scenario.before)
         calls, killed = counting.calls, 0
         for at in chosen(calls):
             what = f"{scenario.name}, killed at call {at} of {calls}"
             killer = Killer()
             killer.at = at
-            self._run(scenario.after, scenario.held, killer)
+            self.run(scenario.after, scenario.held, killer)
             killed += killer.calls >= at
             self._expect_all_seen(what)
-            self._settle(scenario.after)
+            self.deploy(scenario.after)
             wanted = ["packet_count", "second_count"] if scenario.after else ["second_count"]
             self._checks.expect(self._inside(), wanted, f"{what}: programs after the next run")
             self._expect_all_seen(f"{what}, and run again")
-            self._settle(scenario.before)
+            self.deploy(scenario.before)
         return killed, calls
 
 
