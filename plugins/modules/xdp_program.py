@@ -233,6 +233,18 @@ EXAMPLES = r"""
       content: "{{ lookup('ansible.builtin.file', 'packet_count.bpf.c', rstrip=false) }}"
     interfaces: [eth0]
 
+- name: Count packets before what else shares the interface, such as xdp-filter
+  ebpf.fleet.xdp_program:
+    object: /usr/local/lib/bpf/packet_count.bpf.o
+    interfaces: [eth0]
+    dispatcher: always
+
+- name: A filter of one's own behind it
+  ebpf.fleet.xdp_program:
+    object: /usr/local/lib/bpf/blocklist.bpf.o
+    interfaces: [eth0]
+    priority: 20
+
 - name: Detach the program, and keep the counts readable
   ebpf.fleet.xdp_program:
     name: packet_count
