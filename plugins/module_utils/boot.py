@@ -87,6 +87,9 @@ def restore(lib: Libbpf, place: Place) -> t.Iterator[str]:
         replace=manifest.replace,
         generic=manifest.generic,
         unsafe=manifest.unsafe,
+        dispatcher="always" if deployed.sharing else "auto",
+        priority=deployed.sharing.get("priority"),
+        actions=tuple(deployed.sharing["chain_call_actions"]) if deployed.sharing else None,
     )
     wanted = wanted._replace(**_declared(lib, image, place, manifest))
     warnings: t.List[str] = []

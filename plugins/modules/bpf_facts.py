@@ -104,6 +104,11 @@ ansible_facts:
             live_frames:
               description: Test runs that send real frames (5.18).
               type: bool
+            dispatcher:
+              description: Programs that take the place of a function of another one (5.10), which sharing an interface
+                needs. Some machines refuse them as a matter of policy.
+              type: bool
+              version_added: 0.2.0
             trace_event:
               description: The trace event behind C(bpf_printk) (5.9).
               type: bool
@@ -125,7 +130,9 @@ ansible_facts:
               type: dict
             xdp:
               description: The XDP programs on the interface; null where the kernel cannot be asked. C(owner) is
-                V(ebpf.fleet) for a program of this collection and V(another) for a foreign program.
+                V(ebpf.fleet) for a program of this collection and V(another) for a foreign program. A dispatcher also
+                has C(dispatcher), with its C(version), its C(components) with their owners, and the C(trouble) that
+                prevents others from joining it, or null.
               type: list
               elements: dict
         problems:

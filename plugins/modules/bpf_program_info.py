@@ -102,6 +102,7 @@ programs:
           link_id: 12
           link_type: xdp
           pins: [/sys/fs/bpf/ebpf_fleet/packet_count/eth0/link]
+          dispatcher: null
   contains:
     id:
       description: The kernel's id of the program.
@@ -176,13 +177,19 @@ programs:
           description: V(native), V(generic) or V(offload), for XDP on an interface in this network namespace.
           type: str
         by:
-          description: V(link) or V(netlink).
+          description: V(link), V(netlink), or V(dispatcher) for a program that is one of several on an interface. The
+            link that holds it there is listed too, with V(tracing) as its type.
           type: str
+        dispatcher:
+          description: Where in a dispatcher the program is, C(slot), C(priority) and C(chain_call_actions), and the
+            C(program_id) of the dispatcher; null if it is in none.
+          type: dict
+          version_added: 0.2.0
         link_id:
-          description: The kernel's id of the link; null for V(netlink).
+          description: The kernel's id of the link; null for V(netlink) and V(dispatcher).
           type: int
         link_type:
-          description: Type of the link, as bpftool names it; null for V(netlink).
+          description: Type of the link, as bpftool names it; null for V(netlink) and V(dispatcher).
           type: str
         pins:
           description: Paths at which the link is pinned.

@@ -57,7 +57,8 @@ kept:
 xdp:
   description:
     - The XDP programs that run now on each of O(interfaces), whoever attached them. C(by) is V(link) or V(netlink);
-      C(link_ids) has more than one where the kernel does not say which link it is.
+      C(link_ids) has more than one where the kernel does not say which link it is. A dispatcher also has C(components),
+      the programs in it, each with C(slot), C(program_id), C(name), C(tag), C(priority) and C(chain_call_actions).
   returned: always
   type: dict
   sample:

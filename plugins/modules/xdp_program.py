@@ -96,6 +96,37 @@ options:
     type: str
     choices: [fail, replace]
     default: fail
+  dispatcher:
+    description:
+      - Whether the program shares the interface with others, by the protocol of libxdp. A dispatcher then calls the
+        programs one after the other, and each is changed alone, while the others miss no packet. C(xdp-loader),
+        C(xdp-filter) and whatever else uses libxdp can join it and leave it. Neither libxdp nor a compiler is needed on
+        the host.
+      - V(auto) keeps what is there. Where the program is not attached yet, it joins a dispatcher that is there, and
+        else has the interface alone, by a link.
+      - V(always) makes a dispatcher where there is none, so that others can join it. V(never) has the interface alone.
+      - The kernel does not change from alone to shared in one step. In between, packets pass without the program.
+      - Not every program can be in a dispatcher. It needs BTF, and no array of programs for tail calls; with an MTU
+        above 1500 all programs must be in the section C(xdp.frags). There can be ten of them.
+      - A dispatcher is not joined if it is bpfman's, or of a version that this collection does not know.
+    type: str
+    choices: [auto, never, always]
+    default: auto
+    version_added: 0.2.0
+  priority:
+    description:
+      - Where the program stands in a dispatcher. Those with lower numbers run first.
+      - The default is what the object says (C(XDP_RUN_CONFIG) of libxdp's C(xdp_helpers.h)), else 50.
+    type: int
+    version_added: 0.2.0
+  chain_call_actions:
+    description:
+      - After which of its actions the next program in a dispatcher runs. After any other, the packet is dealt with.
+      - The default is what the object says, else V(pass).
+    type: list
+    elements: str
+    choices: [pass, drop, tx, redirect, aborted]
+    version_added: 0.2.0
   maps:
     description:
       - What an upgrade does with the maps. V(keep) passes them on to the new program. It fails before anything is
@@ -202,6 +233,18 @@ EXAMPLES = r"""
       content: "{{ lookup('ansible.builtin.file', 'packet_count.bpf.c', rstrip=false) }}"
     interfaces: [eth0]
 
+- name: Count packets before what else shares the interface, such as xdp-filter
+  ebpf.fleet.xdp_program:
+    object: /usr/local/lib/bpf/packet_count.bpf.o
+    interfaces: [eth0]
+    dispatcher: always
+
+- name: A filter of one's own behind it
+  ebpf.fleet.xdp_program:
+    object: /usr/local/lib/bpf/blocklist.bpf.o
+    interfaces: [eth0]
+    priority: 20
+
 - name: Detach the program, and keep the counts readable
   ebpf.fleet.xdp_program:
     name: packet_count
@@ -260,6 +303,7 @@ attachments:
       tag: 644ee9a75611c6d0
       variables_digest: 0f343b0931126a20
       link_id: 12
+      dispatcher: null
       map_ids: [87, 88]
       pin_path: /sys/fs/bpf/ebpf_fleet/packet_count/eth0
       state: attached
@@ -284,8 +328,33 @@ attachments:
       description: A digest of the program's constants; null if it has none.
       type: str
     link_id:
-      description: The kernel's id of the link.
+      description: The kernel's id of the link. Null if the program is in a dispatcher, where libxdp's pins hold it.
       type: int
+    dispatcher:
+      description:
+        - Where the program is among others; null if it has the interface alone, and in check mode if only a real run
+          can know.
+      type: dict
+      version_added: 0.2.0
+      contains:
+        program_id:
+          description: The kernel's id of the dispatcher, which is what C(ip link) shows.
+          type: int
+        slot:
+          description: The number of the program in the dispatcher, from 0 on, in the order in which they run.
+          type: int
+        priority:
+          description: As in O(priority).
+          type: int
+        chain_call_actions:
+          description: As in O(chain_call_actions).
+          type: list
+          elements: str
+        others:
+          description: The other programs, each with C(slot), C(program_id), C(name), C(tag), C(priority) and
+            C(chain_call_actions).
+          type: list
+          elements: dict
     map_ids:
       description: The kernel's ids of the maps that the program uses.
       type: list
@@ -386,6 +455,13 @@ def main() -> None:
             "interfaces": {"type": "list", "elements": "str"},
             "mode": {"choices": ["auto", "native", "generic", "offload"], "default": "auto"},
             "on_conflict": {"choices": ["fail", "replace"], "default": "fail"},
+            "dispatcher": {"choices": ["auto", "never", "always"], "default": "auto"},
+            "priority": {"type": "int"},
+            "chain_call_actions": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["pass", "drop", "tx", "redirect", "aborted"],
+            },
             "maps": {"choices": ["keep", "reset"], "default": "keep"},
             "variables": {"type": "dict"},
             "map_sizes": {"type": "dict"},

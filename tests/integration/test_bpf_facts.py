@@ -25,6 +25,8 @@ def test_facts_agree_with_other_tools(host: Host, compiled: t.Callable[..., str]
     assert found["clang"] in sh("clang", "--version")
     assert found["bpftool"] in sh("bpftool", "version")
     assert re.fullmatch(r"\d+\.\d+", found["libbpf"])
+    may_share = found["features"].pop("dispatcher")  # which machines like this one may refuse
+    assert isinstance(may_share, bool)
     assert found["features"] == {"xdp_link": True, "frags": True, "live_frames": True, "trace_event": True}
     assert set(found["interfaces"]) == {"lo", "eth0", "eth0.10", "jumbo0"}
     eth0 = found["interfaces"]["eth0"]

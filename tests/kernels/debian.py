@@ -18,6 +18,7 @@ from processes import Failed, run
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PACKAGES = "base-files bpftool coreutils dash iproute2 kmod mount python3 util-linux".split()
 LIBBPF = {"bullseye": "libbpf0"}  # of a suite; libbpf1 of all later ones
+WITHOUT_XDP_TOOLS = ("bullseye",)  # which has none
 NOT_NEEDED = ["./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*", "./usr/share/info/*"]
 
 
@@ -112,6 +113,7 @@ class Debian:
     def userland(self, suite: str, arch: str) -> pathlib.Path:
         """A suite's Python, libbpf, iproute2 and bpftool, unpacked and not installed. Raises Failed."""
         packages = [*PACKAGES, LIBBPF.get(suite, "libbpf1"), *MACHINES[arch].packages]
+        packages += [] if suite in WITHOUT_XDP_TOOLS else ["xdp-tools"]
         made = self.cache / f"userland-{suite}-{arch}-{key(suite, arch, *packages)}.cpio"
         if not made.exists():
             with tempfile.TemporaryDirectory(dir=self.cache) as work:

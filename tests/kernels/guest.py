@@ -13,12 +13,14 @@ import time
 import typing as t
 
 import nics
+import sharing
 import wires
 from checks import CHECKS
 from debian import Kernel
 from machines import MACHINES, WITH_NICS, Machine
 from processes import Failed, ended, run
 
+ROWS = {**CHECKS, **sharing.ROWS}  # what checks.py runs
 SECONDS = 2400  # one to four minutes are usual on an idle machine, and several times that beside other tests
 
 
@@ -28,6 +30,7 @@ class Guest(t.NamedTuple):
     `maps`: upgrades of each type of map are tried.
 
     Those take as long as all else, so not everywhere. `nics`: in place of all this, it has NICs, and nics.py runs.
+    `cost`: in place of all this, instructions are counted, by cost.py.
     """
 
     label: str
@@ -36,6 +39,7 @@ class Guest(t.NamedTuple):
     maps: bool = False
     arch: str = "amd64"
     nics: bool = False
+    cost: bool = False
     parameters: str = ""  # more of the kernel's
 
     @property
@@ -45,7 +49,7 @@ class Guest(t.NamedTuple):
     @property
     def rows(self) -> t.Collection[str]:
         """The names of what is checked."""
-        return nics.ROWS if self.nics else CHECKS
+        return nics.ROWS if self.nics else (sharing.COST,) if self.cost else ROWS
 
     @property
     def name(self) -> str:
@@ -116,7 +120,10 @@ def _command(
     # mitigations: an emulated CPU does not need them, and they flush its TLB at each system call.
     words = f"console={guest.machine.console} output=/dev/{guest.machine.output} quiet panic=-1 mitigations=off"
     words += f" {guest.machine.parameters} {guest.parameters}"
-    words += f" checks={'nics.py' if guest.nics else 'checks.py'}{' maps=yes' if guest.maps else ''}"
+    checks = "nics.py" if guest.nics else "cost.py" if guest.cost else "checks.py"
+    words += f" checks={checks}{' maps=yes' if guest.maps else ''}"
+    if guest.cost:
+        command += ["-icount", "shift=0,sleep=off"]  # a nanosecond of the guest's is an instruction
     if guest.nics:
         words += f" without={','.join(wires.missing(command[0]))} qemu={wires.version(command[0])}"
         command = wires.wired(command)

@@ -35,6 +35,8 @@ OBJECTS: t.Dict[str, t.Tuple[pathlib.Path, t.Tuple[str, ...]]] = {
     "variables-2": (ROOT / "tests/integration/bpf/maps.bpf.c", ("VERSION=2", "VARIABLES=1", "MOVED=1", "MORE=1")),
     "rings-1": (ROOT / "tests/integration/bpf/rings.bpf.c", ()),
     "rings-2": (ROOT / "tests/integration/bpf/rings.bpf.c", ("MORE=1",)),
+    "second": (ROOT / "tests/integration/bpf/second.bpf.c", ()),
+    "slow": (ROOT / "tests/integration/bpf/second.bpf.c", ("SLOW=20000000",)),
     "core": (ROOT / "tests/integration/bpf/core.bpf.c", ("RELOCATION=1",)),
     "kernel_memory": (ROOT / "tests/integration/bpf/kernel_memory.bpf.c", ()),
     "blocklist": (ROOT / "examples/blocklist/blocklist.bpf.c", ()),
@@ -55,9 +57,9 @@ def make_payload(work: pathlib.Path, target: str) -> pathlib.Path:
     core = pathlib.Path(ansible.__file__).parent
     shutil.copytree(core / "module_utils", tests / "ansible/module_utils", ignore=leave)
     (tests / "ansible/__init__.py").write_text(f'__version__ = "{ansible.__version__}"\n')  # as on a target
-    for each in ("checks.py", "nics.py", "upgrades.py"):
+    for each in ("checks.py", "cost.py", "kills.py", "nics.py", "sharing.py", "upgrades.py"):
         shutil.copy(HERE / each, tests)
-    for each in ("demo/send.py", "tests/support/map_types.py"):
+    for each in ("docs/coexistence.md", "demo/send.py", "tests/support/map_types.py"):
         shutil.copy(ROOT / each, tests)
     shutil.copy(HERE / "init.sh", folder / "init")
     (folder / "init").chmod(0o755)

@@ -47,7 +47,7 @@ def record(outcome: Outcome, guests: t.Sequence[Guest], commit: str) -> None:
 
 
 def _write_documents(outcomes: t.Sequence[Outcome]) -> None:
-    kernels = [outcome for outcome in outcomes if not outcome.guest.nics]
+    kernels = [outcome for outcome in outcomes if not outcome.guest.nics and not outcome.guest.cost]
     with_nics = [outcome for outcome in outcomes if outcome.guest.nics]
     if kernels:
         DOCUMENT.write_text(f"{HEAD}\n{markdown(kernels)}\n\n{totals(kernels)}.\n")

@@ -43,6 +43,7 @@ GUESTS = (
     Guest("newest", "trixie-backports", "sid", maps=True),
     Guest("6.12", "trixie-security", "trixie", arch="arm64"),
     Guest("6.1", "bookworm", "bookworm", arch="s390x"),  # the security suites have no s390x
+    Guest("cost-6.12", "trixie-security", "trixie", cost=True),
     Guest("nics-5.10", "bullseye-security", "bookworm", nics=True),
     Guest("nics-6.1", "bookworm-security", "bookworm", nics=True),
     Guest("nics-6.12", "trixie-security", "bookworm", nics=True),
@@ -50,10 +51,11 @@ GUESTS = (
 
 
 def sample(guests: t.Sequence[Guest]) -> t.List[Guest]:
-    """The first, one of the others and one of those with NICs, chosen by the commit."""
-    first, *others = (guest for guest in guests if not guest.nics)
+    """The first, one of the others and one of those with NICs, chosen by the commit; and the short one of the cost."""
+    first, *others = (guest for guest in guests if not guest.nics and not guest.cost)
     chosen = random.Random(run("git", "-C", ROOT, "rev-parse", "HEAD").strip())
-    return [first, chosen.choice(others), chosen.choice([guest for guest in guests if guest.nics])]
+    cost = [guest for guest in guests if guest.cost]
+    return [first, chosen.choice(others), *cost, chosen.choice([guest for guest in guests if guest.nics])]
 
 
 def by_name(guests: t.Iterable[Guest]) -> t.Dict[str, t.List[Guest]]:

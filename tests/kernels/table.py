@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from checks import CHECKS
-from guest import Outcome, Result
+from guest import ROWS, Outcome, Result
 
 
 def text(outcomes: t.Sequence[Outcome]) -> str:
@@ -46,7 +45,7 @@ def markdown(outcomes: t.Sequence[Outcome]) -> str:
         row("Python", about("python")),
         row("run at commit", about("commit")),
     ]
-    lines += [row(name, [verdict(outcome.results.get(name)) for outcome in outcomes]) for name in CHECKS]
+    lines += [row(name, [verdict(outcome.results.get(name)) for outcome in outcomes]) for name in ROWS]
     if any(outcome.problem for outcome in outcomes):
         lines.append(row("**did not end as it should**", [outcome.problem for outcome in outcomes]))
     return "\n".join(lines)

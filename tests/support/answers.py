@@ -11,6 +11,14 @@ Answer = t.Dict[str, t.Any]
 
 TAG = "644ee9a75611c6d0"
 CHECKSUM = "6f1ed002ab5595859014ebf0951522d9f2cb1a0dfb3ba1ac22ffcb0b9a6d9d1b"
+COMPONENT = {
+    "slot": 1,
+    "program_id": 241,
+    "name": "xdp_filter",
+    "tag": TAG,
+    "priority": 50,
+    "chain_call_actions": ["pass"],
+}
 RUNNING = {
     "mode": "native",
     "program_id": 238,
@@ -18,6 +26,7 @@ RUNNING = {
     "tag": TAG,
     "by": "link",
     "link_ids": [12],
+    "components": [COMPONENT],
 }
 
 
@@ -51,6 +60,13 @@ def answers() -> t.Dict[str, Answer]:
         "tag": TAG,
         "variables_digest": "0f343b0931126a20",
         "link_id": 12,
+        "dispatcher": {
+            "program_id": 240,
+            "slot": 0,
+            "priority": 5,
+            "chain_call_actions": ["pass"],
+            "others": [COMPONENT],
+        },
         "map_ids": [87, 88],
         "pin_path": "/sys/fs/bpf/ebpf_fleet/packet_count/eth0",
         "state": "attached",
@@ -89,7 +105,7 @@ def answers() -> t.Dict[str, Answer]:
                     "libbpf": "1.1",
                     "clang": None,
                     "bpftool": "7.1.0",
-                    "features": {"xdp_link": True, "frags": None},
+                    "features": {"xdp_link": True, "frags": None, "dispatcher": False},
                     "interfaces": {
                         "eth0": {
                             "ifindex": 2,
@@ -105,6 +121,28 @@ def answers() -> t.Dict[str, Answer]:
                                     "link_id": 12,
                                     "owner": "ebpf.fleet",
                                     "pin_path": "/sys/fs/bpf/ebpf_fleet/packet_count/eth0",
+                                }
+                            ],
+                        },
+                        "eth1": {
+                            "ifindex": 4,
+                            "driver": "virtio_net",
+                            "mtu": 1500,
+                            "queues": None,
+                            "xdp": [
+                                {
+                                    "mode": "native",
+                                    "program_id": 240,
+                                    "name": "xdp_dispatcher",
+                                    "tag": TAG,
+                                    "link_id": None,
+                                    "owner": "another",
+                                    "pin_path": None,
+                                    "dispatcher": {
+                                        "version": 2,
+                                        "components": [{**COMPONENT, "owner": "another", "pin_path": None}],
+                                        "trouble": None,
+                                    },
                                 }
                             ],
                         },
@@ -151,6 +189,7 @@ def answers() -> t.Dict[str, Answer]:
                             "ifindex": 2,
                             "mode": "native",
                             "pins": [],
+                            "dispatcher": None,
                         }
                     ],
                     "xlated": ["int packet_count(struct xdp_md * ctx):", "; \treturn 2;", "   0: (95) exit"],

@@ -19,6 +19,7 @@ STOREYS = (
     ("libbpf", "kernel", "border"),
     ("values",),
     ("entry", "state"),
+    ("sharing",),
     ("attach", "entries", "objects", "persist"),
     ("deploy",),
     ("counting", "filling", "inspection"),

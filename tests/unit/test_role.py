@@ -175,6 +175,9 @@ def test_all_that_a_program_may_say() -> None:
         "program": "main",
         "mode": "native",
         "on_conflict": "replace",
+        "dispatcher": "never",
+        "priority": 20,
+        "chain_call_actions": ["pass", "drop"],
         "maps": "reset",
         "variables": {"enforce": True},
         "map_sizes": {"block4": 9},
@@ -186,6 +189,19 @@ def test_all_that_a_program_may_say() -> None:
     made = arguments("attach", program(xdp_programs=[{**BLOCKLIST, **said, **compiling}]))
     assert {name: made[name] for name in said} == said
     assert {name: made["build"][name] for name in compiling} == compiling
+
+
+def test_programs_of_one_interface_share_it() -> None:
+    other = {**BLOCKLIST, "name": "other"}
+    for beside, shared in (
+        ([other], True),
+        ([{**other, "interfaces": ["eth1", "eth0"]}], True),
+        ([{**other, "interfaces": ["eth1"]}], False),
+        ([{**other, "state": "absent"}], False),
+        ([], False),
+    ):
+        made = arguments("attach", program(xdp_programs=[BLOCKLIST, *beside]))
+        assert made.get("dispatcher") == ("always" if shared else None), beside
 
 
 @pytest.mark.parametrize(("connection", "seconds"), [("ssh", 60), ("ebpf.fleet.netns", 0)])

@@ -17,6 +17,7 @@ from ..libbpf.library import BpfError, Fd
 from ..state.private_files import remove
 
 if t.TYPE_CHECKING:
+    from ..sharing.config import Slot
     from ..state.places import Place
     from .hooks import Attachment, Hook
     from .work import Work
@@ -36,17 +37,17 @@ def adopt(work: Work, place: Place, hook: Hook) -> None:
         work.pin(link, place.link)
 
 
-def attach(work: Work, place: Place, ifindex: int, program: int, mode: str) -> None:
+def attach(work: Work, place: Place, ifindex: int, program: int, mode: str, _slot: t.Optional[Slot] = None) -> None:
     """Mode 'auto' is native, or generic with a warning if the driver rejects native mode."""
     if mode == "generic":
-        _refuse_to_panic(place)
+        refuse_to_panic(place)
     if mode != "auto":
         _attach(work, place, ifindex, program, mode)
         return
     try:
         _attach(work, place, ifindex, program, "native")
-    except _Rejected as native:
-        _refuse_to_panic(place, f"; it rejected native mode: {native.why}{native.remedy}")
+    except Rejected as native:
+        refuse_to_panic(place, f"; it rejected native mode: {native.why}{native.remedy}")
         _attach(work, place, ifindex, program, "generic")
         work.warn(
             f"{place.interface} rejected {place.name} in native mode: {native.why};"
@@ -55,11 +56,11 @@ def attach(work: Work, place: Place, ifindex: int, program: int, mode: str) -> N
         )
 
 
-class _Rejected(FleetError):
+class Rejected(FleetError):
     """The kernel or the driver does not attach the program. `remedy` begins with '; ' if one is known."""
 
-    def __init__(self, place: Place, mode: str, why: str, remedy: str) -> None:
-        super().__init__(f"cannot attach by link, mode {mode} for {place.name} on {place.interface}: {why}{remedy}")
+    def __init__(self, place: Place, mode: str, why: str, remedy: str, by: str = "link") -> None:
+        super().__init__(f"cannot attach by {by}, mode {mode} for {place.name} on {place.interface}: {why}{remedy}")
         self.why = why
         self.remedy = remedy
 
@@ -71,17 +72,17 @@ def _attach(work: Work, place: Place, ifindex: int, program: int, mode: str) -> 
         # Here and not in _create(): a rollback may happen when there is no file any more to import from.
         from .refusal import refusal
 
-        rejected = _Rejected(place, mode, *refusal(work.lib, place.interface, ifindex, program, mode, error))
+        rejected = Rejected(place, mode, *refusal(work.lib, place.interface, ifindex, program, mode, error))
         if error.errno in BUSY_ERRORS:  # the hook is taken, so a different mode is no way out
             raise FleetError(str(rejected)) from error
         raise rejected from error
     work.undo(remove, place.link)
     work.undo(links.detach, work.lib, link)
     work.pin_at_last(link, place.link)
-    _warn_if_inexact(work, place, ifindex, mode)
+    warn_if_inexact(work, place, ifindex, mode)
 
 
-def _refuse_to_panic(place: Place, native: str = "") -> None:
+def refuse_to_panic(place: Place, native: str = "") -> None:
     from .exactness import panics  # here: a target compiles what it imports, and rarely needs this
 
     because = panics(place.interface)
@@ -89,7 +90,7 @@ def _refuse_to_panic(place: Place, native: str = "") -> None:
         raise FleetError(f"cannot attach {place.name} to {place.interface} in generic mode: {because}{native}")
 
 
-def _warn_if_inexact(work: Work, place: Place, ifindex: int, mode: str) -> None:
+def warn_if_inexact(work: Work, place: Place, ifindex: int, mode: str) -> None:
     from .exactness import inexact_because  # here: a target compiles what it imports, and rarely needs this
 
     because = inexact_because(place.interface, ifindex, mode)
@@ -97,7 +98,7 @@ def _warn_if_inexact(work: Work, place: Place, ifindex: int, mode: str) -> None:
         work.warn(f"{place.name} on {place.interface} does not see each frame as it was on the wire: {because}")
 
 
-def swap(work: Work, place: Place, program: int) -> None:
+def swap(work: Work, place: Place, _ours: t.Optional[Attachment], program: int, _slot: t.Optional[Slot] = None) -> None:
     """Replace the running program atomically: each packet meets the old program or the new one."""
     link = work.hold(work.lib.get(place.link))
     old = work.hold(work.lib.program_by_id(info.link_info(work.lib, link).program_id))

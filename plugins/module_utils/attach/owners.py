@@ -10,7 +10,7 @@ import typing as t
 
 from ..libbpf import info
 from ..libbpf.library import Libbpf
-from ..state.places import Place, places_of
+from ..state.places import Place, pinned_names, places_of
 from .hooks import Hook
 from .interfaces import find_interface
 from .ways import runs_here
@@ -20,6 +20,18 @@ def pinned_links(lib: Libbpf, where: t.Iterable[Place]) -> t.Dict[int, Place]:
     """The links that are pinned at these places, by id."""
     found = ((info.read_pin(lib, place.link, "link", info.link_info), place) for place in where)
     return {link.id: place for link, place in found if link}
+
+
+def deployed_programs(lib: Libbpf, where: t.Iterable[Place]) -> t.Dict[int, Place]:
+    """By id, the programs that are pinned at these places, or in their records: in a dispatcher, no link is ours."""
+    from ..state.records import read_record  # here: a target compiles what it imports, and few hosts need this
+
+    found: t.Dict[int, Place] = {}
+    for place in where:
+        pinned, record = info.read_pin(lib, place.program, "prog", info.program_info), read_record(place)
+        ids = {pinned.id if pinned else 0, *((record.program_id, record.before) if record else ())}
+        found.update({number: place for number in ids if number})
+    return found
 
 
 def former_places(lib: Libbpf, root: str, former: t.Iterable[str], name: str) -> t.Dict[Place, Place]:
@@ -37,7 +49,16 @@ def former_places(lib: Libbpf, root: str, former: t.Iterable[str], name: str) ->
 
 
 def with_owners(lib: Libbpf, place: Place, others: t.Tuple[Hook, ...]) -> t.Tuple[Hook, ...]:
-    """Set pinned_as where our link for a different interface holds the program."""
+    """Set pinned_as where our link for a different interface holds the program, and owner where one of another name."""
     ours = pinned_links(lib, [each for each in places_of(place.root, place.name) if each != place])
-    owners = [hook.pinned_by(ours) for hook in others]
-    return tuple(hook._replace(pinned_as=owner and owner.interface) for hook, owner in zip(others, owners))
+    names = [each for each in pinned_names(place.root) if each != place.name]
+    beside = pinned_links(lib, [Place(place.root, each, place.interface) for each in names])
+    found = []
+    for hook in others:
+        owner, other = hook.pinned_by(ours), hook.pinned_by(beside)
+        if hook.components:
+            where = [each for each in places_of(place.root, place.name) if each != place]
+            same = deployed_programs(lib, where)
+            owner = next((same[each.program.id] for each in hook.components if each.program.id in same), None)
+        found.append(hook._replace(pinned_as=owner and owner.interface, owner=other and other.name))
+    return tuple(found)

@@ -94,7 +94,7 @@ def read_upper(lib: Libbpf, root: str, device: Device, links_: Links, former: t.
     here = hooks(lib, rtnetlink.interface(device.ifindex), links_)
     for place in (Place(root, name, device.name) for name in pinned_names(root)):
         ours = ways.observe(lib, place, device.ifindex, here)
-        if ours and ours.mode and len(here) == 1:
+        if ours and ours.by == "link" and ours.mode and len(here) == 1:
             return Upper(device.ifindex, device.name, here, place, ours)
     return Upper(device.ifindex, device.name, here, owner=_owner(lib, root, former, device.name, here))
 
@@ -199,7 +199,7 @@ def put_back(work: Work, place: Place, ifindex: int, ours: Attachment) -> None:
     """Pinned at once, also if the change is provisional: what runs on this interface is the same as before."""
     mode = t.cast(str, ours.mode)
     with work.settled(), work.lib.program_by_id(ours.program_id) as program:
-        ways.way(ours.by).attach(work, place, ifindex, program, mode)
+        ways.way(ours.by).attach(work, place, ifindex, program, mode, None)
     work.undo(_set_mark, place, mode)
     remove_mark(place)
 

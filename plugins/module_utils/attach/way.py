@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..sharing.config import Slot
 from ..state.places import Place
 from .hooks import Attachment, Hook
 from .work import Work
@@ -21,14 +22,19 @@ class Way(t.Protocol):
     def adopt(self, work: Work, place: Place, hook: Hook) -> None:
         """Pin again what holds our program."""
 
-    def attach(self, work: Work, place: Place, ifindex: int, program: int, mode: str) -> None:
+    def attach(self, work: Work, place: Place, ifindex: int, program: int, mode: str, slot: t.Optional[Slot]) -> None:
         """Attach a program, by its file descriptor, and pin what holds it. Mode 'auto': native, else generic.
 
-        Raises FleetError with the driver's words.
+        `slot`: where it stands among others, if the way shares an interface. Raises FleetError with the driver's words.
         """
 
-    def swap(self, work: Work, place: Place, program: int) -> None:
-        """Replace the running program; each packet meets the old program or the new one."""
+    def swap(
+        self, work: Work, place: Place, ours: t.Optional[Attachment], program: int, slot: t.Optional[Slot]
+    ) -> None:
+        """Replace the running program, or move it; each packet meets the old program or the new one.
+
+        `ours` None: what holds it was pinned again just now.
+        """
 
     def detach(self, work: Work, place: Place, ifindex: int, ours: Attachment) -> None:
         """Detach, and remove the pin of the attachment. The undo attaches the program again in its old mode."""

@@ -9,10 +9,11 @@ import typing as t
 
 Data = t.Mapping[str, t.Any]
 COMPARED = ("mode", "program_id", "tag", "by")  # not link_ids: a restored link has a new id
+OF_COMPONENTS = ("program_id", "tag", "priority", "chain_call_actions")
 
 
 def sentence(program: Data) -> str:
-    """`program`: mode, program_id, name, tag, by ('link' or 'netlink'), link_ids."""
+    """`program`: mode, program_id, name, tag, by ('link' or 'netlink'), link_ids, components."""
     by = program["by"]
     if program["link_ids"]:
         by += f" {' or '.join(map(str, program['link_ids']))}"
@@ -20,7 +21,13 @@ def sentence(program: Data) -> str:
         f"XDP program {program['program_id']} '{program['name']}' (tag {program['tag']}),"
         f" attached by {by}, {program['mode']}"
     )
-    return text + (", a libxdp dispatcher" if program["name"] == "xdp_dispatcher" else "")
+    if program["name"] != "xdp_dispatcher":
+        return text
+    inside = [
+        f"{each['program_id']} '{each['name']}' (tag {each['tag']}, priority {each['priority']})"
+        for each in program.get("components", ())
+    ]
+    return f"{text}, a libxdp dispatcher" + (f" with {' and '.join(inside)}" if inside else "")
 
 
 def alike(one: t.Mapping[str, t.Sequence[Data]], two: t.Mapping[str, t.Sequence[Data]]) -> bool:
@@ -29,6 +36,12 @@ def alike(one: t.Mapping[str, t.Sequence[Data]], two: t.Mapping[str, t.Sequence[
 
 
 def _compared(programs: t.Mapping[str, t.Sequence[Data]]) -> t.Dict[str, t.List[t.List[t.Any]]]:
-    return {
-        interface: [[program[key] for key in COMPARED] for program in found] for interface, found in programs.items()
-    }
+    return {interface: [_compared_one(program) for program in found] for interface, found in programs.items()}
+
+
+def _compared_one(program: Data) -> t.List[t.Any]:
+    """A dispatcher is what is in it: each change makes a new one."""
+    inside = program.get("components", ())
+    if inside:
+        return [program["mode"], *([each[key] for key in OF_COMPONENTS] for each in inside)]
+    return [program[key] for key in COMPARED]

@@ -65,6 +65,26 @@ COUNTERS = record(
     {"totals": record({"packets": optional(number), "bytes": optional(number)}), "trace": _TRACE, "run": word},
 )
 
+_OF_COMPONENT: t.Dict[str, Check] = {
+    "slot": identifier,
+    "program_id": identifier,
+    "name": name,
+    "tag": hexadecimal,
+    "priority": identifier,
+    "chain_call_actions": items(word),
+}
+_COMPONENT = record(_OF_COMPONENT)
+_OWNED_COMPONENT = record({**_OF_COMPONENT, "owner": word, "pin_path": optional(line)})
+_IN_DISPATCHER = record(
+    {
+        "program_id": identifier,
+        "slot": identifier,
+        "priority": identifier,
+        "chain_call_actions": items(word),
+        "others": items(_COMPONENT),
+    }
+)
+
 _ON_INTERFACE = record(
     {
         "mode": word,
@@ -74,7 +94,16 @@ _ON_INTERFACE = record(
         "link_id": optional(identifier),
         "owner": word,
         "pin_path": optional(line),
-    }
+    },
+    {
+        "dispatcher": record(
+            {
+                "version": optional(number),
+                "components": items(_OWNED_COMPONENT),
+                "trouble": optional(line),
+            }
+        )
+    },
 )
 BPF = record(
     {
@@ -111,6 +140,7 @@ BPF = record(
     }
 )
 
+_SLOT = record({key: check for key, check in _OF_COMPONENT.items() if key not in ("name", "tag")})
 _PROGRAM = record(
     {
         "id": identifier,
@@ -139,7 +169,8 @@ _PROGRAM = record(
                     "ifindex": optional(identifier),
                     "mode": optional(word),
                     "pins": items(line),
-                }
+                },
+                {"dispatcher": optional(_SLOT)},
             )
         ),
     },
@@ -185,6 +216,7 @@ _ATTACHMENTS = items(
             "tag": optional(hexadecimal),
             "variables_digest": optional(hexadecimal),
             "link_id": optional(identifier),
+            "dispatcher": optional(_IN_DISPATCHER),
             "map_ids": items(identifier),
             "pin_path": optional(line),
             "persistent": boolean,
@@ -203,7 +235,8 @@ _RUNNING = by(
                 "tag": hexadecimal,
                 "by": word,
                 "link_ids": items(identifier),
-            }
+            },
+            {"components": items(_COMPONENT)},
         )
     ),
 )

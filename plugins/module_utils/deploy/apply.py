@@ -132,11 +132,15 @@ class Applier:
                 loaded.begin_with(facts.all_maps[pin].name, value)
             for name, entries in step.sizes.items():
                 loaded.resize(name, entries)
+            if step.shared:
+                from ..sharing.made import template
+
+                made = template(self._lib, self.work.hold, facts.takes_frags(step.program))
+                loaded.take_the_place_of(step.program, made.fd, "prog0")
             loaded.load(facts.loaded_with(step.program), reuse, seen.ifindex if step.offload else 0)
         except BpfError as error:
-            raise FleetError(
-                f"cannot load {step.program} of {facts.path} for {seen.interface}: {_rejection(error)}"
-            ) from error
+            why = _refused_extension(error) if step.shared and error.errno == errno.EPERM else _rejection(error)
+            raise FleetError(f"cannot load {step.program} of {facts.path} for {seen.interface}: {why}") from error
         return loaded
 
     def _do_Move(self, seen: Seen, step: steps.Move) -> None:
@@ -241,10 +245,11 @@ class Applier:
 
     def _do_Attach(self, seen: Seen, step: steps.Attach) -> None:
         with self._lib.get(seen.place.program) as program:
-            ways.way(step.by).attach(self.work, seen.place, seen.ifindex, program, step.mode)
+            ways.way(step.by).attach(self.work, seen.place, seen.ifindex, program, step.mode, step.slot)
 
     def _do_Swap(self, seen: Seen, step: steps.Swap) -> None:
-        ways.way(step.by).swap(self.work, seen.place, self.work.hold(self._lib.get(seen.place.program)))
+        program = self.work.hold(self._lib.get(seen.place.program))
+        ways.way(step.by).swap(self.work, seen.place, step.ours, program, step.slot)
 
     def _do_Detach(self, seen: Seen, step: steps.Detach) -> None:
         ours = step.attachment
@@ -275,7 +280,7 @@ class Applier:
         put_back(self.work, seen.place, seen.ifindex, step.attachment)
 
     def _do_Unpin(self, seen: Seen, step: steps.Unpin) -> None:
-        self.work.unpin(step.path)
+        self._do_or_wait(seen, lambda: self.work.unpin(step.path))
 
     def _do_Note(self, seen: Seen, step: steps.Note) -> None:
         record = None
@@ -284,11 +289,23 @@ class Applier:
             if not number:
                 loaded = self._objects[seen.interface].program_fd(step.deployed.program)
                 number, first = info.program_info(self._lib, loaded).id, self._first[seen.interface]
-            record = Record(step.deployed, number, first)
-        write_record(seen.place, record)
-        if not record:
-            remove_folders(seen.place)
-        self.work.undo(write_record, seen.place, seen.record)
+            running = seen.ours.program_id if seen.ours and seen.ours.dispatcher else 0
+            record = Record(step.deployed, number, first, running if running != number else 0)
+
+        def note() -> None:
+            write_record(seen.place, record)
+            if not record:
+                remove_folders(seen.place)
+            self.work.undo(write_record, seen.place, seen.record)
+
+        self._do_or_wait(seen, note, bool(record))
+
+    def _do_or_wait(self, seen: Seen, do: t.Callable[[], None], now: bool = False) -> None:
+        """In a dispatcher, a program that was provisionally removed is back when the holder ends: it must be known."""
+        if seen.ours and seen.ours.dispatcher and not now:
+            self.work.do_at_last(do)
+        else:
+            do()
 
     def _do_Persist(self, seen: Seen, step: steps.Persist) -> None:
         from ..persist.manifests import packed
@@ -326,6 +343,12 @@ class Applier:
         if content is None:  # lists go with their manifest
             self.work.undo(put_back, lists_as_they_are(seen.place))
         write_manifest(seen.place, content, self._runner_now)
+
+
+def _refused_extension(error: BpfError) -> str:
+    from ..sharing.made import words
+
+    return words(error)
 
 
 def _pinned_when_filled(planned: t.Iterable[steps.Step]) -> t.List[steps.Step]:

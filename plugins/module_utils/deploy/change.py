@@ -14,10 +14,10 @@ from ..errors import FleetError
 from ..libbpf.kinds import SIZED_BY_CPUS
 from ..state.bpffs import reach
 from ..state.locks import LOCK_SECONDS, lock, of_changes, of_objects
-from ..state.places import MANIFESTS, MARKS, NEW, PROVISIONAL, UNREAD, Place, places_of
+from ..state.places import DISPATCHERS, MANIFESTS, MARKS, NEW, PROVISIONAL, UNREAD, Place, places_of
 from ..state.trusted import check_pins
 from .observe import PLAIN_MTU, Seen, observe
-from .plan import FRAGS_TWIN, keeps_maps, maps_there, plan, resized
+from .plan import FRAGS_TWIN, concerns_sharing, keeps_maps, maps_there, plan, resized
 from .planned import Order, Plan
 from .request import PRESENT, Request, Wanted
 from .results import Outcome, attachments, errors_of_request, look, of_request, without_errors
@@ -61,7 +61,7 @@ def change(
         order = _in_order(lib, request, asked, errors, warn)
         written = tuple(file for file in files if file.differs()) if without_errors(order.plans, errors) else ()
         if not request.check:
-            _clean_up(order.plans)
+            _clean_up(lib, order.plans)
             if written or any(each.steps for each in order.plans):
                 from .transaction import Transaction
 
@@ -86,12 +86,16 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _clean_up(plans: t.Iterable[Plan]) -> None:
+def _clean_up(lib: Libbpf, plans: t.Iterable[Plan]) -> None:
     """Remove what killed runs left in /run, and their empty folders; have systemd read the units that they changed."""
     if os.path.isdir(PROVISIONAL):
         from .provisional import sweep
 
         sweep()
+    if os.path.isdir(DISPATCHERS):
+        from ..attach.dispatcher import sweep as sweep_dispatchers
+
+        sweep_dispatchers(lib)
     if os.path.isdir(UNREAD):
         from ..persist import persistence
 
@@ -147,6 +151,11 @@ def _plans(
         found = persistence.observe([(each.place, each.ifindex) for each in seen], request.runner, asked)
         seen = [each._replace(persistence=one) for each, one in zip(seen, found)]
     wanted = wanted._replace(frags=_needs_frags(wanted, seen), cpus=_cpus(lib, wanted))
+    if wanted.state in PRESENT and any(concerns_sharing(wanted, each) for each in seen):
+        from .sharing import shared_anywhere, with_run_config
+
+        if shared_anywhere(wanted, seen):
+            wanted = with_run_config(wanted, image)
     if wanted.state in PRESENT:
         wanted, seen = _with_contents(lib, wanted, seen, image)
     plans, errors = [], {}

@@ -76,6 +76,17 @@ class Seen(t.NamedTuple):
         return sha256(b"".join(sorted(self.constants)))[:16] if self.constants else None
 
     @property
+    def dispatcher_facts(self) -> t.Optional[t.Dict[str, t.Any]]:
+        """Where our program is among others; None if it is in no dispatcher."""
+        there = self.ours and self.ours.dispatcher
+        if not self.ours or not there or self.ours.slot is None:
+            return None
+        every = there.data()
+        mine = every.pop(self.ours.slot)
+        found = {key: mine[key] for key in ("slot", "priority", "chain_call_actions")}
+        return {"program_id": there.id, **found, "others": every}
+
+    @property
     def attached(self) -> bool:
         return self.mode is not None
 
@@ -168,10 +179,12 @@ def _observe(lib: Libbpf, place: Place, links: Links) -> Seen:
             constant = shape.type == "array" and shape.flags & RDONLY_PROG
             if constant and not held[number].name.endswith(".kconfig"):
                 constants.append(lookup(lib, fd, bytes(4), shape.value_size))
-    known = {path for path, found in ((place.link, ours), (place.program, pinned)) if found}
+    known = {path for path, found in ((place.link, ours and ours.link_id), (place.program, pinned)) if found}
     known |= {place.map(pin) for pin in maps}
     others = tuple(
-        hook for hook in here if not (ours and ours.mode == hook.mode and hook.program.id == ours.program_id)
+        hook
+        for hook in here
+        if not (ours and ours.mode == hook.mode and hook.program.id in (ours.program_id, ours.holder))
     )
     return Seen(
         place=place,

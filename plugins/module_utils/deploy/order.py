@@ -100,7 +100,7 @@ def _observe(lib: Libbpf, request: Request, plans: t.Sequence[Plan]) -> Around:
     requested = {plan.seen.place: plan.seen for plan in plans}
     uppers = {up: stacked.read_upper(lib, request.root, stack.devices[up], links, request.former) for up in covering}
     for seen in requested.values():  # also where its pins are still in a former root
-        if seen.ifindex in covering and seen.ours and seen.ours.mode and len(seen.hooks) == 1:
+        if seen.ifindex in covering and seen.ours and seen.ours.by == "link" and seen.attached and len(seen.hooks) == 1:
             uppers[seen.ifindex] = Upper(seen.ifindex, seen.interface, seen.hooks, seen.place, seen.ours)
     missing = [upper.place for upper in uppers.values() if upper.place and upper.place not in requested]
     found = {**requested, **{seen.place: seen for seen in observe(lib, missing)}}

@@ -36,6 +36,7 @@ from .steps import (
 )
 
 if t.TYPE_CHECKING:
+    from ..sharing.config import Slot
     from .filling import Compared
     from .upgrade import Upgrade
 
@@ -61,19 +62,24 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
     attach = wanted.state == "attached"
     unpinned = _unpinned(seen.pinned.id, seen.others) if attach and not seen.ours and seen.pinned else None
     others = tuple(hook for hook in seen.others if not (unpinned and hook is unpinned[1]))
+    slot = _slot(wanted, seen)
+    if slot:
+        others = tuple(hook for hook in others if hook is not _joined(seen))
     if attach and others and not wanted.replace:
         raise FleetError(
-            f"cannot attach {wanted.name} to {seen.interface}: it already runs {_and(others)}, {_remedy(others[0])}"
+            f"cannot attach {wanted.name} to {seen.interface}: it already runs {_and(others)},"
+            f" {_remedy(others[0], wanted)}"
         )
     source = wanted.object
     shapes = _shapes(wanted)
     held = _held_maps(seen, shapes)
-    target = _target(wanted, seen)
-    if wanted.reset_maps and _is_current(wanted, seen, target, shapes, held):
+    target = _target(wanted, seen, slot)
+    shared = bool(slot)
+    if wanted.reset_maps and _is_current(wanted, seen, target, shapes, held, shared):
         wanted = wanted._replace(reset_maps=False)  # no map is made new, so what is in them counts
     lists = _compared(wanted, seen, shapes)
     again = {pin for pin, each in lists.items() if each.again}
-    current = not again and _is_current(wanted, seen, target, shapes, held)
+    current = not again and _is_current(wanted, seen, target, shapes, held, shared)
     upgrade = None if current else _upgrade(wanted, seen, shapes, held, again)
     live = attach or seen.attached
     if live and not attach and seen.known:
@@ -81,19 +87,19 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
 
     # Half-made pins of a killed run are removed last: one may be all that holds a link until the link is pinned again.
     steps: t.List[Step] = [Unpin(path) for path in seen.leftovers if not path.endswith(NEW)]
-    steps += _repair(seen, shapes, held) if current else _load(wanted, target.program, shapes, upgrade)
+    steps += _repair(seen, shapes, held) if current else _load(wanted, target.program, shapes, upgrade, shared)
     kept = upgrade.keep if upgrade else {**seen.maps, **held} if current else {}
     steps += _set(wanted, seen, kept) if current else ()
     steps += _fill(lists, kept, upgrade)
     if live:
-        steps += _attach(wanted, seen, others, unpinned, current)
+        steps += _attach(wanted, seen, others, unpinned, current, slot)
     elif seen.ours:
         steps.append(Detach(seen.ours))
     if source.programs:
         steps += [Unpin(seen.place.map(pin)) for pin in sorted(seen.maps) if pin not in shapes]
     steps += [Unpin(path) for path in seen.leftovers if path.endswith(NEW)]
     steps += _note(seen, target, current)
-    warnings = (*_warnings(wanted, seen, shapes), *(upgrade.warnings if upgrade else ()))
+    warnings = (*_warnings(wanted, seen, shapes), *(upgrade.warnings if upgrade else ()), *_gap(wanted, seen, slot))
     persistent = False
     if seen.persistence:
         from .restoring import plan_restoring  # imported here, because a target compiles what it imports
@@ -105,7 +111,7 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
         before = describe(seen)
         return Plan(seen, (), before, before, warnings)
 
-    before, after = describe(seen), _after(target, seen, shapes, kept, live)
+    before, after = describe(seen), _after(target, seen, shapes, kept, live, slot)
     if wanted.settings:
         was, after["variables"] = _variables(wanted, seen, kept)
         if was:
@@ -116,7 +122,7 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
         before["entries"], after["entries"] = entries_shown(lists, steps)
     if persistent:
         after["persistent"] = True
-    spared = () if attach else seen.others
+    spared = () if attach else seen.others  # in a dispatcher, the others are beside ours
     return Plan(seen, tuple(steps), before, with_others(after, seen, spared), warnings)
 
 
@@ -135,7 +141,12 @@ def _check_interface(wanted: Wanted, seen: Seen) -> None:
 
 
 def _after(
-    target: Deployed, seen: Seen, shapes: Shapes, kept: t.Mapping[str, MapInfo], live: bool
+    target: Deployed,
+    seen: Seen,
+    shapes: Shapes,
+    kept: t.Mapping[str, MapInfo],
+    live: bool,
+    slot: "t.Optional[Slot]",
 ) -> t.Dict[str, t.Any]:
     """As describe(), once the plan is carried out."""
     after: t.Dict[str, t.Any] = {
@@ -144,10 +155,17 @@ def _after(
         "program": target.program,
         "checksum": target.checksum or "unknown until the object exists",
         "maps": {unescape(pin): str(kept[pin].shape if pin in kept else shapes[pin]) for pin in sorted(shapes)},
-        "pins": sorted({"program", *(f"maps/{unescape(pin)}" for pin in shapes), *(["link"] if live else [])}),
+        "pins": sorted(
+            {"program", *(f"maps/{unescape(pin)}" for pin in shapes), *(["link"] if live and not slot else [])}
+        ),
     }
     if live:
         after["ifindex"] = seen.ifindex
+    if live and slot:
+        from .planned import shared_words
+        from .sharing import beside  # imported here, because a target compiles what it imports
+
+        after["dispatcher"] = shared_words(slot, beside(seen))
     return after
 
 
@@ -170,7 +188,7 @@ def keeps_maps(wanted: Wanted, seen: Seen) -> bool:
     if not wanted.object.programs or not (seen.held or seen.maps):
         return False
     shapes = _shapes(wanted)
-    if _is_current(wanted, seen, _target(wanted, seen), shapes, _held_maps(seen, shapes)):
+    if _is_current(wanted, seen, _target(wanted, seen), shapes, _held_maps(seen, shapes), _shares(wanted, seen)):
         # Then it depends on entries, which are not read yet.
         return any(each.at_once and not each.slot for each in wanted.fillings)
     return not wanted.reset_maps
@@ -204,31 +222,78 @@ def _shapes(wanted: Wanted) -> Shapes:
     return {pin: as_made(each.shape, wanted.cpus) for pin, each in wanted.object.shared_maps.items()}
 
 
-def _target(wanted: Wanted, seen: Seen) -> Deployed:
+def _target(wanted: Wanted, seen: Seen, slot: "t.Optional[Slot]" = None) -> Deployed:
     source = wanted.object
     constants = {each.name: each.value for each in wanted.settings if each.constant}
     program = _program_for(wanted, seen)
-    return Deployed(source.path, source.checksum or "", program, wanted.mode, constants, wanted.sizes)
+    sharing: t.Dict[str, t.Any] = {}
+    if slot:
+        sharing = {"priority": slot.priority, "chain_call_actions": list(slot.actions)}
+    return Deployed(source.path, source.checksum or "", program, wanted.mode, constants, wanted.sizes, sharing)
+
+
+def _slot(wanted: Wanted, seen: Seen) -> "t.Optional[Slot]":
+    """Where it stands among others; None if it has the interface alone."""
+    if not concerns_sharing(wanted, seen):
+        return None
+    from .sharing import slot_for  # imported here, because a target compiles what it imports
+
+    return slot_for(wanted, seen, _program_for(wanted, seen))
+
+
+def concerns_sharing(wanted: Wanted, seen: Seen) -> bool:
+    """Whether a dispatcher is wanted or there, or the program is loaded for one."""
+    ours = seen.ours is not None and seen.ours.dispatcher is not None
+    known = seen.known is not None and bool(seen.known.deployed.sharing)
+    return wanted.dispatcher == "always" or ours or known or any(hook.dispatcher for hook in seen.others)
+
+
+def _shares(wanted: Wanted, seen: Seen) -> bool:
+    if not concerns_sharing(wanted, seen):
+        return False
+    from .sharing import shares  # imported here, because a target compiles what it imports
+
+    return shares(wanted, seen)
+
+
+def _joined(seen: Seen) -> t.Optional[Hook]:
+    from .sharing import joined  # imported here, because a target compiles what it imports
+
+    return joined(seen)
+
+
+def _gap(wanted: Wanted, seen: Seen, slot: "t.Optional[Slot]") -> t.Iterator[str]:
+    if concerns_sharing(wanted, seen):
+        from .sharing import converting  # imported here, because a target compiles what it imports
+
+        words = converting(wanted, seen, slot)
+        if words:
+            yield words
 
 
 def _unpinned(program_id: int, here: t.Sequence[Hook]) -> t.Optional[t.Tuple[str, Hook]]:
     """Our program on an interface, if its pin is gone: the way by which it is attached, and its hook."""
-    for name in ways.NAMES:
+    for name in ways.WITH_LINKS:
         found = ways.way(name).unpinned(program_id, here)
         if found:
             return name, found
     return None
 
 
-def _is_current(wanted: Wanted, seen: Seen, target: Deployed, shapes: Shapes, held: t.Mapping[str, MapInfo]) -> bool:
-    """Whether the wanted program is already loaded, and all its maps can be pinned."""
+def _is_current(
+    wanted: Wanted, seen: Seen, target: Deployed, shapes: Shapes, held: t.Mapping[str, MapInfo], shared: bool
+) -> bool:
+    """Whether the wanted program is already loaded, and all its maps can be pinned. shared: it is for a dispatcher."""
     known = seen.known and seen.known.deployed
     if not known or known.checksum != (wanted.object.checksum or None):
         return False
     if not wanted.object.programs:
         return True
-    # Path and mode need no other program. All else that is deployed, also what later releases add to it, does.
-    same = known == target._replace(object=known.object, mode=known.mode)
+    # Path, mode and place among others need no other program, but one in a dispatcher is of another type. All else that
+    # is deployed, also what later releases add to it, does.
+    same = known == target._replace(object=known.object, mode=known.mode, sharing=known.sharing)
+    if bool(known.sharing) != shared:
+        return False
     # A missing map may be used only by a different program, which this one calls: load again.
     return same and all(pin in held or pin in seen.maps for pin in shapes)
 
@@ -271,13 +336,14 @@ def _fill(
         yield from fills(lists.values(), kept, upgrade.copied if upgrade else ())
 
 
-def _load(wanted: Wanted, program: str, shapes: Shapes, upgrade: "t.Optional[Upgrade]") -> t.Iterator[Step]:
+def _load(
+    wanted: Wanted, program: str, shapes: Shapes, upgrade: "t.Optional[Upgrade]", shared: bool
+) -> t.Iterator[Step]:
     reuse = {pin: info.id for pin, info in upgrade.keep.items()} if upgrade else {}
     fresh = tuple(pin for pin in sorted(shapes) if pin not in reuse)
     settings = tuple(each for each in wanted.settings if each.constant or each.pin in fresh)
-    yield Load(
-        program, reuse, fresh, wanted.mode == "offload", upgrade.begin if upgrade else {}, settings, wanted.sizes
-    )
+    begin = upgrade.begin if upgrade else {}
+    yield Load(program, reuse, fresh, wanted.mode == "offload", begin, settings, wanted.sizes, shared)
     yield from upgrade.steps if upgrade else ()
 
 
@@ -296,22 +362,41 @@ def _attach(
     others: t.Iterable[Hook],
     unpinned: t.Optional[t.Tuple[str, Hook]],
     current: bool,
+    slot: "t.Optional[Slot]",
 ) -> t.Iterator[Step]:
     """The steps after which our program runs on the interface in the wanted mode."""
     attach = wanted.state == "attached"
     attaching = Attach("generic" if wanted.generic else wanted.mode)
+    if slot:
+        from .sharing import beside, moves  # imported here, because a target compiles what it imports
+
+        shared = beside(seen)
+        attaching = attaching._replace(by="dispatcher", slot=slot, beside=" and ".join(map(str, shared)))
+        if seen.ours and seen.ours.dispatcher and seen.attached:
+            if not shared and attach and not _mode_fits(wanted, seen, seen.mode):
+                yield Detach(seen.ours, again=True)
+                yield attaching
+            elif not current or moves(seen, slot):
+                yield Swap("dispatcher", seen.ours, slot, moved=current)
+            return
     if attach:
         yield from (Evict(hook) for hook in others)
     if unpinned:
         by, hook = unpinned
         yield Adopt(by, hook)
-        if not _mode_fits(wanted, seen, hook.mode):
+        if slot or not _mode_fits(wanted, seen, hook.mode):
             adopted = Attachment(by, t.cast(int, hook.link_id), hook.program.id, seen.ifindex, hook.mode)
             yield Detach(adopted, again=True)
             yield attaching
         elif not current:
             yield Swap(by)
-    elif seen.ours and seen.attached and (not attach or _mode_fits(wanted, seen, seen.mode)):
+    elif (
+        seen.ours
+        and seen.attached
+        and not slot
+        and not seen.ours.dispatcher
+        and (not attach or _mode_fits(wanted, seen, seen.mode))
+    ):
         if not current:
             yield Swap(seen.ours.by)
     else:
@@ -323,7 +408,7 @@ def _attach(
 def _note(seen: Seen, target: Deployed, current: bool) -> t.Iterator[Step]:
     if not current or not seen.known:
         yield Note(target)
-    elif seen.known.deployed.mode != target.mode:
+    elif (seen.known.deployed.mode, seen.known.deployed.sharing) != (target.mode, target.sharing):
         yield Note(target, seen.known.program_id)
 
 
@@ -334,11 +419,26 @@ def _warnings(wanted: Wanted, seen: Seen, shapes: t.Container[str]) -> t.Iterato
         yield f"{wanted.object.path} has no map {names}: what was counted there on {seen.interface} is gone"
 
 
-def _remedy(hook: Hook) -> str:
+def _remedy(hook: Hook, wanted: Wanted) -> str:
+    if hook.owner:
+        return (
+            f"which this collection deployed as {hook.owner}, alone: to have both, set dispatcher: always for"
+            f" {hook.owner} first, which interrupts it for a moment, and then deploy {wanted.name}"
+        )
+    if hook.dispatcher and wanted.dispatcher != "never" and hook.dispatcher.trouble:
+        return (
+            f"which this collection did not attach, and which it cannot join: {hook.dispatcher.trouble};"
+            f" set on_conflict: replace to take its place"
+        )
     if hook.pinned_as:
         return (
             f"which this collection pinned for {hook.pinned_as} (was the interface renamed?);"
             f" remove it there first with state: absent and interfaces: [{hook.pinned_as}]"
+        )
+    if hook.dispatcher:
+        return (
+            "which this collection did not attach; leave dispatcher: auto to join it, or set on_conflict: replace to"
+            " take its place"
         )
     return "which this collection did not attach; set on_conflict: replace to take its place"
 

@@ -11,6 +11,10 @@ from ..state.places import unescape
 from .observe import Seen
 from .steps import Forget, Step
 
+if t.TYPE_CHECKING:
+    from ..sharing.config import Slot
+    from ..sharing.dispatcher import Component
+
 
 class Plan(t.NamedTuple):
     """The steps for one interface, and a description of the state before and after them.
@@ -47,6 +51,9 @@ def describe(seen: Seen) -> t.Dict[str, t.Any]:
         }
         if seen.attached:
             words["ifindex"] = seen.ifindex
+        if seen.ours and seen.ours.dispatcher and seen.ours.component:
+            beside = [each for each in seen.ours.dispatcher.components if each != seen.ours.component]
+            words["dispatcher"] = shared_words(seen.ours.component.slot, beside)
         if record and record.variables:
             words["variables"] = dict(record.variables)
     if seen.persistent:
@@ -56,9 +63,17 @@ def describe(seen: Seen) -> t.Dict[str, t.Any]:
     return words
 
 
+def shared_words(slot: "Slot", beside: "t.Iterable[Component]") -> t.Dict[str, t.Any]:
+    return {
+        "priority": slot.priority,
+        "chain_call_actions": list(slot.actions),
+        "beside": [str(each) for each in beside],
+    }
+
+
 def _pins(seen: Seen) -> t.List[str]:
     there = {
-        "link": seen.ours,
+        "link": seen.ours and seen.ours.link_id is not None,
         "program": seen.pinned,
         **{f"maps/{unescape(pin)}": info for pin, info in seen.maps.items()},
         **{unescape(path[len(seen.place.folder) + 1 :]): path for path in seen.leftovers},

@@ -30,7 +30,9 @@ class Wanted(t.NamedTuple):
     it), None (keep the current setting). generic: attach in this mode, although `mode` says otherwise. `cpus`: the
     possible ones, if the size of a map depends on them; `contents`: those of the object's maps by pin, for an upgrade.
     `settings`: variables that the task sets, constants among them; `sizes`: max_entries of maps by name; `fillings`:
-    entries of maps. unsafe: pin even where other users could change the pins.
+    entries of maps. unsafe: pin even where other users could change the pins. `dispatcher`: whether it shares an
+    interface with others (auto, never, always), at which priority and after which `actions` of its own the next runs;
+    None: as the object says.
     """
 
     state: str
@@ -49,6 +51,9 @@ class Wanted(t.NamedTuple):
     sizes: t.Mapping[str, int] = {}
     fillings: "t.Tuple[Filling, ...]" = ()
     unsafe: bool = False
+    dispatcher: str = "auto"
+    priority: t.Optional[int] = None
+    actions: t.Optional[t.Tuple[str, ...]] = None
 
 
 class Request(t.NamedTuple):
@@ -101,6 +106,12 @@ def check_options(options: t.Mapping[str, t.Any]) -> None:
     for name in options["interfaces"] or ():
         check_interface_name(name)
     check_rollback_after(options["rollback_after"])
+    if options["priority"] is not None and not 0 <= options["priority"] < 1 << 32:
+        raise FleetError(f"priority is {options['priority']}: give a number from 0 to {(1 << 32) - 1}")
+    if options["dispatcher"] == "never" and (
+        options["priority"] is not None or options["chain_call_actions"] is not None
+    ):
+        raise FleetError("priority and chain_call_actions are for a dispatcher, and dispatcher: never has none")
     if not 0 <= options["check_seconds"] < 2**31:
         raise FleetError(f"check_seconds is {options['check_seconds']}: give 0 or more")
     root = root_of_namespace(options["pin_root"])
@@ -108,6 +119,12 @@ def check_options(options: t.Mapping[str, t.Any]) -> None:
     if not options["allow_unsafe_paths"]:
         for each in (options["pin_root"], root):
             check_trusted(each, "to pin in")
+
+
+def _actions(given: t.Iterable[str]) -> t.Tuple[str, ...]:
+    from ..sharing.config import in_order  # here: a target compiles what it imports, and few tasks need this
+
+    return in_order(given)
 
 
 def check_rollback_after(seconds: int) -> None:
@@ -135,6 +152,9 @@ def request_of(options: t.Mapping[str, t.Any], image: Image, check: bool, runner
         reset_maps=options["maps"] == "reset",
         persist=options["persist"],
         unsafe=options["allow_unsafe_paths"],
+        dispatcher=options["dispatcher"],
+        priority=options["priority"],
+        actions=None if options["chain_call_actions"] is None else _actions(options["chain_call_actions"]),
     )
     return Request(
         wanted=wanted,

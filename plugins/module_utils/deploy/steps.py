@@ -13,6 +13,7 @@ from ..state.places import Place, map_text, unescape
 
 if t.TYPE_CHECKING:
     from ..persist.manifests import Manifest
+    from ..sharing.config import Slot
     from .declared import InSlot, Setting
 
 
@@ -29,7 +30,7 @@ class Load(t.NamedTuple):
     """Load a program; `reuse` are map ids by pin, `fresh` the pins of new maps.
 
     `begin`: the content of new maps of global data, by pin, if it is not what the object has. `settings`: variables
-    of such maps, and constants, that the task sets; `sizes`: max_entries of maps, by name.
+    of such maps, and constants, that the task sets; `sizes`: max_entries of maps, by name. shared: for a dispatcher.
     """
 
     program: str
@@ -39,6 +40,7 @@ class Load(t.NamedTuple):
     begin: t.Mapping[str, bytes] = {}
     settings: t.Tuple["Setting", ...] = ()
     sizes: t.Mapping[str, int] = {}
+    shared: bool = False
 
     def __str__(self) -> str:
         set_to = f" with {', '.join(map(str, self.settings))}" if self.settings else ""
@@ -46,7 +48,8 @@ class Load(t.NamedTuple):
         carried = (
             f", carrying over the variables in {', '.join(map(unescape, sorted(self.begin)))}" if self.begin else ""
         )
-        return f"load {self.program}{set_to}{kept}{carried}"
+        shared = " for a dispatcher" if self.shared else ""
+        return f"load {self.program}{shared}{set_to}{kept}{carried}"
 
 
 class Value(t.NamedTuple):
@@ -149,17 +152,30 @@ class Evict(t.NamedTuple):
 
 
 class Attach(t.NamedTuple):
+    """`slot`: where it stands among others, if `by` shares the interface; `beside`: these, for people to read."""
+
     mode: str
     by: str = "link"
+    slot: "t.Optional[Slot]" = None
+    beside: str = ""
 
     def __str__(self) -> str:
-        return f"attach by {self.by}, mode {self.mode}"
+        if self.slot and self.beside:
+            return f"join the dispatcher beside {self.beside}: {self.slot}"
+        return f"attach by {self.by}, mode {self.mode}" + (f": {self.slot}" if self.slot else "")
 
 
 class Swap(t.NamedTuple):
+    """`ours`: the attachment, where a dispatcher has to know what goes; `moved`: it only gets another `slot`."""
+
     by: str = "link"
+    ours: t.Optional[Attachment] = None
+    slot: "t.Optional[Slot]" = None
+    moved: bool = False
 
     def __str__(self) -> str:
+        if self.moved:
+            return f"move it in the {self.by}: {self.slot}"
         return f"swap the program in the {self.by}"
 
 
@@ -172,6 +188,8 @@ class Detach(t.NamedTuple):
     def __str__(self) -> str:
         if self.attachment.elsewhere:
             return f"detach from interface {self.attachment.ifindex} of a different network namespace"
+        if self.attachment.dispatcher:
+            return "take it out of the dispatcher"
         return "detach" if self.attachment.alive else f"remove the dead {self.attachment.by}"
 
 

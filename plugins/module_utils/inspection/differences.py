@@ -180,7 +180,7 @@ def _listing(each: Instance) -> str:
     lines = [
         "",
         f"{each.interface}: {_by_program(each)}",
-        f"  attached {counter['mode'] or 'nowhere'}{', by ' + attachment['by'] if attachment else ''}",
+        f"  attached {counter['mode'] or 'nowhere'}{_way(attachment) if attachment else ''}",
     ]
     if program:
         lines += [
@@ -190,6 +190,12 @@ def _listing(each: Instance) -> str:
             f"  object {program['object']['path'] if program['object'] else 'unknown'}  {_checksum(program)}",
         ]
     return _lines(lines)
+
+
+def _way(attachment: Facts) -> str:
+    there = attachment.get("dispatcher")
+    place = f", slot {there['slot']}, priority {there['priority']}" if there else ""
+    return f", by {attachment['by']}{place}"
 
 
 def _object(found: Facts) -> str:

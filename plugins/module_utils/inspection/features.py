@@ -13,6 +13,7 @@ import typing as t
 
 from ..libbpf import links, probe
 from ..libbpf.library import BpfError, Fd, Libbpf
+from ..sharing import made
 from . import host
 
 CLONE_NEWNET = 0x40000000
@@ -46,6 +47,7 @@ def features(lib: t.Optional[Libbpf]) -> t.Dict[str, t.Optional[bool]]:
         "xdp_link": None,
         "frags": None,
         "live_frames": None,
+        "dispatcher": None,
         "trace_event": os.path.isdir(f"{events}/bpf_trace") if os.path.isdir(events) else None,
     }
     if not lib:
@@ -53,6 +55,7 @@ def features(lib: t.Optional[Libbpf]) -> t.Dict[str, t.Optional[bool]]:
     with contextlib.suppress(BpfError), probe.load_instructions(lib, XDP_PASS) as passes:
         found["xdp_link"] = _in_new_namespace(lambda: links.create(lib, passes, LOOPBACK, "generic"))
         found["frags"] = _agrees(lambda: probe.load_instructions(lib, XDP_PASS, probe.BPF_F_XDP_HAS_FRAGS))
+        found["dispatcher"] = made.refused(lib) is None
         with probe.load_instructions(lib, XDP_DROP) as drops:
             live = probe.BPF_F_TEST_XDP_LIVE_FRAMES
             found["live_frames"] = _agrees(lambda: probe.test_run(lib, drops, bytes(64), 1, live, 1))

@@ -11,12 +11,15 @@ import typing as t
 from ..attach.exactness import fixed
 from ..attach.hooks import Hook, Links, hooks
 from ..attach.interfaces import all_interfaces, printable
-from ..attach.owners import pinned_links
+from ..attach.owners import deployed_programs, pinned_links
 from ..kernel import ethtool, mounts, rtnetlink
 from ..kernel.remedies import read_text
 from ..libbpf.library import BpfError, Libbpf
 from ..objects.toolchain import Run, which
 from ..state.places import BPFFS, Place, pinned_names, places_of
+
+if t.TYPE_CHECKING:
+    from ..sharing.dispatcher import Dispatcher
 
 # linux/capability.h, those that loading, attaching, pinning and tracing may need
 CAPABILITIES = {"cap_net_admin": 12, "cap_sys_admin": 21, "cap_sys_resource": 24, "cap_perfmon": 38, "cap_bpf": 39}
@@ -50,6 +53,7 @@ def interfaces(lib: t.Optional[Libbpf], roots: t.Iterable[str]) -> t.Dict[str, t
     """All interfaces of this network namespace, with their XDP programs and the owners of those."""
     links: t.Optional[Links] = None
     ours: t.Dict[int, Place] = {}
+    where: t.List[Place] = []
     if lib:
         links = Links(lib)
         try:
@@ -73,6 +77,7 @@ def interfaces(lib: t.Optional[Libbpf], roots: t.Iterable[str]) -> t.Dict[str, t
                     "tag": hook.program.tag,
                     "link_id": hook.link_id,
                     **_owner(hook, ours),
+                    **(_shared(hook, deployed_programs(lib, where)) if hook.dispatcher else {}),
                 }
                 for hook in hooks(lib, interface, links)
             ]
@@ -100,3 +105,16 @@ def unusable_names() -> t.Dict[str, int]:
 def _owner(hook: Hook, ours: t.Mapping[int, Place]) -> t.Dict[str, t.Optional[str]]:
     place = hook.pinned_by(ours)
     return {"owner": "ebpf.fleet" if place else "another", "pin_path": place.folder if place else None}
+
+
+def _shared(hook: Hook, ours: t.Mapping[int, Place]) -> t.Dict[str, t.Any]:
+    """What is in a dispatcher. Its own owner is who made it, which nobody can tell: it is ours if all in it is."""
+    components = []
+    for number, each in enumerate(hook.components):
+        place = ours.get(each.program.id)
+        owner = {"owner": "ebpf.fleet" if place else "another", "pin_path": place.folder if place else None}
+        components.append({**each.data(number), **owner})
+    there = t.cast("Dispatcher", hook.dispatcher)
+    mine = bool(components) and all(each["owner"] == "ebpf.fleet" for each in components)
+    dispatcher = {"version": there.version or None, "components": components, "trouble": there.trouble or None}
+    return {"owner": "ebpf.fleet" if mine else "another", "dispatcher": dispatcher}

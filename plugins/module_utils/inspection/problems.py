@@ -115,8 +115,7 @@ def _of_interfaces(facts: t.Mapping[str, t.Any]) -> t.Iterator[Problem]:
     for name, interface in facts["interfaces"].items():
         for program in interface["xdp"] or ():
             if program["owner"] != "ebpf.fleet":
-                shown = f"XDP program {program['program_id']} '{program['name']}' (tag {program['tag']})"
-                yield _of_interface(name, _foreign, (shown, "an XDP program"), stops=True)
+                yield from _of_program(name, program, can.get("dispatcher"))
         if interface["driver"] and interface["mtu"] > PLAIN_MTU:
             lacks = "the kernel does not support packets of several buffers (added in 5.18)"
             if can["frags"] and libbpf and _version(libbpf) < FRAGS_LIBBPF:
@@ -126,10 +125,39 @@ def _of_interfaces(facts: t.Mapping[str, t.Any]) -> t.Iterator[Problem]:
             yield _of_interface(name, _large, (interface["mtu"], f"more than {PLAIN_MTU}"), (lacks, lacks))
 
 
+def _of_program(interface: str, program: t.Mapping[str, t.Any], can_share: t.Optional[bool]) -> t.Iterator[Problem]:
+    shown = f"XDP program {program['program_id']} '{program['name']}' (tag {program['tag']})"
+    there = program.get("dispatcher")
+    if not there:
+        yield _of_interface(interface, _foreign, (shown, "an XDP program"), stops=True)
+    elif there["trouble"]:
+        why = (there["trouble"], "of a kind that cannot be joined")
+        yield _of_interface(interface, _closed, (shown, "a dispatcher"), why, stops=True)
+    elif can_share is False:
+        yield _of_interface(interface, _unshared, (shown, "a dispatcher"), stops=True)
+
+
+def _closed(interface: str, program: str, why: str) -> t.Tuple[str, str]:
+    why = why if why.startswith("of ") else f"which cannot be joined: {why}"
+    return (
+        f"{interface} runs {program}, {why}.",
+        f"Leave {interface} out, or set on_conflict: replace to take its place.",
+    )
+
+
+def _unshared(interface: str, program: str) -> t.Tuple[str, str]:
+    return (
+        f"{interface} runs {program}, which other programs could join, but this kernel does not put a program in the"
+        f" place of a function of another one (type ext).",
+        f"Leave {interface} out, or set on_conflict: replace to take its place.",
+    )
+
+
 def _foreign(interface: str, program: str) -> t.Tuple[str, str]:
     return (
         f"{interface} runs {program}, which this collection did not attach.",
-        f"Leave {interface} out, or set on_conflict: replace to take its place.",
+        f"Leave {interface} out, or set on_conflict: replace to take its place. To have both, let its owner load it"
+        f" with xdp-loader, or through libxdp: xdp_program joins it then.",
     )
 
 

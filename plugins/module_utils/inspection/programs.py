@@ -41,9 +41,10 @@ class Found(t.NamedTuple):
 
 
 class Attachment(t.NamedTuple):
-    """Where a program is attached. `by` is 'link' or 'netlink'; `link_type` is that of the link.
+    """Where a program is attached. `by` is 'link', 'netlink' or 'dispatcher'; `link_type` is that of the link.
 
-    interface and mode are those of XDP; None where the interface is not in this network namespace.
+    interface and mode are those of XDP; None where the interface is not in this network namespace. `dispatcher`: the
+    slot in it, and the id of the program that it is.
     """
 
     by: str
@@ -53,6 +54,7 @@ class Attachment(t.NamedTuple):
     ifindex: t.Optional[int]
     mode: t.Optional[str]
     pins: t.List[str]
+    dispatcher: t.Optional[t.Dict[str, t.Any]] = None
 
 
 class Surroundings(t.NamedTuple):
@@ -172,6 +174,10 @@ def surroundings(lib: Libbpf) -> Surroundings:
                     found.setdefault(hook.program.id, []).append(by_link)
                 if not hook.link_ids:
                     found.setdefault(hook.program.id, []).append(attachment)
+                for number, component in enumerate(hook.components):
+                    slot = {key: value for key, value in component.data(number).items() if key not in ("name", "tag")}
+                    inside = attachment._replace(by="dispatcher", dispatcher={**slot, "program_id": hook.program.id})
+                    found.setdefault(component.program.id, []).append(inside)
     for each in links.every():
         if each.id not in seen and each.program_id:
             found.setdefault(each.program_id, []).append(_elsewhere(each, pinned))

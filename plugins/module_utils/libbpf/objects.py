@@ -14,6 +14,7 @@ from .kinds import MAP_TYPES, PROGRAM_TYPES, MapShape, named
 from .library import HANDLE, INT, POINTER, TEXT, U32, BpfError, Functions, Libbpf
 
 BPF_XDP_OF_MAPS = (33, 35)  # BPF_XDP_DEVMAP, BPF_XDP_CPUMAP
+BPF_F_XDP_HAS_FRAGS = 1 << 5
 LOG_SIZE = 16 * 1024 * 1024  # the verifier's own maximum; pages that it does not fill cost nothing
 
 _FUNCTIONS: Functions = {
@@ -32,6 +33,9 @@ _FUNCTIONS: Functions = {
     "bpf_program__expected_attach_type": (INT, (HANDLE,), False),
     "bpf_program__autoload": (ctypes.c_bool, (HANDLE,), False),
     "bpf_program__set_autoload": (INT, (HANDLE, ctypes.c_bool), True),
+    "bpf_program__set_type": (INT, (HANDLE, INT), False),
+    "bpf_program__set_expected_attach_type": (INT, (HANDLE, INT), False),
+    "bpf_program__set_attach_target": (INT, (HANDLE, INT, TEXT), True),
     "bpf_program__set_ifindex": (None, (HANDLE, U32), False),
     "bpf_program__fd": (INT, (HANDLE,), True),
     "bpf_map__name": (TEXT, (HANDLE,), False),
@@ -51,6 +55,11 @@ _FUNCTIONS: Functions = {
     "bpf_map__set_pin_path": (INT, (HANDLE, TEXT), True),
     "bpf_map__reuse_fd": (INT, (HANDLE, INT), True),
     "bpf_map__fd": (INT, (HANDLE,), True),
+}
+
+_FLAGS: Functions = {
+    "bpf_program__set_flags": (INT, (HANDLE, U32), False),
+    "bpf_program__flags": (U32, (HANDLE,), False),
 }
 
 
@@ -195,6 +204,16 @@ class Object:
     def resize(self, name: str, entries: int) -> None:
         """Give a map room for so many entries; before it is loaded."""
         self._c.bpf_map__set_max_entries(self._find("map", name), entries)
+
+    def take_the_place_of(self, name: str, target_fd: int, function: str) -> None:
+        """Make a program of type ext of that XDP program, for a function of another program; before it is loaded."""
+        c, found = self._c, self._find("program", name)
+        c.bpf_program__set_type(found, PROGRAM_TYPES.index("ext"))
+        c.bpf_program__set_expected_attach_type(found, 0)
+        c.bpf_program__set_attach_target(found, target_fd, function.encode())
+        if hasattr(c, "bpf_program__set_flags"):  # since 0.6, before which no program has any
+            flags = self._lib.declare(_FLAGS)
+            flags.bpf_program__set_flags(found, flags.bpf_program__flags(found) & ~BPF_F_XDP_HAS_FRAGS)
 
     def load(self, programs: t.Container[str], reuse: t.Mapping[str, int], ifindex: int = 0) -> None:
         """Load only `programs`; `reuse` has the fds of maps to use instead of new ones.

@@ -24,10 +24,11 @@ _RENAMED = {
     "btf__raw_data": "btf__get_raw_data",
 }
 _INSTRUCTION_SIZE = 8
+_FUNCTION_INFO = ("func_info", "func_info_cnt", "func_info_rec_size")
 
 
 class _LoadAttributes(ctypes.Structure):
-    """struct bpf_load_program_attr, of libbpf before 1.0. `unused` are type information, and levels of the log."""
+    """struct bpf_load_program_attr, of libbpf before 1.0."""
 
     _fields_ = [
         ("prog_type", ctypes.c_uint32),
@@ -36,8 +37,8 @@ class _LoadAttributes(ctypes.Structure):
         ("insns", ctypes.c_void_p),
         ("insns_cnt", ctypes.c_size_t),
         ("license", ctypes.c_char_p),
-        ("kern_version", ctypes.c_uint32),
-        ("prog_ifindex", ctypes.c_uint32),
+        ("attach_prog_fd", ctypes.c_uint32),  # or kern_version
+        ("attach_btf_id", ctypes.c_uint32),  # or prog_ifindex
         ("prog_btf_fd", ctypes.c_uint32),
         ("func_info_rec_size", ctypes.c_uint32),
         ("func_info", ctypes.c_void_p),
@@ -76,6 +77,8 @@ def adapt(c: t.Any, check: Check) -> None:
             function = getattr(c, old)
             function.__name__ = name
             setattr(c, name, function)
+    if not hasattr(c, "bpf_btf_load"):
+        _before_0_8(c, check)
     if not hasattr(c, "bpf_map_create"):
         _before_0_7(c, check)
     if not hasattr(c, "bpf_map__inner_map"):  # before 0.5: maps of maps are compared without what is in them
@@ -86,6 +89,13 @@ def adapt(c: t.Any, check: Check) -> None:
     _raise_memory_limit()
 
 
+def _before_0_8(c: t.Any, check: Check) -> None:
+    load = c.bpf_load_btf
+    load.restype, load.errcheck = ctypes.c_int, check
+    load.argtypes = (ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_bool)
+    c.bpf_btf_load = lambda data, size, _options: load(data, size, None, 0, False)
+
+
 def _before_0_7(c: t.Any, check: Check) -> None:
     create = c.bpf_create_map_xattr
     create.restype, create.argtypes, create.errcheck = ctypes.c_int, (ctypes.POINTER(_MapAttributes),), check
@@ -93,6 +103,7 @@ def _before_0_7(c: t.Any, check: Check) -> None:
     def bpf_map_create(kind: int, name: bytes, key: int, value: int, entries: int, options: t.Any) -> int:
         given = options._obj
         attributes = _MapAttributes(name, kind, given.map_flags, key, value, entries, btf_fd=given.btf_fd)
+        attributes.inner_map_fd = given.inner_map_fd
         attributes.btf_key_type_id = given.btf_key_type_id
         attributes.btf_value_type_id = given.btf_value_type_id
         return t.cast(int, create(ctypes.byref(attributes)))
@@ -116,7 +127,11 @@ def _before_0_6(c: t.Any, check: Check) -> None:
         attributes = _LoadAttributes(
             kind, given.expected_attach_type, name, ctypes.addressof(code), count, licence, prog_flags=given.prog_flags
         )
-        return t.cast(int, load(ctypes.byref(attributes), None, 0))
+        if not getattr(given, "func_info", None):  # of features, which only asks
+            return t.cast(int, load(ctypes.byref(attributes), None, 0))
+        for field in ("attach_prog_fd", "attach_btf_id", "prog_btf_fd", *_FUNCTION_INFO):
+            setattr(attributes, field, getattr(given, field))
+        return t.cast(int, load(ctypes.byref(attributes), given.log_buf, given.log_size))
 
     c.bpf_prog_load = bpf_prog_load
     c.libbpf_version_string = _version

@@ -64,6 +64,10 @@ class ObjectFacts(t.NamedTuple):
         # .rodata and .kconfig are frozen, and never shared between two loads.
         return {pin: m for pin, m in self.all_maps.items() if not (m.internal and m.shape.flags & RDONLY_PROG)}
 
+    def takes_frags(self, program: str) -> bool:
+        """Whether it takes packets of several buffers."""
+        return any(each.name == program and each.section.startswith("xdp.frags") for each in self.programs)
+
     def loaded_with(self, program: str) -> t.Set[str]:
         """The programs to load: only this one; if there is a map for tail calls, also all that they may call."""
         if not any(m.shape.type == "prog_array" for m in self.maps):

@@ -21,7 +21,8 @@ class Deployed(t.NamedTuple):
     `object` is the path of the object file, `checksum` its SHA-256 in hexadecimal, "" while it is unknown (check mode);
     `program` the name of the function that runs; `mode` the requested one: auto, native, generic or offload.
     `variables`: the values of constants (const volatile) that the task set, by name; `sizes`: max_entries of maps that
-    the task set, by name. Others are the object's.
+    the task set, by name. Others are the object's. `sharing`: priority and chain_call_actions in the dispatcher that it
+    is in, or was loaded for; empty if it is on its own.
     """
 
     object: str = ""
@@ -30,9 +31,10 @@ class Deployed(t.NamedTuple):
     mode: str = "auto"
     variables: t.Mapping[str, t.Any] = {}
     sizes: t.Mapping[str, int] = {}
+    sharing: t.Mapping[str, t.Any] = {}
 
 
-_RARE = ("variables", "sizes")  # without them, the file is the same as in the previous release
+_RARE = ("variables", "sizes", "sharing")  # without them, the file is the same as in the previous release
 
 
 def written(deployed: Deployed, /, **more: t.Any) -> bytes:
@@ -60,6 +62,11 @@ def read(content: bytes, /, **defaults: t.Any) -> t.Tuple[Deployed, t.Dict[str, 
         raise ValueError("these are not the fields of such a file")
     if fields.get("mode", "auto") not in MODES:
         raise ValueError(f"there is no mode {fields['mode']}")
+    sharing = fields.get("sharing")
+    if sharing and not (
+        isinstance(sharing.get("priority"), int) and isinstance(sharing.get("chain_call_actions"), list)
+    ):
+        raise ValueError("it does not say where in a dispatcher the program is")
     found = {name: fields.get(name, known[name]) for name in known}
     more = {name: found.pop(name) for name in defaults}
     return Deployed(**found), more

@@ -6,14 +6,16 @@
 A lock is an empty file of mode 0600 in a folder that only the running user can write to: root's are in /run. flock(2)
 needs no more than a file that is open for reading, so whoever may open a lock can block those who need it.
 
-The order, from first to last: the files in a folder (OBJECTS), the XDP programs of the host (CHANGE), the switch of a
-trace (TRACE), the list of tracefs instances (INSTANCES), one of these (INSTANCE), the metrics of the host (METRICS).
-What a run needs together it takes together, all or none, so that nobody waits for one lock while holding another that
-others need. An undo takes none: it has those of what it undoes, and a holder (deploy/provisional.py) inherits them.
+The order, from first to last: the files in a folder (OBJECTS), the XDP programs of the host (CHANGE), the dispatchers
+of the host (DISPATCHERS), the switch of a trace (TRACE), the list of tracefs instances (INSTANCES), one of these
+(INSTANCE), the metrics of the host (METRICS). What a run needs together it takes together, all or none, so that nobody
+waits for one lock while holding another that others need. An undo takes none: it has those of what it undoes, and a
+holder (deploy/provisional.py) inherits them.
 
 The previous release locked the folders themselves, bpffs too, and others can open most of these. Such a lock is taken
-as well, but only that of root, or of the running user, is waited for. libxdp locks its own folder in bpffs, which no
-run of ours needs.
+as well, but only that of root, or of the running user, is waited for. libxdp locks its own folder in bpffs, for single
+steps; so DISPATCHERS is held only while a dispatcher is made and put on an interface. An undo of that takes it too, but
+goes on without it: whatever others do, the kernel replaces only what the undo has seen.
 """
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
@@ -29,7 +31,7 @@ from .places import BPFFS, RECORDS, escape
 
 LOCK_SECONDS = 120  # longer than a provisional change lasts, unless the user asks for longer
 LOCKS = f"{RECORDS}/locks"
-OBJECTS, CHANGE, TRACE, INSTANCES, INSTANCE, METRICS = range(6)
+OBJECTS, CHANGE, DISPATCHERS, TRACE, INSTANCES, INSTANCE, METRICS = range(7)
 
 _POLL_SECONDS = 0.02
 _LOOK_SECONDS = 1.0  # how often it is asked who holds a lock on a folder
@@ -60,6 +62,11 @@ def of_changes() -> t.List[Lock]:
     """For any change of this host's XDP programs."""
     about = "the XDP programs of this host"
     return [Lock(CHANGE, f"{LOCKS}/change", about), Lock(CHANGE, BPFFS, about, shared=True)]
+
+
+def of_dispatchers() -> t.List[Lock]:
+    """For making and replacing a dispatcher: libxdp's lock. The folder must exist."""
+    return [Lock(DISPATCHERS, f"{BPFFS}/xdp", "the dispatchers of this host, which libxdp has too", shared=True)]
 
 
 def of_trace(folder: str) -> t.List[Lock]:

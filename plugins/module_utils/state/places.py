@@ -17,6 +17,7 @@ MANIFESTS = "/var/lib/ebpf_fleet"  # what is restored after a reboot
 RUNNER = f"{MANIFESTS}/boot.pyz"  # the program that restores it: boot.py
 PROVISIONAL = f"{RECORDS}/provisional"  # a socket for each change that is not confirmed yet
 MARKS = f"{RECORDS}/lifted"  # a file for each program that is detached for a moment: attach/stacked.py
+DISPATCHERS = f"{RECORDS}/dispatchers"  # a file for each folder of pins of a dispatcher: sharing/folders.py
 UNREAD = f"{RECORDS}/unread"  # a file for each interface whose units changed and systemd has not read again yet
 NEW = "%new"  # suffix of a pin that is about to replace the one without it; no escaped name can end in it
 

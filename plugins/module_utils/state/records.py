@@ -15,12 +15,14 @@ class Record(t.NamedTuple):
     """What was deployed, and the kernel's id of the resulting program. Gone after a reboot, like the pins.
 
     `first`: the bytes in hexadecimal that sections of global data began with in the object, by pin. Those of .bss,
-    which are 0, and large ones are left out.
+    which are 0, and large ones are left out. `before`: the program that this one replaced in a dispatcher, where it is
+    again if the change was provisional and its holder was killed.
     """
 
     deployed: Deployed
     program_id: int
     first: t.Mapping[str, str] = {}
+    before: int = 0
 
 
 def read_record(place: Place) -> t.Optional[Record]:
@@ -36,14 +38,14 @@ def _read_record(path: str) -> t.Optional[Record]:
         return None
 
 
-def _fields(content: bytes) -> t.Tuple[Deployed, int, t.Dict[str, str]]:
-    deployed, more = files.read(content, program_id=0, first={})
+def _fields(content: bytes) -> t.Tuple[Deployed, int, t.Dict[str, str], int]:
+    deployed, more = files.read(content, program_id=0, first={}, before=0)
     if not deployed.checksum or not more["program_id"]:
         raise ValueError("it does not say which program it is about")
     first = {pin: str(value) for pin, value in more["first"].items()}
     for value in first.values():
         bytes.fromhex(value)
-    return deployed, more["program_id"], first
+    return deployed, more["program_id"], first, more["before"]
 
 
 def records() -> t.Iterator[Record]:
@@ -69,5 +71,6 @@ def write_record(place: Place, record: t.Optional[Record]) -> None:
         remove(place.record)
         remove_unfinished(place.record)
     else:
-        content = files.written(record.deployed, program_id=record.program_id, first=record.first)
+        more = {"before": record.before} if record.before else {}
+        content = files.written(record.deployed, program_id=record.program_id, first=record.first, **more)
         write_private(place.record, content)

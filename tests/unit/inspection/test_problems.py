@@ -85,7 +85,43 @@ def test_what_differs_between_hosts_is_only_in_the_sentence() -> None:
     assert (first.problem, first.remedy) == (second.problem, second.remedy)
     assert (first.interface, second.interface) == ("eth0", "ens3") and first.sentence != second.sentence
     assert first.problem == "The interface runs an XDP program, which this collection did not attach."
-    assert first.remedy == "Leave the interface out, or set on_conflict: replace to take its place."
+    assert first.remedy.startswith(
+        "Leave the interface out, or set on_conflict: replace to take its place. To have both,"
+    )
+
+
+DISPATCHER = {**FOREIGN, "name": "xdp_dispatcher", "dispatcher": {"version": 2, "trouble": None, "components": []}}
+CLOSED = {**DISPATCHER, "dispatcher": {"version": 4, "trouble": "it is of version 4", "components": []}}
+
+
+@pytest.mark.parametrize(
+    ("program", "can", "words"),
+    [
+        (DISPATCHER, True, ""),
+        (DISPATCHER, None, ""),
+        (
+            DISPATCHER,
+            False,
+            "eth0 runs XDP program 41 'xdp_dispatcher' (tag 5bb1), which other programs could join, but",
+        ),
+        (
+            CLOSED,
+            True,
+            "eth0 runs XDP program 41 'xdp_dispatcher' (tag 5bb1), which cannot be joined: it is of version 4.",
+        ),
+    ],
+)
+def test_a_dispatcher_is_only_a_problem_if_it_cannot_be_joined(
+    program: t.Dict[str, t.Any], can: t.Optional[bool], words: str
+) -> None:
+    features = {"xdp_link": True, "frags": True, "dispatcher": can}
+    every = problems(found(interfaces=eth0(xdp=[program]), features=features))
+    assert [words in each.sentence for each in every] == ([True] if words else [])
+    assert all(each.stops == INTERFACE for each in every)
+    assert [each.problem for each in every if program is CLOSED] in (
+        [],
+        ["The interface runs a dispatcher, of a kind that cannot be joined."],
+    )
 
 
 def test_no_problem() -> None:
