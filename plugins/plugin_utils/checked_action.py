@@ -29,6 +29,11 @@ class CheckedAction(ActionBase):
         return result
 
     @property
+    def options(self) -> Result:
+        """Those of the module."""
+        return t.cast(Result, self._task.args)
+
+    @property
     def wrap_async(self) -> bool:
         return bool(self._task.async_val and not self._connection.has_native_async)
 
