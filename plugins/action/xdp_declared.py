@@ -9,6 +9,7 @@ In tasks of their own, compiling and reading on the controller would cost a flee
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import sys
 import typing as t
@@ -24,7 +25,7 @@ from ..plugin_utils.compiled_once import CannotCompile, Compiled, Wanted, compil
 from .xdp_program import ActionModule as Deploying
 
 OTHER = {"little": "big", "big": "little"}
-NEEDED = ("name", "stem", "prefix", "state", "build", "interfaces", "defines", "cflags", "clang", "directory", "pin_root")
+NEEDED = tuple("name stem prefix state build interfaces defines cflags clang directory pin_root".split())
 
 
 class ActionModule(Deploying):
@@ -49,11 +50,10 @@ class ActionModule(Deploying):
             raise AnsibleActionFail(lacks)
         self._declared = {**self._defaults_of_module(), **declared.options_of(self._program)}
         self._wanted: t.Optional[Wanted] = None
-        if self._program["build"] == "target":
-            if not (self._task.check_mode and given.get("compiler_to_come")):  # it has only been predicted
-                self._declared["build"] = declared.build_of(self._program, self._text(self._program["source"]))
-        elif self._program["build"] == "controller":
+        if self._program["build"] == "controller":
             self._wanted = self._to_compile()
+        elif self._program["build"] == "target" and not self._is_compiler_to_come():
+            self._declared["build"] = declared.build_of(self._program, self._text(self._program["source"]))
         result = super().run(tmp, task_vars)
         # In check mode, a list that is still to be copied is not compared: its map is foretold to change.
         if lists:
@@ -75,6 +75,10 @@ class ActionModule(Deploying):
 
     def _variable(self, name: str, variables: Result) -> t.Any:
         return self._templar.template(variables[name])
+
+    def _is_compiler_to_come(self) -> bool:
+        """Check mode has only predicted that it will be installed."""
+        return bool(self._task.check_mode and (self._program.get("installed") or {}).get("changed"))
 
     def _defaults_of_module(self) -> Result:
         """module_defaults of xdp_program, and those of the group that it is in: they are meant for this task too."""
@@ -145,13 +149,12 @@ class ActionModule(Deploying):
         return {sha256(content): content}
 
     def _offered(self, wanted: Wanted) -> t.Dict[str, bytes]:
-        """By checksum, what the host may have already. Of which byte order it is only the host knows, so the controller's
-        own is compiled, and the other one taken if another host has needed it."""
+        """By checksum, what the host may have already. Which byte order is its own, only the host knows: the controller's
+        is compiled, and the other one is offered if another host has needed it.
+        """
         offered = [known(wanted, OTHER[sys.byteorder])]
-        try:
+        with contextlib.suppress(CannotCompile):  # a host of this byte order will ask for it, and then it matters
             offered.append(compiled(wanted, sys.byteorder))
-        except CannotCompile:  # a host of this byte order will ask for it, and then it matters
-            pass
         return {each.checksum: b"" for each in offered if each}
 
 
@@ -171,6 +174,7 @@ def _read(path: str) -> bytes:
 
 
 def _cache() -> str:
-    """Where HOME is not set, Python asks who is running it. A user without a home has said where Ansible keeps its files."""
+    """Without HOME, Python asks who is running it. A user without a home has said where Ansible keeps its files."""
     home = os.path.expanduser("~")
-    return os.path.join(home if os.path.isdir(home) else constants.config.get_config_value("ANSIBLE_HOME"), ".cache/ebpf.fleet")
+    above = home if os.path.isdir(home) else str(constants.config.get_config_value("ANSIBLE_HOME"))
+    return os.path.join(above, ".cache/ebpf.fleet")

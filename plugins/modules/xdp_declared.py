@@ -12,8 +12,8 @@ version_added: 0.2.0
 author:
   - ebpf.fleet contributors (@ebpf-fleet)
 description:
-  - The task of P(ebpf.fleet.xdp#role) and P(ebpf.fleet.xdp_counter#role) that attaches a program. In a play of your own,
-    use the roles, or M(ebpf.fleet.xdp_program).
+  - The task of P(ebpf.fleet.xdp#role) and P(ebpf.fleet.xdp_counter#role) that attaches a program. In a play of your
+    own, use the roles, or M(ebpf.fleet.xdp_program).
   - Runs M(ebpf.fleet.xdp_program) on the host, with what the controller has; an object that was compiled elsewhere, or
     that is compiled here, once in a run for all hosts of a byte order.
   - Sends an object only to hosts that do not have it.
@@ -45,7 +45,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 attachments:
-  description: As RV(ebpf.fleet.xdp_program#module:attachments), like everything else that M(ebpf.fleet.xdp_program) returns.
+  description: As RV(ebpf.fleet.xdp_program#module:attachments), like all else that M(ebpf.fleet.xdp_program) returns.
   returned: always
   type: list
   elements: dict

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Objects that the controller compiles: once in a run of Ansible, whatever the number of hosts.
 
-Each host has processes of its own on the controller. The first that needs an object has bpf_object look whether it is up
-to date, and notes in the temporary folder of the run what came of it; the others find the note, and ask only whether the
-files that the object was made of are still the same.
+Each host has processes of its own on the controller. The first that needs an object has bpf_object look whether it is
+up to date, and notes in the temporary folder of the run what came of it; the others find the note, and ask only whether
+the files that the object was made of are still the same.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class CannotCompile(Exception):
 
 
 class Wanted(t.NamedTuple):
-    """`path`: of the C file, to tell files of the same name apart; `text` is what is in it. `defines` and `cflags` are as
-    the user gave them: bpf_object reads them. `folder`: where the controller keeps what it builds.
+    """`path`: of the C file, to tell files of the same name apart; `text` is what is in it. `defines` and `cflags` are
+    as the user gave them: bpf_object reads them. `folder`: where the controller keeps what it builds.
     """
 
     path: str

@@ -73,13 +73,13 @@ def lacks(program: Program) -> str:
 def forged(host: str, facts: t.Iterable[str]) -> str:
     """A sentence about facts that are settings of the roles; empty if there are none.
 
-    Facts of a host are variables too, stronger than those of the inventory: a host must not say what is read or compiled
-    on the controller. `xdp_counter` is what xdp_counter_facts returns.
+    Facts of a host are variables too, stronger than those of the inventory: a host must not say what is read or
+    compiled on the controller. `xdp_counter` is what xdp_counter_facts returns.
     """
     made_up = [one_line(name) for name in facts if re.match("xdp_(?!counter$)", str(name))]
     return (
-        f"{host} has the facts {', '.join(made_up)}, which are settings of the roles xdp and xdp_counter: set them in the"
-        " inventory, and clear a fact cache"
+        f"{host} has the facts {', '.join(made_up)}, which are settings of the roles xdp and xdp_counter: set them in"
+        " the inventory, and clear a fact cache"
         if made_up
         else ""
     )
