@@ -44,7 +44,8 @@ class ActionModule(Deploying):
             raise AnsibleActionFail(forged)
         lists = declared.to_come(given) if self._task.check_mode else []
         self._program = self._with_defaults(given, variables)
-        self._program["map_entries"] = [each for each in given.get("map_entries") or () if each.get("src") not in lists]
+        entries = given.get("map_entries") or ()
+        self._program["map_entries"] = [each for each in entries if each.get("src") not in lists]
         lacks = declared.lacks(self._program)
         if lacks:
             raise AnsibleActionFail(lacks)
@@ -149,8 +150,8 @@ class ActionModule(Deploying):
         return {sha256(content): content}
 
     def _offered(self, wanted: Wanted) -> t.Dict[str, bytes]:
-        """By checksum, what the host may have already. Which byte order is its own, only the host knows: the controller's
-        is compiled, and the other one is offered if another host has needed it.
+        """By checksum, what the host may have already. Which byte order is its own, only the host knows: that of the
+        controller is compiled, and the other one is offered if another host has needed it.
         """
         offered = [known(wanted, OTHER[sys.byteorder])]
         with contextlib.suppress(CannotCompile):  # a host of this byte order will ask for it, and then it matters

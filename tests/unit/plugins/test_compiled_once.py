@@ -110,7 +110,7 @@ def test_what_was_not_needed_is_not_known(compiler: Compiler, wanted: Wanted) ->
 def test_what_fails_fails_once(compiler: Compiler, wanted: Wanted) -> None:
     compiler.fails = "/x/a.bpf.c does not compile"
     for _host in range(3):
-        with pytest.raises(CannotCompile, match="/x/a.bpf.c does not compile"):
+        with pytest.raises(CannotCompile, match=r"a\.bpf\.c does not compile"):
             compiled(wanted, "little", compiler)
     assert compiler.ran == ["little"] and known(wanted, "little") is None
 
