@@ -22,8 +22,11 @@ from ..module_utils.state.files import sha256
 from ..plugin_utils import declared
 from ..plugin_utils.checked_action import Result
 from ..plugin_utils.compiled_once import CannotCompile, Compiled, Wanted, compiled, known
+from ..plugin_utils.role_options import problems, spec_of
 from .xdp_program import ActionModule as Deploying
 
+# Read as Ansible imports this, which is before it makes the processes of tasks.
+COUNTER = spec_of("xdp_counter")
 OTHER = {"little": "big", "big": "little"}
 NEEDED = tuple("name stem prefix state build interfaces defines cflags clang directory pin_root".split())
 
@@ -37,6 +40,8 @@ class ActionModule(Deploying):
         missing = [name for name in NEEDED if name not in given] if isinstance(given, Mapping) else ["name"]
         if missing:
             raise AnsibleActionFail(f"program has no {missing[0]}: this module is for the roles xdp and xdp_counter")
+        if given.get("validate"):
+            self._check_counter(variables)
         if given["state"] == "absent":
             return {"changed": False, "skipped": True}
         forged = declared.forged(variables["inventory_hostname"], variables.get("ansible_facts") or ())
@@ -64,6 +69,13 @@ class ActionModule(Deploying):
     @property
     def options(self) -> Result:
         return self._declared
+
+    def _check_counter(self, variables: Result) -> None:
+        """The options of xdp_counter, which the playbook deploy does not have Ansible check."""
+        given = {name: variables[name] for name in COUNTER if name in variables}
+        wrong = problems(COUNTER, self._templar.template(given))
+        if wrong:
+            raise AnsibleActionFail(f"Validation of arguments failed:\n{wrong}")
 
     def _with_defaults(self, given: t.Mapping[str, t.Any], variables: Result) -> Result:
         """These depend on what else is known; in the roles' variables they would be evaluated whether needed or not."""

@@ -169,7 +169,7 @@ def test_every_option_of_a_program_is_used() -> None:
     assert {*options(ROLE)["xdp_programs"]["options"]} <= wanted
     # The counter has all but what it has no option for.
     without = {"copied", "files", "map_entries", "map_sizes", "variables"}
-    assert {*arguments("attach", counter())["program"]} == wanted - without
+    assert {*arguments("attach", counter())["program"]} - {"validate"} == wanted - without
     sources = "".join(
         (ROLES.parent / f"plugins/{each}.py").read_text() for each in ("action/xdp_declared", "plugin_utils/declared")
     )
@@ -533,3 +533,35 @@ def test_defaults_of_the_module() -> None:
     ]
     made = attached(counter(), module_defaults=defaults)
     assert made["allow_unsafe_paths"] is True and made["mode"] == "auto" and "a" not in made
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"state": "abscent"}, "value of xdp_counter_state must be one of: present, absent, got: abscent"),
+        ({"build": "here"}, "value of xdp_counter_build must be one of: target, controller, prebuilt, got: here"),
+        (
+            {"check_seconds": "soon"},
+            "argument 'xdp_counter_check_seconds' is of type str and we were unable to convert",
+        ),
+        ({"metrics": "perhaps"}, "argument 'xdp_counter_metrics' is of type"),
+        ({"metrics": True, "metrics_options": {"colour": 1}}, "colour"),
+        ({"install_packages": "perhaps"}, "argument 'xdp_counter_install_packages' is of type"),
+        ({"defines": 7}, "argument 'xdp_counter_defines' is of type"),
+    ],
+)
+def test_the_playbook_has_the_options_checked_without_a_task(wrong: Variables, words: str) -> None:
+    """As Ansible does where the role is used otherwise. Whatever is said, no file before attach.yml ends in an error."""
+    given = counter(**{f"xdp_counter_{name}": value for name, value in wrong.items()}, xdp_counter_unchecked=True)
+    assert words in refused(given)
+    assert set(templar(given).template(task("program")["loop"])) <= {"metrics"}
+    (play,) = trusted(ROLES.parent, "playbooks/deploy.yml")
+    (imported,) = play["tasks"][0]["block"]
+    assert imported["ansible.builtin.import_role"]["rolespec_validate"] is False
+    assert imported["vars"] == {"xdp_counter_unchecked": True}
+
+
+def test_options_that_are_right_are_taken() -> None:
+    made = {"interfaces": "eth0,eth1", "check_seconds": "0.5", "persist": "no", "metrics_options": {"interval": "9"}}
+    given = counter(**{f"xdp_counter_{name}": value for name, value in made.items()}, xdp_counter_unchecked=True)
+    assert attached(given)["interfaces"] == "eth0,eth1"
