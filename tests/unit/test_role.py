@@ -551,7 +551,7 @@ def test_defaults_of_the_module() -> None:
     ],
 )
 def test_the_playbook_has_the_options_checked_without_a_task(wrong: Variables, words: str) -> None:
-    """As Ansible does where the role is used otherwise. Whatever is said, no file before attach.yml ends in an error."""
+    """As Ansible does where the role is used otherwise. Whatever is said, no file before attach.yml fails."""
     given = counter(**{f"xdp_counter_{name}": value for name, value in wrong.items()}, xdp_counter_unchecked=True)
     assert words in refused(given)
     assert set(templar(given).template(task("program")["loop"])) <= {"metrics"}
