@@ -117,8 +117,48 @@ def test_a_cached_default_route_is_not_taken(fleet: Fleet, cached: t.Dict[str, t
     assert one.xdp("eth0") and not one.xdp("eth0.10")
 
 
-def test_a_strategy_in_which_hosts_do_not_wait_for_each_other(fleet: Fleet) -> None:
-    env: t.Dict[str, t.Optional[str]] = {"ANSIBLE_STRATEGY": "free"}
+def test_facts_that_were_read_by_a_job_are_of_this_run(fleet: Fleet, cached: t.Dict[str, t.Optional[str]]) -> None:
+    """With async, Ansible fetches what a module has answered in another way."""
+    fleet.play("deploy")
+    play = fleet.folder / "own.yml"
+    play.write_text(
+        """
+- hosts: fleet
+  gather_facts: false
+  tasks:
+    - {ebpf.fleet.xdp_counter_facts: {}, async: 60, poll: 1, register: read}
+    - ansible.builtin.debug:
+        msg: "{{ read.finished }} {{ hostvars | ebpf.fleet.counter_rows('[].host') }}"
+      run_once: true
+"""
+    )
+    text = fleet.run("ansible-playbook", play, env=cached)
+    assert "True ['one', 'one', 'two', 'two']" in text
+    later = ("ansible", "one", "-m", "ansible.builtin.debug", "-a", "msg={{hostvars|ebpf.fleet.counter_rows}}")
+    assert '"msg": []' in fleet.run(*later, env=cached)
+
+
+@pytest.mark.parametrize("strategy", ["free", "host_pinned"])
+@pytest.mark.parametrize("build", ["controller", "prebuilt"])
+def test_a_play_of_ones_own_in_which_hosts_do_not_wait(
+    fleet: Fleet, compiled: Compiled, strategy: str, build: str
+) -> None:
+    play = fleet.folder / "own.yml"
+    role = {"ansible.builtin.import_role": {"name": "ebpf.fleet.xdp_counter"}}
+    read: t.Dict[str, t.Any] = {"ebpf.fleet.xdp_counter_facts": {}}
+    play.write_text(
+        json.dumps([{"hosts": "fleet", "gather_facts": False, "strategy": strategy, "tasks": [role, read]}])
+    )
+    how = ("-e", f"xdp_counter_build={build}", "-e", f"xdp_counter_object={compiled('packet_count')}")
+    for options, changed in (("--check", 1), ("-v", 1), ("-v", 0)):
+        text = fleet.run("ansible-playbook", play, options, *how)
+        assert recap(text) == [("one", changed, 0), ("two", changed, 0)]
+    assert all(host.xdp("eth0.10") for host in fleet.hosts)
+
+
+@pytest.mark.parametrize("strategy", ["free", "host_pinned"])
+def test_a_strategy_in_which_hosts_do_not_wait_for_each_other(fleet: Fleet, strategy: str) -> None:
+    env: t.Dict[str, t.Optional[str]] = {"ANSIBLE_STRATEGY": strategy}
     deployed = fleet.play("deploy", env=env)
     assert deployed.count('"versions": [') == 1 and re.search("one eth0, one eth0.10, two eth0, two eth0.10", deployed)
     text, rows = report(fleet, env=env)
