@@ -106,7 +106,7 @@ test-reboot: setup-reboot
 # BESIDE=REVISION: only what each module costs a target, here and at another revision, in interleaved rounds.
 bench: setup-bench
 	$(SUDO) env PYTHONPATH=build/collections:tests/support:tests/bench "$$(command -v python)" tests/bench/bench.py \
-		$(if $(filter full,$(MODE)),--full) $(if $(BESIDE),--beside $(BESIDE)) $(SECTIONS)
+		$(if $(filter full,$(MODE)),--full) $(if $(BESIDE),--beside $(BESIDE)) $(if $(HOSTS),--hosts $(HOSTS)) $(SECTIONS)
 
 # Renew the figures in README.md, docs/figures.md and docs/metrics.md from tests/bench/results.json, in docs/reliability.md from
 # tests/reliability/*.json.

@@ -22,7 +22,7 @@ class ActionModule(ConfirmingAction):
     def run(self, tmp: t.Optional[str] = None, task_vars: t.Optional[Result] = None) -> Result:
         result: Result = ActionBase.run(self, tmp, task_vars)
         seconds = self.rollback_after()
-        build = self._task.args.get("build")
+        build = self.options.get("build")
         if build is not None and not isinstance(build, (Mapping, str)):  # else ansible-core ends in a TypeError
             raise AnsibleActionFail(f"build is {build!r}: give its options, src and the others, as a dictionary")
         if seconds and self.wrap_async:
@@ -45,7 +45,7 @@ class ActionModule(ConfirmingAction):
 
     def _check_seconds(self) -> float:
         """0 if there is nothing to check."""
-        args = self._task.args
+        args = self.options
         try:
             seconds = t.cast(float, check_type_float(args.get("check_seconds", 0)))
         except TypeError:  # the module says what is wrong with it
@@ -63,8 +63,8 @@ class ActionModule(ConfirmingAction):
             "seconds": seconds,
         }
         for name in ("pin_root", "allow_unsafe_paths"):
-            if name in self._task.args:
-                options[name] = self._task.args[name]
+            if name in self.options:
+                options[name] = self.options[name]
         try:
             answer = self.ask(task_vars, "xdp_counter_check", options)
         except AnsibleConnectionFailure as error:  # the status "unreachable" would not stop a rollout
@@ -101,7 +101,7 @@ class ActionModule(ConfirmingAction):
 
     def _connection_broke(self, seconds: int, error: AnsibleConnectionFailure, task_vars: t.Optional[Result]) -> Result:
         """The connection broke before the module's result arrived: report what the host now runs."""
-        names = self._task.args.get("interfaces") or []
+        names = self.options.get("interfaces") or []
         interfaces = [name.strip() for name in (names if isinstance(names, list) else str(names).split(","))]
         answer = self.confirm("0", interfaces, seconds, task_vars)  # no change has this token: this only reads
         return {

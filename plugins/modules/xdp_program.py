@@ -53,6 +53,15 @@ options:
         differs from what is there.
       - Saves a M(ansible.builtin.copy) task, and lets check mode look into an object that is not on the target yet.
     type: str
+  content_checksums:
+    description:
+      - SHA-256 of what could be given as O(content), in hexadecimal, such as one for each byte order. If O(object) has
+        one of them, the task does what it does with that O(content).
+      - Otherwise it does nothing, and RV(needs_content) says what the host has. The roles ask like this first, so that
+        an object is sent only to hosts that do not have it.
+    type: list
+    elements: str
+    version_added: 0.2.0
   checksum:
     description:
       - SHA-256 of the object file, in hexadecimal. Any other object is refused.
@@ -392,6 +401,19 @@ build:
     checksum: 6f1ed002ab5595859014ebf0951522d9f2cb1a0dfb3ba1ac22ffcb0b9a6d9d1b
     compiler: Debian clang version 14.0.6
     reasons: [the source has changed]
+needs_content:
+  description:
+    - Nothing was done, as O(object) is none of those that O(content_checksums) has.
+  returned: if O(content_checksums) is set, and O(object) has none of them
+  type: dict
+  version_added: 0.2.0
+  contains:
+    byte_order:
+      description: The byte order that an object for this host must have, V(little) or V(big).
+      type: str
+    checksum:
+      description: SHA-256 of the object that is there; null if there is none.
+      type: str
 provisional:
   description:
     - What M(ebpf.fleet.xdp_confirm) needs to confirm the change. The task confirms it by itself, and does not return
@@ -448,6 +470,7 @@ def main() -> None:
             "state": {"choices": ["attached", "loaded", "detached", "absent"], "default": "attached"},
             "object": {"type": "path"},
             "content": {"type": "str"},
+            "content_checksums": {"type": "list", "elements": "str"},
             "build": {"type": "dict", "options": COMPILING},
             "checksum": {"type": "str"},
             "program": {"type": "str"},
@@ -485,8 +508,8 @@ def main() -> None:
             ("state", "detached", ("name", "program"), True),
             ("state", "absent", ("name", "program"), True),
         ],
-        required_by={"content": "object", "build": "object"},
-        mutually_exclusive=[("content", "build")],
+        required_by={"content": "object", "content_checksums": "object", "build": "object"},
+        mutually_exclusive=[("content", "content_checksums", "build")],
         supports_check_mode=True,
     )
     with entry.errors_to_user(module):
@@ -500,6 +523,8 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     check_options(options)
     lib = entry.require_libbpf()
     obtained = obtain(module, lib) if options["state"] in PRESENT else Obtained(Image())
+    if obtained.lacking:
+        return {"changed": False, "attachments": [], "steps": [], "needs_content": obtained.lacking}
     request, image = request_of(options, obtained.image, module.check_mode, runner), obtained.image
     declares = any(options[name] for name in ("variables", "map_sizes", "map_entries"))
     if declares and image.content:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
@@ -29,6 +30,11 @@ class CheckedAction(ActionBase):
         return result
 
     @property
+    def options(self) -> Result:
+        """Those of the module."""
+        return t.cast(Result, self._task.args)
+
+    @property
     def wrap_async(self) -> bool:
         return bool(self._task.async_val and not self._connection.has_native_async)
 
@@ -39,19 +45,55 @@ class CheckedAction(ActionBase):
         """
         name = module or str(self._task.action).rpartition(".")[2]
         if module:
-            given = self._execute_module(f"ebpf.fleet.{module}", options, task_vars=task_vars)
-        else:
-            given = self._execute_module(task_vars=task_vars, wrap_async=self.wrap_async)
+            return self._checked(
+                name, self._execute_module(f"ebpf.fleet.{module}", options, task_vars=task_vars), task_vars
+            )
+        given = self._execute_module(task_vars=task_vars, wrap_async=self.wrap_async)
+        if not self.wrap_async:
+            return self._checked(name, given, task_vars)
+        job = self._checked(name, given, task_vars, job=True)
+        if job.get("failed") or not self._task.poll or "ansible_job_id" not in job:
+            return job
+        return self._awaited(name, job, task_vars)
+
+    def _checked(self, name: str, given: Result, task_vars: t.Optional[Result], job: bool = False) -> Result:
         # Not the host's: it says which of its interpreters Ansible has found.
         found = getattr(self, "_discovered_interpreter_key", None)
         try:
-            answer = checked(name, given, job=self.wrap_async and not module)
+            answer = checked(name, given, job)
         except Unacceptable as error:
             host = str((task_vars or {}).get("inventory_hostname", "the host"))
             raise AnsibleActionFail(refusal(host, name, error)) from None
         if found and "ansible_facts" in answer:
             answer["ansible_facts"][found] = self._discovered_interpreter
         return answer
+
+    def _awaited(self, name: str, job: Result, task_vars: t.Optional[Result]) -> Result:
+        """The answer of a job, with async and poll. Ansible would take what it fetches for the task as it is."""
+        seconds, self._task.async_val = self._task.async_val, 0  # else Ansible fetches the answer as well
+        deadline = time.monotonic() + seconds
+        while True:
+            time.sleep(self._task.poll)
+            late = time.monotonic() > deadline
+            try:
+                given = self._of_job(job, "status", task_vars)
+            except AnsibleConnectionFailure:  # for a moment, perhaps
+                if late:
+                    raise
+                continue
+            if given.get("finished"):
+                self._of_job(job, "cleanup", task_vars)
+                # What Ansible returns of a job that has ended.
+                ended = {"ansible_job_id": job["ansible_job_id"], "started": True, "finished": True}
+                return {**self._checked(name, given, task_vars), **ended}
+            if late:
+                said = f"async task did not complete within the requested time - {seconds}s"
+                return {**job, "failed": True, "msg": said}
+
+    def _of_job(self, job: Result, mode: str, task_vars: t.Optional[Result]) -> Result:
+        folder = self.get_shell_option("async_dir", default="~/.ansible_async")
+        options = {"jid": job["ansible_job_id"], "mode": mode, "_async_dir": folder}
+        return self._execute_module("ansible.legacy.async_status", options, task_vars=task_vars)
 
     def _execute_module(self, *args: t.Any, **options: t.Any) -> Result:
         try:

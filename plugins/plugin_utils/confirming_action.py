@@ -37,7 +37,7 @@ def broke(error: AnsibleConnectionFailure) -> bool:
 class ConfirmingAction(CheckedAction):
     def rollback_after(self) -> int:
         try:
-            return 0 if self._task.check_mode else t.cast(int, check_type_int(self._task.args.get("rollback_after", 0)))
+            return 0 if self._task.check_mode else t.cast(int, check_type_int(self.options.get("rollback_after", 0)))
         except TypeError:  # the module says what is wrong with it
             return 0
 

@@ -28,13 +28,14 @@ from lists import lists
 from modules import beside, module_times
 from packets import cost, exactness
 from report import SECTIONS, Row, record, table
+from scaling import scaling
 from traffic import traffic
 from writing import writing
 
 RESULTS = pathlib.Path(__file__).with_name("results.json")
 
 
-def sections(lib: Libbpf, folder: pathlib.Path, full: bool) -> t.Dict[str, t.Callable[[], t.List[Row]]]:
+def sections(lib: Libbpf, folder: pathlib.Path, full: bool, hosts: int) -> t.Dict[str, t.Callable[[], t.List[Row]]]:
     return {
         "cost": lambda: cost(lib, folder, rounds=41 if full else 21),
         "exactness": lambda: exactness(lib, folder, packets=20_000_000 if full else 4_000_000),
@@ -44,6 +45,7 @@ def sections(lib: Libbpf, folder: pathlib.Path, full: bool) -> t.Dict[str, t.Cal
         "modules": lambda: module_times(folder, rounds=15 if full else 7),
         "metrics": lambda: writing(lib, folder, rounds=41 if full else 15),
         "fleets": lambda: control_plane(folder, (10, 50, 200) if full else (10,)),
+        "scale": lambda: scaling(folder, hosts),
     }
 
 
@@ -66,6 +68,7 @@ def main() -> int:
     parser.add_argument(
         "--beside", metavar="REVISION", help="only the modules, compared with a different revision of this repository"
     )
+    parser.add_argument("--hosts", type=int, default=1000, help="the larger fleet of the section scale")
     parser.add_argument("section", nargs="*", help=f"only these: {', '.join(SECTIONS)}")
     options = parser.parse_args()
     if os.geteuid():
@@ -77,8 +80,9 @@ def main() -> int:
         if options.beside:
             print(table(beside(options.beside, folder, rounds=41 if options.full else 21)))
             return 0
-        for name, measure in sections(Libbpf(), folder, options.full).items():
-            if not options.section or name in options.section:
+        wanted = options.section or [name for name in SECTIONS if options.full or name != "scale"]
+        for name, measure in sections(Libbpf(), folder, options.full, options.hosts).items():
+            if name in wanted:
                 print(f"bench: {name} …", file=sys.stderr, flush=True)
                 measured[name] = measure()
     finally:

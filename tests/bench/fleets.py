@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import re
-import resource
 import shutil
 import statistics
 import subprocess
@@ -37,12 +36,16 @@ SENT = {"ping": "ping.yml", "xdp_counter_facts": "facts.yml", "deploy": "ebpf.fl
 
 
 class Run(t.NamedTuple):
-    """One command, including its start: wall time, and CPU time of controller and hosts together, in seconds."""
+    """One command, including its start: wall time, and CPU time of controller and hosts together, in seconds.
+
+    `memory`: of the largest of its processes at its peak, which is the controller, in MiB.
+    """
 
     wall: float
     cpu: float
     changed: int
     tasks: float
+    memory: float
 
 
 class Fleet:
@@ -93,15 +96,21 @@ class Fleet:
             **environment,
         }
         words = [str(BIN / "ansible-playbook"), "-i", str(self.folder / "hosts.json"), playbook, *more]
-        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        done = subprocess.run(words, env=env, capture_output=True, text=True, check=False, cwd=self.folder)
-        wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-        if done.returncode:
-            sys.exit(f"bench: {playbook} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
-        recap = re.findall(r"^\S+ +: ok=(\d+) +changed=(\d+) ", done.stdout, re.M)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        start = time.monotonic()
+        with (self.folder / "said").open("w+", encoding="utf-8") as said:
+            process = subprocess.Popen(words, env=env, stdout=said, stderr=said, cwd=self.folder)
+            _pid, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        wall, text = time.monotonic() - start, (self.folder / "said").read_text(encoding="utf-8")
+        if process.returncode:
+            sys.exit(f"bench: {playbook} failed:\n{text[-6000:]}")
+        recap = re.findall(r"^\S+ +: ok=(\d+) +changed=(\d+) ", text, re.M)
         return Run(
-            wall, cpu, sum(int(changed) for _ok, changed in recap), sum(int(ok) for ok, _c in recap) / len(recap)
+            wall=wall,
+            cpu=used.ru_utime + used.ru_stime,
+            changed=sum(int(changed) for _ok, changed in recap),
+            tasks=sum(int(ok) for ok, _changed in recap) / len(recap),
+            memory=used.ru_maxrss / 1024,
         )
 
     def sent(self, playbook: str) -> t.Tuple[float, float]:

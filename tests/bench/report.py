@@ -13,7 +13,7 @@ import textwrap
 import typing as t
 
 RESULTS = "tests/bench/results.json"
-SECTIONS = ("cost", "exactness", "traffic", "maps", "leaks", "modules", "metrics", "fleets")
+SECTIONS = ("cost", "exactness", "traffic", "maps", "leaks", "modules", "metrics", "fleets", "scale")
 
 
 class Row(t.NamedTuple):

@@ -85,7 +85,8 @@ def host_names() -> t.Sequence[str]:
     return ("one",)
 
 
-def test_with_mitogen(fleet: Fleet, compiled: Compiled) -> None:
+@pytest.mark.parametrize("strategy", ["mitogen_linear", "mitogen_free", "mitogen_host_pinned"])
+def test_with_mitogen(fleet: Fleet, compiled: Compiled, strategy: str) -> None:
     """mitogen has no connection to a network namespace: here all of Ansible runs in it."""
     (host,) = fleet.hosts
     inventory = json.loads(fleet.inventory.read_text())
@@ -94,7 +95,7 @@ def test_with_mitogen(fleet: Fleet, compiled: Compiled) -> None:
     )
     fleet.inventory.write_text(json.dumps(inventory))
     env = {
-        "ANSIBLE_STRATEGY": "mitogen_linear",
+        "ANSIBLE_STRATEGY": strategy,
         "ANSIBLE_STRATEGY_PLUGINS": str(pathlib.Path(ansible_mitogen.__file__).parent / "plugins/strategy"),
         "ANSIBLE_DEPRECATION_WARNINGS": "false",
     }

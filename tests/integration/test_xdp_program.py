@@ -443,6 +443,32 @@ def test_content_is_written_as_check_mode_predicts(host: Host, compiled: Compile
     assert not host.ok("xdp_program", **options)["changed"]
 
 
+def test_a_host_is_asked_for_an_object_by_checksum(host: Host, compiled: Compiled, tmp_path: t.Any) -> None:
+    """Before it is sent: whoever has it does what it would do with it, and whoever has another one does nothing."""
+    content = pathlib.Path(compiled("packet_count")).read_bytes()
+    sums = ["0" * 64, hashlib.sha256(content).hexdigest().upper()]
+    path = tmp_path / "packet_count.bpf.o"
+    giving = {"object": str(path), "interfaces": ["eth0"], "program": "packet_count"}
+    options = {**giving, "content_checksums": sums}
+    for there in (None, b"older"):
+        if there:
+            path.write_bytes(there)
+        before = host.state()
+        for check in (True, False):
+            done = host.ok("xdp_program", check=check, **options)
+            assert not done["changed"] and host.state() == before
+            checksum = hashlib.sha256(there).hexdigest() if there else None
+            assert done["needs_content"] == {"byte_order": sys.byteorder, "checksum": checksum}
+    path.write_bytes(content)
+    predicted = host.ok("xdp_program", check=True, **options)
+    done = host.ok("xdp_program", **options)
+    assert done["steps"] == predicted["steps"] and "needs_content" not in done
+    assert host.xdp("eth0") and not host.ok("xdp_program", **options)["changed"]
+    assert not host.ok("xdp_program", content=base64.b64encode(content).decode(), **giving)["changed"]
+    path.unlink()
+    assert host.ok("xdp_program", **options)["needs_content"]["checksum"] is None and host.xdp("eth0")
+
+
 def test_check_mode_before_the_object_is_built(host: Host, tmp_path: t.Any) -> None:
     options = {"object": str(tmp_path / "none.bpf.o"), "interfaces": ["eth0"], "name": "packet_count"}
     predicted = host.ok("xdp_program", check=True, **options)

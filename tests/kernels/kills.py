@@ -12,6 +12,7 @@ still see every packet; after the next run all must be as it should be, and noth
 from __future__ import annotations
 
 import contextlib
+import importlib
 import mmap
 import os
 import pathlib
@@ -23,21 +24,7 @@ import sys
 import time
 import typing as t
 
-from ansible_collections.ebpf.fleet.plugins.module_utils.attach import (  # noqa: F401
-    dispatcher,
-    exactness,
-    owners,
-    refusal,
-)
-from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import (  # noqa: F401
-    apply,
-    contents,
-    provisional,
-    removal,
-    sharing,
-    transaction,
-    upgrade,
-)
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import provisional
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.change import change
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.request import Request, Wanted
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
@@ -52,6 +39,13 @@ BPF_CALLS = ("bpf_xdp_attach", "bpf_link_create", "bpf_link_update", "bpf_link_d
 HELD_SECONDS = 1
 SAMPLE = 0.08  # of the calls
 PACKETS = 5
+
+# They are imported only where they are needed; a child would do that each time.
+for _module in (
+    *(f"attach.{name}" for name in ("dispatcher", "exactness", "owners", "refusal")),
+    *(f"deploy.{name}" for name in ("apply", "contents", "removal", "sharing", "transaction", "upgrade")),
+):
+    importlib.import_module(f"ansible_collections.ebpf.fleet.plugins.module_utils.{_module}")
 
 
 class Killer:

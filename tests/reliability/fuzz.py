@@ -276,8 +276,8 @@ COMPILES = tuple("content defines cflags include_dirs clang cpu".split())
 # By module: the options that get arbitrary values, besides those that make a run do something.
 OPTIONS: t.Dict[str, t.Tuple[str, ...]] = {
     "xdp_program": tuple(
-        "state object content checksum program name interfaces mode on_conflict maps on_error allow_unsafe_paths"
-        " pin_root rollback_after check_seconds persist variables map_sizes map_entries".split()
+        "state object content content_checksums checksum program name interfaces mode on_conflict maps on_error"
+        " allow_unsafe_paths pin_root rollback_after check_seconds persist variables map_sizes map_entries".split()
     ),
     "bpf_map": tuple(
         "name interfaces map slot pinned entries keys value src format state exclusive exclusive_within replace formats"

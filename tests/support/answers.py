@@ -234,6 +234,7 @@ def answers() -> t.Dict[str, Answer]:
             "steps": ["eth0: load packet_count"],
             "diff": {"before": {"eth0": {"state": "absent"}}, "after": {"eth0": {"state": "attached"}}},
             "build": {"checksum": CHECKSUM, "reasons": []},
+            "needs_content": {"byte_order": "little", "checksum": None},
             "provisional": {
                 "token": "5f0c1d2e3a4b5968",
                 "before": {"eth0": []},

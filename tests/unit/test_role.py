@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import pathlib
 import re
 import sys
+import types
 import typing as t
 
 import pytest
@@ -76,8 +78,33 @@ def arguments(name: str, given: Variables) -> Variables:
     """The arguments of the only task of a file, without what it omits."""
     (only,) = trusted(ROLE, f"tasks/{name}.yml")
     (module,) = (key for key in only if "." in key)
-    made = templar({**only["vars"], **given, "omit": "OMIT"}).template(only[module])
+    made = templar({**only.get("vars", {}), **given, "omit": "OMIT"}).template(only[module])
     return {key: value for key, value in made.items() if value != "OMIT"}
+
+
+def attached(given: Variables, unchanged: bool = True, **of_task: t.Any) -> Variables:
+    """What the task of attach.yml asks xdp_program for on the host; at last, if it asks again."""
+    declared = importlib.import_module("ansible_collections.ebpf.fleet.plugins.action.xdp_declared")
+    made = templar(given)
+    program = {key: value for key, value in arguments("attach", given)["program"].items() if value != "OMIT"}
+    task = {"args": {"program": program}, "check_mode": False, "async_val": 0, "module_defaults": [], "diff": False}
+    task = {**task, "_role": None, "get_search_path": lambda: [str(ROLE)], **of_task}
+    asked: t.List[Variables] = []
+
+    class Host(declared.ActionModule):  # type: ignore[name-defined]
+        def _execute_module(self, name: str, options: Variables, **_how: t.Any) -> Variables:
+            assert name == "ebpf.fleet.xdp_program"
+            asked.append({**options})
+            answer = {"changed": False, "attachments": [], "steps": []}
+            if "content_checksums" in options and not unchanged:
+                answer["needs_content"] = {"byte_order": sys.byteorder, "checksum": None}
+            return answer
+
+    connection = types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir=None))
+    how = {"play_context": types.SimpleNamespace(), "loader": DataLoader(), "shared_loader_obj": None}
+    action = Host(task=types.SimpleNamespace(**task), connection=connection, templar=made, **how)
+    asked.append(action.run(task_vars=made.available_variables))
+    return asked[-2] if len(asked) > 1 else asked[0]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -130,22 +157,28 @@ def test_every_bool_is_taken_by_its_words() -> None:
             program(xdp_programs=[BLOCKLIST], xdp_persist=word),
             program(xdp_programs=[{**BLOCKLIST, "persist": word}], xdp_persist=not passed),
         ):
-            assert arguments("attach", given)["persist"] == passed
-    assert arguments("attach", counter())["persist"] == "auto"
+            assert attached(given)["persist"] == passed
+    assert attached(counter())["persist"] == "auto"
 
 
 def test_every_option_of_a_program_is_used() -> None:
     text = "".join(path.read_text() for folder in ("tasks", "vars") for path in (ROLE / folder).iterdir())
     used, known = set(re.findall(r"\bxdp_item\.(\w+)", text)), {*trusted(ROLE, "vars/main.yml")["xdp_item"]}
-    assert {*options(ROLE)["xdp_programs"]["options"]} <= used == known
-    # The counter has all that is used without a default.
-    optional = set(re.findall(r"\bxdp_item\.(\w+) \| default", text))
-    assert used - optional <= {*counter()["xdp_item"]} <= used
+    assert used == known == {*counter()["xdp_item"]}
+    wanted = {*arguments("attach", program(xdp_programs=[BLOCKLIST]))["program"]}
+    assert {*options(ROLE)["xdp_programs"]["options"]} <= wanted
+    # The counter has all but what it has no option for.
+    without = {"among", "chain_call_actions", "copied", "files", "map_entries", "map_sizes", "variables"}
+    assert {*arguments("attach", counter())["program"]} - {"validate"} == wanted - without
+    sources = "".join(
+        (ROLES.parent / f"plugins/{each}.py").read_text() for each in ("action/xdp_declared", "plugin_utils/declared")
+    )
+    assert {name for name in wanted if not re.search(f"""['"]{name}['"]""", sources)} == set()
     removal, metrics = trusted(COUNTER, "tasks/absent.yml")
     assert {*metrics["vars"]["xdp_metrics_item"]} == {*counter()["xdp_metrics_item"]}
     assert {*metrics["vars"]["xdp_metrics_item"]} == {*trusted(ROLE, "vars/main.yml")["xdp_metrics_item"]}
     text = (ROLE / "tasks/absent.yml").read_text()
-    text += re.findall(r"^xdp_own_files:.*?(?=^# In check)", (ROLE / "vars/main.yml").read_text(), re.M | re.S)[0]
+    text += re.findall(r"^xdp_own_files:.*?(?=^# The names)", (ROLE / "vars/main.yml").read_text(), re.M | re.S)[0]
     assert set(re.findall(r"\bxdp_item\.(\w+)", text)) == {*removal["vars"]["xdp_item"]}
     assert removal["vars"]["xdp_item"].items() <= counter()["xdp_item"].items()
     common = {name[len("xdp_") :] for name in options(ROLE)} - {"programs", "exclusive"}
@@ -154,7 +187,7 @@ def test_every_option_of_a_program_is_used() -> None:
 
 def test_what_holds_for_a_program_that_says_nothing_else() -> None:
     given = program(xdp_programs=[BLOCKLIST], xdp_rollback_after=9, xdp_clang="clang-19", ansible_connection="local")
-    made = arguments("attach", given)
+    made = attached(given)
     build = made.pop("build")
     assert build.pop("content") == pathlib.Path(SOURCE).read_text()
     directory = "/usr/local/lib/ebpf_fleet"
@@ -186,7 +219,7 @@ def test_all_that_a_program_may_say() -> None:
         "check_seconds": 2,
     }
     compiling = {"defines": {"A": 1}, "cflags": ["-O1"]}
-    made = arguments("attach", program(xdp_programs=[{**BLOCKLIST, **said, **compiling}]))
+    made = attached(program(xdp_programs=[{**BLOCKLIST, **said, **compiling}]))
     assert {name: made[name] for name in said} == said
     assert {name: made["build"][name] for name in compiling} == compiling
 
@@ -200,20 +233,26 @@ def test_programs_of_one_interface_share_it() -> None:
         ([{**other, "state": "absent"}], False),
         ([], False),
     ):
-        made = arguments("attach", program(xdp_programs=[BLOCKLIST, *beside]))
+        made = attached(program(xdp_programs=[BLOCKLIST, *beside]))
         assert made.get("dispatcher") == ("always" if shared else None), beside
+    made = attached(program(xdp_programs=[{**BLOCKLIST, "dispatcher": "never"}, other]))
+    assert made["dispatcher"] == "never"
+    assert attached(counter())["dispatcher"] == "auto"
+    made = attached(counter(xdp_counter_dispatcher="always", xdp_counter_priority=7))
+    assert (made["dispatcher"], made["priority"]) == ("always", 7)
 
 
 @pytest.mark.parametrize(("connection", "seconds"), [("ssh", 60), ("ebpf.fleet.netns", 0)])
 def test_who_may_be_locked_out(connection: str, seconds: int) -> None:
     for given in (counter(), program(xdp_programs=[BLOCKLIST])):
-        assert arguments("attach", {**given, "ansible_connection": connection})["rollback_after"] == seconds
-    assert arguments("attach", counter(xdp_counter_rollback_after="5"))["rollback_after"] == "5"
+        assert attached({**given, "ansible_connection": connection})["rollback_after"] == seconds
+    assert attached(counter(xdp_counter_rollback_after="5"))["rollback_after"] == "5"
+    assert attached(program(xdp_programs=[BLOCKLIST], xdp_rollback_after=9))["rollback_after"] == 9
 
 
 def test_settings_of_one_role_are_not_the_others() -> None:
     mine = {"xdp_directory": "/x", "xdp_pin_root": "/sys/fs/bpf/x", "xdp_check_seconds": 3, "xdp_build": "prebuilt"}
-    made = arguments("attach", counter(**mine))
+    made = attached(counter(**mine))
     assert (made["object"], made["pin_root"], made["check_seconds"]) == (
         "/usr/local/lib/ebpf_fleet/packet_count.bpf.o",
         PINS,
@@ -229,58 +268,45 @@ def needs(given: Variables) -> t.List[str]:
     return list(evaluated("xdp_needs[xdp_item.state] | map('trim') | select", given))
 
 
-@pytest.mark.parametrize(
-    ("known", "parts", "byte_order"),
-    [
-        ({}, ["ask_and_build_controller"], ""),
-        ({"xdp_uname": {"stdout": "s390x\r\n"}}, ["build_controller"], "big"),
-        ({"xdp_uname": {"stdout": "aarch64\n"}}, ["build_controller"], "little"),
-        ({"ansible_facts": {"architecture": "s390x"}}, ["build_controller"], "big"),
-        ({"ansible_facts": {"architecture": "x86_64"}}, ["build_controller"], "little"),
-        ({"ansible_facts": {"bpf": {"architecture": "ppc64"}}}, ["build_controller"], "big"),
-        ({"ansible_facts": {"bpf": {"architecture": "ppc64le"}}}, ["build_controller"], "little"),
-        ({"ansible_facts": {"bpf": "nonsense", "architecture": "-target bpfeb"}}, ["build_controller"], "little"),
-    ],
-)
-def test_the_byte_order_of_a_host(known: Variables, parts: t.List[str], byte_order: str) -> None:
-    for given in (
-        counter(xdp_counter_build="controller", **known),
-        program(xdp_programs=[BLOCKLIST], xdp_build="controller", **known),
-        program(xdp_programs=[{**BLOCKLIST, "build": "controller"}], **known),
-    ):
-        assert needs(given) == parts
-        assert evaluated("byte_order", {**task("build_controller")["vars"], **given}) == byte_order
-
-
-def folder(given: Variables) -> str:
-    return str(evaluated("folder", {**task("build_controller")["vars"], "xdp_cache": "/cache", **given}))
-
-
-def test_where_the_controller_compiles() -> None:
-    """Once for each source, settings and byte order."""
-    both = [BLOCKLIST, {**BLOCKLIST, "name": "other", "defines": {"A": 1}}]
-    x86, s390 = ({"architecture": name} for name in ("x86_64", "s390x"))
-    folders = [folder(program(number, xdp_programs=both, ansible_facts=x86)) for number in (0, 1)]
-    folders += [folder(program(xdp_programs=both, ansible_facts=s390)), folder(counter(ansible_facts=x86))]
-    assert len({*folders}) == 4 and all(re.fullmatch("/cache/[0-9a-f]{12}", each) for each in folders)
-    assert folder(program(xdp_programs=both, ansible_facts={**x86, "fqdn": "web2"})) == folders[0]
-    relative = [{**BLOCKLIST, "source": "blocklist.bpf.c"}]
-    asked = [folder(program(xdp_programs=relative, playbook_dir=each)) for each in ("/one", "/two")]
-    assert len({*asked}) == 2
-
-
 def test_what_is_done_before_a_program_is_attached() -> None:
-    for build, parts in (("target", []), ("prebuilt", ["build_prebuilt"])):
-        assert needs(counter(xdp_counter_build=build)) == parts
-        assert needs(program(xdp_programs=[{**BLOCKLIST, "build": build}])) == parts
-    assert needs(program(xdp_programs=[{"name": "a", "object": "/a.bpf.o", "interfaces": ["lo"]}])) == [
-        "build_prebuilt"
-    ]
+    for build in ("target", "controller", "prebuilt"):
+        assert needs(counter(xdp_counter_build=build)) == []
+        assert needs(program(xdp_programs=[{**BLOCKLIST, "build": build}])) == []
+    assert needs(program(xdp_programs=[{"name": "a", "object": "/a.bpf.o", "interfaces": ["lo"]}])) == []
     assert needs(program(xdp_programs=[{"name": "a", "state": "absent"}])) == ["absent"]
     assert needs(counter(xdp_counter_state="absent")) == ["absent", "metrics"]
     assert needs(counter(xdp_counter_metrics=False)) == needs(counter(xdp_counter_metrics=True)) == ["metrics"]
     copied = {**BLOCKLIST, "files": [{"src": "a", "dest": "/etc/a"}]}
     assert needs(program(xdp_programs=[copied])) == ["files"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"state": "absent"},
+        {"interfaces": []},
+        {"metrics": True},
+        {"metrics": False},
+        {"install_packages": "no"},
+        {"install_packages": True},
+        {"build": "controller", "install_packages": True},
+        {"build": "prebuilt"},
+    ],
+)
+def test_a_counter_that_needs_nothing_else_is_known_by_one_template(more: Variables) -> None:
+    given = counter(**{f"xdp_counter_{name}": value for name, value in more.items()})
+    loop = task("program")["loop"]
+    assert templar(given).template(loop) == needs(given)
+    if evaluated("xdp_attach_only", given):
+        assert needs(given) == []
+    else:
+        assert more.keys() & {"state", "interfaces", "metrics", "install_packages"}
+
+
+def test_a_removed_program_is_not_attached() -> None:
+    for given in (counter(xdp_counter_state="absent"), program(xdp_programs=[{"name": "a", "state": "absent"}])):
+        assert attached(given) == {"changed": False, "skipped": True}
 
 
 def test_the_default_route_is_asked_for_once() -> None:
@@ -290,7 +316,7 @@ def test_the_default_route_is_asked_for_once() -> None:
     assert needs(program(xdp_programs=everywhere, ansible_facts=known)) == []
     assert needs(program(xdp_programs=everywhere, ansible_facts=known, xdp_cached=True)) == ["default_route"]
     for given in (program(xdp_programs=everywhere), counter(xdp_counter_interfaces=[])):
-        assert arguments("attach", {**given, "ansible_facts": known})["interfaces"] == ["eth1"]
+        assert attached({**given, "ansible_facts": known})["interfaces"] == ["eth1"]
     both = {**known, "default_ipv4": {"interface": "eth0"}}
     assert evaluated("xdp_default_interface", ansible_facts=both) == "eth0"
 
@@ -301,15 +327,14 @@ def test_the_default_route_is_asked_for_once() -> None:
         ({"state": "absent"}, {}),
         ({"interfaces": []}, {}),
         ({"files": [{"src": "a", "dest": "/etc/a"}]}, {}),
-        ({"source": "", "object": "/a.bpf.o"}, {}),
-        ({"build": "controller"}, {}),
-        ({}, {"xdp_build": "controller"}),
         ({}, {"xdp_install_packages": True}),
     ],
 )
 def test_a_program_that_needs_nothing_else_has_one_task(more: Variables, settings: Variables) -> None:
     files = "xdp_parts | map(attribute=1)"
-    assert evaluated(files, xdp_programs=[BLOCKLIST, {**BLOCKLIST, "name": "other"}]) == ["attach", "attach"]
+    for build in ({}, {"build": "controller"}, {"source": "", "object": "/a.bpf.o"}):
+        plain = [BLOCKLIST, {**BLOCKLIST, "name": "other", **build}]
+        assert evaluated(files, xdp_programs=plain) == ["attach", "attach"]
     programs = [BLOCKLIST, {**BLOCKLIST, "name": "other", **more}]
     assert evaluated(files, xdp_programs=programs, **settings) == ["program", "program"]
 
@@ -446,17 +471,25 @@ def test_check_mode_does_not_look_at_lists_that_are_not_there() -> None:
         {"map": "block6", "src": "/etc/b.txt"},
         {"map": "allow4", "keys": []},
     ]
-    copied = {"results": [{"changed": True, "item": {"src": "a", "dest": "/etc/a.txt"}}]}
-    copied["results"].append({"changed": False, "item": {"src": "b", "dest": "/etc/b.txt"}})
-    given = program(xdp_programs=[{**BLOCKLIST, "map_entries": entries}], xdp_copied=copied)
+    files = [{"src": "a", "dest": "/etc/a.txt"}, {"src": "b", "dest": "/etc/b.txt"}]
+    copied = {"results": [{"changed": True, "item": files[0]}, {"changed": False, "item": files[1]}]}
+    given = program(xdp_programs=[{**BLOCKLIST, "map_entries": entries, "files": files}], xdp_copied=copied)
     for check, maps in ((False, {"block4", "block6", "allow4"}), (True, {"block6", "allow4"})):
-        made = arguments("attach", {**given, "ansible_check_mode": check})
+        made = attached(given, check_mode=check)
         assert {each["map"] for each in made["map_entries"]} == maps
 
 
-# What a host must not say, and what a user must
+def test_check_mode_does_not_compile_with_what_is_not_installed() -> None:
+    for check, compiles in ((False, True), (True, False)):
+        for given in (
+            counter(xdp_installed={"changed": True}),
+            program(xdp_programs=[BLOCKLIST], xdp_installed={"changed": True}),
+        ):
+            assert ("build" in attached(given, check_mode=check)) == compiles
+    assert "build" in attached(counter(xdp_installed={"changed": False}), check_mode=True)
 
-READING = {"build_prebuilt": "ansible.builtin.slurp", "files": "ansible.builtin.copy"}
+
+# What a host must not say, and what a user must
 
 
 def says(expression: str, given: Variables) -> str:
@@ -465,22 +498,29 @@ def says(expression: str, given: Variables) -> str:
     return str(caught.value)
 
 
+def refused(given: Variables) -> str:
+    """What the task of attach.yml says, without having asked the host."""
+    with pytest.raises(AnsibleError) as caught:
+        attached(given)
+    return str(caught.value)
+
+
 @pytest.mark.parametrize("name", sorted({*options(ROLE), *options(COUNTER)}))
 def test_facts_are_no_settings(name: str) -> None:
     """Facts become variables that are stronger than those of the inventory."""
     facts = {"ansible_facts": {name: "forged", "xdp_counter": {}}}
     files = [{"src": "a", "dest": "/etc/a"}]
-    sources = [task(name)[module]["src"] for name, module in READING.items()]
+    copied = task("files")["ansible.builtin.copy"]["src"].strip("{} ")
     for given in (counter(**facts), program(xdp_programs=[{**BLOCKLIST, "object": "/x", "files": files}], **facts)):
-        for expression in ("xdp_source", *(each.strip("{} ") for each in sources)):
-            assert f"web1 has the facts {name}, which are settings" in says(expression, {**given, "item": files[0]})
+        words = f"web1 has the facts {name}, which are settings"
+        assert words in says(copied, {**given, "item": files[0]}) and words in refused(given)
     assert "web1 has the facts" in says("xdp_parts", program(xdp_programs=[BLOCKLIST], **facts))
 
 
 def test_all_that_is_read_on_the_controller() -> None:
     """So that whoever adds a place guards it: lookups, tasks that run there, and tasks that copy from there."""
     vars_of = [str(value) for value in trusted(ROLE, "vars/main.yml").values() if "lookup(" in str(value)]
-    assert [re.findall(r"lookup\('([\w.]+)'", each) for each in vars_of].count(["ansible.builtin.file"]) == 1
+    assert {each for text in vars_of for each in re.findall(r"lookup\('([\w.]+)'", text)} == {"ansible.builtin.config"}
     found = {}
     for path in (ROLE / "tasks").iterdir():
         assert "lookup(" not in path.read_text()
@@ -488,8 +528,7 @@ def test_all_that_is_read_on_the_controller() -> None:
             module = next(key for key in each if "." in key)
             if "delegate_to" in each or module in ("ansible.builtin.copy", "ansible.builtin.template"):
                 found[path.stem] = module
-    assert found.pop("build_controller") == "ebpf.fleet.bpf_object" and found == READING
-    assert task("build_controller")["ebpf.fleet.bpf_object"]["content"] == "{{ xdp_source }}"
+    assert found == {"files": "ansible.builtin.copy"}
 
 
 def test_facts_of_the_counter_are_no_forgery() -> None:
@@ -497,13 +536,53 @@ def test_facts_of_the_counter_are_no_forgery() -> None:
 
 
 def test_what_is_missing_is_named() -> None:
-    reading = task("build_prebuilt")
-    source = reading["ansible.builtin.slurp"]["src"].strip("{} ")
-    said = says(source, {**reading["vars"], **counter(xdp_counter_build="prebuilt")})
+    said = refused(counter(xdp_counter_build="prebuilt"))
     assert "packet_count is prebuilt: set xdp_counter_object to the object file on the controller" in said
-    given = program(xdp_programs=[{"name": "a", "interfaces": ["lo"]}])
-    assert "a is prebuilt: set object to the object file" in says(source, {**reading["vars"], **given})
-    given = program(xdp_programs=[{"name": "a", "interfaces": ["lo"], "build": "target"}])
-    assert "a is to be compiled: set its source to the C file" in says("xdp_source", given)
+    said = refused(program(xdp_programs=[{"name": "a", "interfaces": ["lo"]}]))
+    assert "a is prebuilt: set object to the object file" in said
+    for build in ("target", "controller"):
+        said = refused(program(xdp_programs=[{"name": "a", "interfaces": ["lo"], "build": build}]))
+        assert "a is to be compiled: set its source to the C file" in said
     twice = [BLOCKLIST, {**BLOCKLIST, "interfaces": ["eth1"]}]
     assert "two programs of the same name: blocklist, blocklist" in says("xdp_parts", program(xdp_programs=twice))
+
+
+def test_defaults_of_the_module() -> None:
+    """module_defaults of xdp_program, as they had before this task had a module of its own."""
+    defaults = [
+        {"ebpf.fleet.xdp_program": {"allow_unsafe_paths": True, "mode": "generic"}, "ansible.builtin.copy": {"a": 1}}
+    ]
+    made = attached(counter(), module_defaults=defaults)
+    assert made["allow_unsafe_paths"] is True and made["mode"] == "auto" and "a" not in made
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"state": "abscent"}, "value of xdp_counter_state must be one of: present, absent, got: abscent"),
+        ({"build": "here"}, "value of xdp_counter_build must be one of: target, controller, prebuilt, got: here"),
+        (
+            {"check_seconds": "soon"},
+            "argument 'xdp_counter_check_seconds' is of type str and we were unable to convert",
+        ),
+        ({"metrics": "perhaps"}, "argument 'xdp_counter_metrics' is of type"),
+        ({"metrics": True, "metrics_options": {"colour": 1}}, "colour"),
+        ({"install_packages": "perhaps"}, "argument 'xdp_counter_install_packages' is of type"),
+        ({"defines": 7}, "argument 'xdp_counter_defines' is of type"),
+    ],
+)
+def test_the_playbook_has_the_options_checked_without_a_task(wrong: Variables, words: str) -> None:
+    """As Ansible does where the role is used otherwise. Whatever is said, no file before attach.yml fails."""
+    given = counter(**{f"xdp_counter_{name}": value for name, value in wrong.items()}, xdp_counter_unchecked=True)
+    assert words in refused(given)
+    assert set(templar(given).template(task("program")["loop"])) <= {"metrics"}
+    (play,) = trusted(ROLES.parent, "playbooks/deploy.yml")
+    (imported,) = play["tasks"][0]["block"]
+    assert imported["ansible.builtin.import_role"]["rolespec_validate"] is False
+    assert imported["vars"] == {"xdp_counter_unchecked": True}
+
+
+def test_options_that_are_right_are_taken() -> None:
+    made = {"interfaces": "eth0,eth1", "check_seconds": "0.5", "persist": "no", "metrics_options": {"interval": "9"}}
+    given = counter(**{f"xdp_counter_{name}": value for name, value in made.items()}, xdp_counter_unchecked=True)
+    assert attached(given)["interfaces"] == "eth0,eth1"

@@ -17,6 +17,7 @@ from .kinds import (
     anything,
     boolean,
     by,
+    choice,
     hexadecimal,
     identifier,
     integer,
@@ -240,6 +241,7 @@ _RUNNING = by(
         )
     ),
 )
+_LACKING = record({"byte_order": choice("little", "big"), "checksum": optional(hexadecimal)})
 _TOKEN = record({"token": hexadecimal, "before": _RUNNING, "after": _RUNNING})
 _CHANGED_ENTRIES = dict.fromkeys(("added", "updated", "removed", "entries", "max_entries"), number)
 _FILLED = record({"interface": optional(interface), "id": optional(identifier), **_CHANGED_ENTRIES})
@@ -275,7 +277,8 @@ RETURNED = {
     "bpf_program_info": Returned({"programs": PROGRAMS}, {"disassembler": optional(word)}),
     "bpf_object_info": Returned({"objects": OBJECTS}),
     "xdp_program": Returned(
-        {"attachments": _ATTACHMENTS, "steps": items(text)}, {"build": anything, "provisional": _TOKEN}
+        {"attachments": _ATTACHMENTS, "steps": items(text)},
+        {"build": anything, "needs_content": _LACKING, "provisional": _TOKEN},
     ),
     "xdp_confirm": Returned({"xdp": _RUNNING}, {"attachments": _ATTACHMENTS, "kept": boolean}),
     "bpf_map": Returned(

@@ -84,6 +84,17 @@ def word(value: t.Any, where: str) -> str:
     return printable(value)
 
 
+def choice(*words: str) -> Check:
+    """One of these words."""
+
+    def checked(value: t.Any, where: str) -> str:
+        if value not in words:
+            raise Unacceptable(where, value, " or ".join(words))
+        return str(value)
+
+    return checked
+
+
 def name(value: t.Any, where: str) -> str:
     """Of a program or a map, which need not have one."""
     return "" if value == "" else word(value, where)

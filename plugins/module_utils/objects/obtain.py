@@ -5,6 +5,7 @@
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import os
+import sys
 import typing as t
 
 from ..errors import FleetError
@@ -24,12 +25,14 @@ if t.TYPE_CHECKING:
 class Obtained(t.NamedTuple):
     """`files` are to be written if they differ; `built` None: nothing was to be compiled.
 
-    In check mode, the image has no content if the wanted object is not there yet.
+    In check mode, the image has no content if the wanted object is not there yet. `lacking`: what to answer instead of
+    doing anything, as the object is none of those that content_checksums has.
     """
 
     image: Image
     files: t.Sequence["ReplacedFile"] = ()
     built: t.Optional["Build"] = None
+    lacking: t.Optional[t.Dict[str, t.Any]] = None
 
     def steps(self, written: t.Sequence["ReplacedFile"]) -> t.List[str]:
         """What writing these files changes, in words."""
@@ -65,6 +68,11 @@ def _find(module: "AnsibleModule", lib: "Libbpf") -> Obtained:
     found = read(path)
     if given is not None:
         return _given(module, lib, given, read)
+    if module.params["content_checksums"] is not None:
+        there = None if found is None else sha256(found)
+        if found is None or there not in [each.lower() for each in module.params["content_checksums"]]:
+            return Obtained(Image(), lacking={"byte_order": sys.byteorder, "checksum": there})
+        return _with_content(module, lib, found, read)
     if found is None:
         if module.check_mode:
             return Obtained(Image(ObjectFacts(path, wanted)))
@@ -84,13 +92,18 @@ def _find(module: "AnsibleModule", lib: "Libbpf") -> Obtained:
 def _given(module: "AnsibleModule", lib: "Libbpf", given: str, read: Read) -> Obtained:
     import base64
 
-    from ..state.replacing import ReplacedFile
-
-    path = module.params["object"]
     try:
         content = base64.b64decode(given, validate=True)
     except ValueError as error:
         raise FleetError(f"content is not Base64 ({error}); pass what ansible.builtin.slurp returns") from error
+    return _with_content(module, lib, content, read)
+
+
+def _with_content(module: "AnsibleModule", lib: "Libbpf", content: bytes, read: Read) -> Obtained:
+    """It is compared with the file, and so written if need be, once more under the lock."""
+    from ..state.replacing import ReplacedFile
+
+    path = module.params["object"]
     _check_checksum(module, content)
     return Obtained(inspect_to_load(lib, path, content).image, (ReplacedFile(module, path, content, read),))
 

@@ -32,7 +32,9 @@ def test_btf_that_cannot_be_read_is_not_the_fault_of_an_option(monkeypatch: pyte
 @pytest.mark.parametrize(("state", "warned"), [("absent", 0), ("detached", 0), ("attached", 1)])
 def test_only_what_is_deployed_needs_its_object(monkeypatch: pytest.MonkeyPatch, state: str, warned: int) -> None:
     def nothing(*_arguments: t.Any) -> t.Any:
-        return types.SimpleNamespace(image=Image(), files=(), steps=lambda _files: [], built=None, errors={})
+        return types.SimpleNamespace(
+            image=Image(), files=(), steps=lambda _files: [], built=None, lacking=None, errors={}
+        )
 
     for name in ("check_options", "obtain", "request_of", "change"):
         monkeypatch.setattr(xdp_program, name, nothing)
