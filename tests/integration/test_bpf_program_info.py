@@ -104,6 +104,7 @@ def test_attachments_agree_with_xdp_program(host: Host, compiled: Compiled) -> N
                 "link_id": each["link_id"],
                 "link_type": "xdp",
                 "pins": [f"{each['pin_path']}/link"],
+                "dispatcher": None,
             }
         ]
     (by_netlink,) = (program for program in programs.values() if program["pins"] == [other])
@@ -116,6 +117,7 @@ def test_attachments_agree_with_xdp_program(host: Host, compiled: Compiled) -> N
         "link_id": None,
         "link_type": None,
         "pins": [],
+        "dispatcher": None,
     }
     (waiting,) = (p for p in programs.values() if p["pins"] == [host.pin("plain0", "program")])
     assert waiting["attachments"] == []
