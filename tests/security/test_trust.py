@@ -38,7 +38,14 @@ class FakeModule:
     tmpdir: t.Optional[str] = None
 
     def __init__(self, path: pathlib.Path, **options: t.Any) -> None:
-        self.params = {"object": str(path), "content": None, "checksum": None, "build": None, **options}
+        self.params: t.Dict[str, t.Any] = {
+            "object": str(path),
+            "content": None,
+            "checksum": None,
+            "build": None,
+            "content_checksums": None,
+        }
+        self.params.update(options)
         self.params.setdefault("allow_unsafe_paths", False)
 
     def warn(self, message: str) -> None:
