@@ -13,6 +13,7 @@ import itertools
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,9 @@ def sh(*command: t.Any) -> str:
     return done.stdout
 
 
+OTHERS: t.Set[str] = set()  # ids of programs that this machine has besides
+
+
 def begin() -> None:
     """The demo's fleet, and a folder with the walkthrough's program."""
     if os.geteuid():
@@ -62,6 +66,7 @@ def begin() -> None:
         if f" {folder} {kind} " not in pathlib.Path("/proc/mounts").read_text():
             sh("mount", "-t", kind, kind, folder)
     atexit.register(_end, lock)
+    OTHERS.update(re.findall(r"^(\d+): ", sh("bpftool", "prog", "list"), re.M))
     pathlib.Path("/sys/kernel/tracing/trace").write_text("")  # remove what others have printed
     sh(ROOT / "demo/fleet.sh", "up")
     shutil.rmtree(WORK, ignore_errors=True)
@@ -123,7 +128,13 @@ def _show(prompt: str, words: t.List[str], ports: t.Iterable[str], code: t.Optio
     sending.join()
     if code not in (None, process.returncode):
         sys.exit(f"docs: {prompt} ended with {process.returncode}:\n{said}")
-    _block("console", f"{prompt}\n{said.replace(f'{ROOT}/', '')}")
+    _block("console", f"{prompt}\n{_without_others(said).replace(f'{ROOT}/', '')}")
+
+
+def _without_others(said: str) -> str:
+    """What `bpftool prog list` says, without the programs that were there before."""
+    rows = re.split(r"^(?=\d+: xdp )", said, flags=re.M)
+    return "".join(row for row in rows if row.partition(":")[0] not in OTHERS)
 
 
 def send(port: str, packets: int) -> None:

@@ -22,6 +22,8 @@ from debian import Debian
 from image import image
 from machine import Machine
 from processes import Failed, end_all, session
+from slots import INTERFACE as SLOTTED
+from slots import Slots
 from view import Carried, View
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -60,6 +62,7 @@ class Reboots:
         self.machine = machine
         self.view = View(machine)
         self.blocklist = Blocklist(machine, self.view)
+        self.slots = Slots(machine)
         self.work = work
         self.passed = self.failed = 0
         self.before: t.Dict[str, Carried] = {}
@@ -118,6 +121,7 @@ class Reboots:
         self.manifests = self.view.persistent()
         self.check(f"examples/blocklist on {WAN}, as a dry run", functools.partial(self.blocklist.deploys, self.work))
         self.check(f"bpf_map: {ADDED} as well", self.blocklist.adds)
+        self.check("a program with lists in slots", functools.partial(self.slots.deploys, self.work))
         self.check("files have the labels of SELinux's policy", self.labelled)
         self.send(BEFORE, [*INTERFACES])
 
@@ -148,6 +152,7 @@ class Reboots:
         self.check("units done before network-online.target", self.before_online)
         self.check("the blocklist had its lists before the first packet", self.blocklist.is_restored)
         self.check("without them it would have shown", self.blocklist.sees_others)
+        self.check("lists are in their slots again", self.slots.are_filled)
         self.check(f"{LATE} did not exist: nothing waits for it", self.nothing_waits)
         self.check(f"{LATE} appears", self.appears)
         self.are_restored([LATE])
@@ -156,6 +161,7 @@ class Reboots:
         self.check("ebpf.fleet.deploy has nothing to do", self.nothing_to_do)
         self.check("0.0.0.0/0 in the blocklist, over SSH: back by itself", self.blocklist.locks_out)
         self.check("examples/blocklist is removed", self.blocklist.removes)
+        self.check("the program with slots is removed", self.slots.removes)
         self.machine.sh(
             f"sed -i s/f0VMRgIB/f0VMRgIC/ {MANIFESTS}/lan0.json"
             f" && truncate --size=-1000 {MANIFESTS}/{LATE}.json"
@@ -189,7 +195,7 @@ class Reboots:
         units = self.view.units()
         online = units.pop("network-online.target")
         expect(online.state, "active", "network-online.target")
-        expected = {_unit(name): "active" for name in (*BOOTED, WAN)}
+        expected = {_unit(name): "active" for name in (*BOOTED, WAN, SLOTTED)}
         expect({name: unit.state for name, unit in units.items()}, expected, "units")
         last = max(unit.reached for unit in units.values())
         expect(last <= online.reached, True, f"the last one at {last} µs, the target at {online.reached} µs: before")
