@@ -8,11 +8,9 @@ checks.py runs these rows after its own, in the same guest. What is counted is c
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
-import random
 import re
 import shlex
 import shutil
@@ -29,8 +27,6 @@ COUNTER = str(OBJECTS / "packet_count.bpf.o")
 SECOND = str(OBJECTS / "second.bpf.o")
 LIBXDP = pathlib.Path("/sys/fs/bpf/xdp")
 UPGRADES, JOINS = 50, 20
-SAMPLE = re.search(r"\bsample=(\S+)", pathlib.Path("/proc/cmdline").read_text())
-T = t.TypeVar("T")
 COST = "sharing: instructions a packet, above an empty program"  # the row of cost.py
 NO_XDP_TOOLS = "this userland has no xdp-tools"
 
@@ -284,11 +280,6 @@ def end_change(how: str, token: str) -> None:
 ENDS = ("confirmed", "taken back", "killed")
 
 
-def sampled(every: t.Sequence[T]) -> t.Sequence[T]:
-    """All; in a run that is a sample, one of them, chosen by the commit."""
-    return [random.Random(SAMPLE.group(1)).choice(every)] if SAMPLE else every
-
-
 class Pair:
     """Ours and another program in a dispatcher, and what both counted since it was asked last."""
 
@@ -319,7 +310,7 @@ class Pair:
 
 def provisional() -> str:
     """Joining, an upgrade and a removal, each with each of ENDS; the other program misses no packet."""
-    for how in sampled(ENDS):
+    for how in ENDS:
         with Wire() as wire:
             pair = Pair(wire, first=False)
             task = {
@@ -456,33 +447,33 @@ def restore(name: str, source: str, priority: int) -> str:
 def after_a_reboot() -> str:
     """Two of ours, and xdp-loader's where there is one, come back in one dispatcher, whichever is first."""
     loads = [("packet_count", "counter-1", 5), ("second", "second", 60)]
-    when = ("first", "last") if shutil.which("xdp-loader") else ("never",)
-    for order, theirs in sampled([(order, theirs) for order in (loads, loads[::-1]) for theirs in when]):
-        with Wire() as wire:
-            if theirs == "first":
-                loader("load", "-m", "native", wire.interface, SECOND)
-            for each in order:
-                said = restore(*each)
-                expect("dispatcher" in said, True, f"what restoring says, {said!r}")
-            if theirs == "last":
-                loader("load", "-m", "native", wire.interface, SECOND)
-            mine = deploy(wire, source="counter-1", priority=5, mode="native")
-            others = sorted(each["priority"] for each in mine["dispatcher"]["others"])
-            expect(others, [60] if theirs == "never" else [50, 60], "priorities of the others")
-            wire.send(100)
-            expect(counted(mine["program_id"], "counters"), wire.sent, "packets of ours, counted and sent")
-            for each in mine["dispatcher"]["others"]:
-                expect(counted(each["program_id"], "second_map"), wire.sent, "packets of another one")
-            take_off(wire)
-            take_off(wire, "second")
-            if theirs != "never":
-                loader("unload", "--all", wire.interface)
-            nothing_left(wire)
-            shutil.rmtree("/var/lib/ebpf_fleet", ignore_errors=True)
+    for order in (loads, loads[::-1]):
+        for theirs in ("first", "last") if shutil.which("xdp-loader") else ("never",):
+            with Wire() as wire:
+                if theirs == "first":
+                    loader("load", "-m", "native", wire.interface, SECOND)
+                for each in order:
+                    said = restore(*each)
+                    expect("dispatcher" in said, True, f"what restoring says, {said!r}")
+                if theirs == "last":
+                    loader("load", "-m", "native", wire.interface, SECOND)
+                mine = deploy(wire, source="counter-1", priority=5, mode="native")
+                others = sorted(each["priority"] for each in mine["dispatcher"]["others"])
+                expect(others, [60] if theirs == "never" else [50, 60], "priorities of the others")
+                wire.send(100)
+                expect(counted(mine["program_id"], "counters"), wire.sent, "packets of ours, counted and sent")
+                for each in mine["dispatcher"]["others"]:
+                    expect(counted(each["program_id"], "second_map"), wire.sent, "packets of another one")
+                take_off(wire)
+                take_off(wire, "second")
+                if theirs != "never":
+                    loader("unload", "--all", wire.interface)
+                nothing_left(wire)
+                shutil.rmtree("/var/lib/ebpf_fleet", ignore_errors=True)
     return "in each order, also with xdp-loader's" if shutil.which("xdp-loader") else "in each order"
 
 
-AT_ONCE_SECONDS = 15 if SAMPLE else 45
+AT_ONCE_SECONDS = 45
 
 # xdp-loader adds and removes a program, until SIGINT; it says so each time that it added one. Whoever uses libxdp may
 # be refused while others work, which libxdp does not try again.
@@ -562,33 +553,6 @@ def killed() -> str:
         take_off(wire, "second")
         nothing_left(wire)
         return said
-
-
-def waits_for_libxdp() -> str:
-    """While somebody has libxdp's lock, as it has for single steps, nothing is changed; then it is."""
-    with Wire() as wire:
-        LIBXDP.mkdir(exist_ok=True)
-        folder = os.open(LIBXDP, os.O_RDONLY)
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        try:
-            process = start("xdp_program", object=COUNTER, interfaces=[wire.interface], dispatcher="always")
-            files = pathlib.Path(f"/proc/{process.pid}/fd")
-            checks.until(lambda: str(LIBXDP) in map(linked, files.iterdir()), "the module opens libxdp's lock")
-            time.sleep(2)
-            expect((process.poll(), wire.xdp()), (None, None), "the module's end, and the program on the interface")
-        finally:
-            os.close(folder)
-        expect(checks.attached(finish(process))["dispatcher"]["slot"], 0, "slot, once the lock is free")
-        take_off(wire)
-        nothing_left(wire)
-    return "it waits, and goes on"
-
-
-def linked(path: pathlib.Path) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:  # it is closed meanwhile
-        return ""
 
 
 def commands_of_the_page() -> str:
@@ -675,7 +639,6 @@ ROWS: t.Dict[str, t.Callable[[], str]] = {
     "sharing: at the same time as others": where_possible(at_the_same_time),
     "sharing: dispatchers that are closed to others": where_possible(closed_to_others),
     "sharing: the commands of coexistence.md": where_possible(commands_of_the_page),
-    "sharing: libxdp's lock": where_possible(waits_for_libxdp),
     "sharing: killed at each call": where_possible(killed),
     "sharing: what is refused": where_possible(refusals),
 }
