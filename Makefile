@@ -91,7 +91,7 @@ test-fuzz: setup-test
 	$(SUDO) env PYTHONPATH=$(reliability) "$$(command -v python)" tests/reliability/fuzz.py $(record) $(if $(WHOLE),--whole) $(if $(SEED),--seed $(SEED))
 
 # The modules on other kernels, in qemu. `make test-kernels KERNELS="5.10 6.12/trixie/arm64 nics-6.1"` runs only these. RECORD=1 writes each
-# into docs/kernels.md and docs/nics.md when it has ended; the others stay as they were. JOBS: guests at a time. SAMPLE=1: the oldest, one of the others and one with NICs, chosen by the commit.
+# into docs/kernels.md and docs/nics.md when it has ended; the others stay as they were. JOBS: guests at a time. SAMPLE=1: the oldest, and one with NICs, chosen by the commit.
 test-kernels: setup-kernels
 	@$(SUDO) env DEBIAN_MIRROR=$(DEBIAN_MIRROR) DEBIAN_SECURITY_MIRROR=$(DEBIAN_SECURITY_MIRROR) \
 		"$$(command -v python)" -B tests/kernels/run.py $(record) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SAMPLE),--sample) $(KERNELS)
