@@ -75,6 +75,7 @@ from ansible.utils.display import Display
 
 from ..module_utils.border.answers import COUNTERS, refusal
 from ..module_utils.border.kinds import Unacceptable
+from ..plugin_utils.fleet_rows import in_order, rows_of
 from ..plugin_utils.this_run import is_read_now
 
 
@@ -84,9 +85,8 @@ def counter_rows(hostvars: t.Mapping[str, t.Any], query: t.Optional[str] = None)
         rows = [row for host in hostvars for row in _rows(host, _facts_of(hostvars[host]))]
     except (AttributeError, TypeError) as error:
         raise AnsibleFilterError("counter_rows takes hostvars: {{ hostvars | ebpf.fleet.counter_rows }}") from error
-    rows.sort(key=lambda row: (row["host"], row["interface"]))
     # Plain data: jmespath asks for the exact type of a value, and Ansible's strings are subclasses.
-    plain = json.loads(json.dumps(rows))
+    plain = json.loads(json.dumps(in_order(rows)))
     return plain if query is None else _search(str(query), plain)
 
 
@@ -103,18 +103,7 @@ def _rows(host: str, facts: t.Any) -> t.Iterator[t.Dict[str, t.Any]]:
     except Unacceptable as error:
         Display().warning(refusal(host, "xdp_counter_facts", error))
         return
-    for interface, values in read["interfaces"].items():
-        yield {
-            "packets_per_second": None,
-            "bytes_per_second": None,
-            **{key: value for key, value in values.items() if key != "per_cpu"},
-            "program": read["program"],
-            "collected_at": read["collected_at"],
-            "boot_id": read["boot_id"],
-            # Last: nobody speaks for others.
-            "interface": interface,
-            "host": host,
-        }
+    yield from rows_of(host, read)
 
 
 def _search(query: str, rows: t.List[t.Dict[str, t.Any]]) -> t.Any:
