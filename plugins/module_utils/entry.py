@@ -10,6 +10,7 @@ import gc
 import os
 import typing as t
 
+from . import once as once  # first
 from .errors import FleetError
 from .libbpf.library import BpfError, Libbpf, LibbpfMissing
 

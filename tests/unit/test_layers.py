@@ -15,7 +15,7 @@ MODULE_UTILS = pathlib.Path(__file__).parents[2] / "plugins/module_utils"
 # From the bottom up. A room may import from itself and from lower storeys, not from other rooms of its storey. A room
 # is a package, or a file directly in module_utils.
 STOREYS = (
-    ("errors", "background"),
+    ("errors", "background", "once"),
     ("libbpf", "kernel", "border"),
     ("values",),
     ("entry", "state"),
