@@ -18,6 +18,7 @@ import jinja2
 import pytest
 from ansible_collections.ebpf.fleet.plugins.filter import counter_rows as filter_file
 from ansible_collections.ebpf.fleet.plugins.filter.counter_table import counter_table
+from ansible_collections.ebpf.fleet.plugins.filter.deployed_versions import deployed_versions
 from ansible_collections.ebpf.fleet.plugins.filter.fleet_report import fleet_report
 from ansible_collections.ebpf.fleet.plugins.filter.preflight import preflight
 from ansible_collections.ebpf.fleet.plugins.module_utils.border.answers import checked, refusal
@@ -152,7 +153,7 @@ def facts_table(hosts: t.Mapping[str, Answer]) -> t.Tuple[t.List[Answer], t.List
     """As playbooks/facts.yml makes it: rows, lines, and rows of those that were not read."""
     rows = filter_file.counter_rows(hosts)
     not_read = {host: answer for host, answer in hosts.items() if "ansible_facts" not in answer}
-    unread = json.loads(rendered("not_read.json.j2", not_read=not_read)[-1])
+    unread = json.loads("".join(rendered("not_read.json.j2", not_read=not_read)))
     return rows, counter_table(rows, not_read), unread
 
 
@@ -251,9 +252,7 @@ def test_the_table_of_deploy(answer: Answer, failed: bool, fact: t.Any) -> None:
     # `three` has not run the task, and has a fact of the name of its result.
     made_up = {"xdp_attached": fact, "ansible_facts": {"xdp_attached": fact}}
     hostvars = {"two": two, "one": {"xdp_attached": honest, "ansible_facts": {}}, "three": made_up}
-    lines = rendered(
-        "versions.txt.j2", hostvars=hostvars, ansible_play_hosts_all=list(hostvars), ansible_play_hosts=["one"]
-    )
+    lines = deployed_versions(hostvars, list(hostvars), ["one"])
     said = [cell for line in lines for cell in line.rpartition("  ")[2].split(", ") if cell.startswith("one ")]
     assert sorted(said) == ["one eth0", "one eth1"], lines
     assert sum("three" in line for line in lines) == 1
