@@ -5,6 +5,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLEC
 export PATH := $(CURDIR)/build/venv/bin:$(PATH):/usr/sbin:/sbin
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PYTHONDONTWRITEBYTECODE := 1
+unexport PYTHONUNBUFFERED # with it, a host's Python reads a module that is piped to it byte by byte
 collection := build/collections/ansible_collections/ebpf/fleet
 record := $(if $(RECORD),--record)
 sent_to_targets := plugins/modules plugins/module_utils

@@ -80,4 +80,4 @@ def _hosts(text: str) -> t.Union[Answers, str]:
         return f"it has no hosts in format {FORMAT}"
     if not all(isinstance(answer, dict) for answer in given["hosts"].values()):
         return "an answer in it is none"
-    return given["hosts"]
+    return t.cast(Answers, given["hosts"])
