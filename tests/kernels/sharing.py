@@ -8,6 +8,7 @@ checks.py runs these rows after its own, in the same guest. What is counted is c
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -555,6 +556,33 @@ def killed() -> str:
         return said
 
 
+def waits_for_libxdp() -> str:
+    """While somebody has libxdp's lock, as it has for single steps, nothing is changed; then it is."""
+    with Wire() as wire:
+        LIBXDP.mkdir(exist_ok=True)
+        folder = os.open(LIBXDP, os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            process = start("xdp_program", object=COUNTER, interfaces=[wire.interface], dispatcher="always")
+            files = pathlib.Path(f"/proc/{process.pid}/fd")
+            checks.until(lambda: str(LIBXDP) in map(linked, files.iterdir()), "the module opens libxdp's lock")
+            time.sleep(2)
+            expect((process.poll(), wire.xdp()), (None, None), "the module's end, and the program on the interface")
+        finally:
+            os.close(folder)
+        expect(checks.attached(finish(process))["dispatcher"]["slot"], 0, "slot, once the lock is free")
+        take_off(wire)
+        nothing_left(wire)
+    return "it waits, and goes on"
+
+
+def linked(path: pathlib.Path) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:  # it is closed meanwhile
+        return ""
+
+
 def commands_of_the_page() -> str:
     """Those of docs/coexistence.md, as they stand there."""
     if not shutil.which("xdp-loader"):
@@ -639,6 +667,7 @@ ROWS: t.Dict[str, t.Callable[[], str]] = {
     "sharing: at the same time as others": where_possible(at_the_same_time),
     "sharing: dispatchers that are closed to others": where_possible(closed_to_others),
     "sharing: the commands of coexistence.md": where_possible(commands_of_the_page),
+    "sharing: libxdp's lock": where_possible(waits_for_libxdp),
     "sharing: killed at each call": where_possible(killed),
     "sharing: what is refused": where_possible(refusals),
 }
