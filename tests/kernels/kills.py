@@ -37,7 +37,7 @@ OBJECTS = pathlib.Path(__file__).parent / "objects"
 OS_CALLS = ("mkdir", "rmdir", "unlink", "rename")
 BPF_CALLS = ("bpf_xdp_attach", "bpf_link_create", "bpf_link_update", "bpf_link_detach")
 HELD_SECONDS = 1
-SAMPLE = 0.08  # of the calls
+PART = 0.08  # of the calls; in a run that is a sample, one of each scenario
 PACKETS = 5
 
 # They are imported only where they are needed; a child would do that each time.
@@ -219,8 +219,9 @@ class Matrix(Warm):
 
 def matrix(checks: t.Any, wire: t.Any, other: int) -> str:
     asked = re.search(r"\bkills=(\S+)", pathlib.Path("/proc/cmdline").read_text())
-    part = float(asked.group(1)) if asked else SAMPLE
-    chance = random.Random(asked.group(1) if asked else os.uname().release)
+    sample = re.search(r"\bsample=(\S+)", pathlib.Path("/proc/cmdline").read_text())
+    part = float(asked.group(1)) if asked else 0.0 if sample else PART
+    chance = random.Random(sample.group(1) if sample else os.uname().release)
 
     def chosen(calls: int) -> t.List[int]:
         return sorted(chance.sample(range(1, calls + 1), max(1, round(calls * part))))

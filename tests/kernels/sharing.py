@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import pathlib
+import random
 import re
 import shlex
 import shutil
@@ -28,6 +29,8 @@ COUNTER = str(OBJECTS / "packet_count.bpf.o")
 SECOND = str(OBJECTS / "second.bpf.o")
 LIBXDP = pathlib.Path("/sys/fs/bpf/xdp")
 UPGRADES, JOINS = 50, 20
+SAMPLE = re.search(r"\bsample=(\S+)", pathlib.Path("/proc/cmdline").read_text())
+T = t.TypeVar("T")
 COST = "sharing: instructions a packet, above an empty program"  # the row of cost.py
 NO_XDP_TOOLS = "this userland has no xdp-tools"
 
@@ -281,6 +284,11 @@ def end_change(how: str, token: str) -> None:
 ENDS = ("confirmed", "taken back", "killed")
 
 
+def sampled(every: t.Sequence[T]) -> t.Sequence[T]:
+    """All; in a run that is a sample, one of them, chosen by the commit."""
+    return [random.Random(SAMPLE.group(1)).choice(every)] if SAMPLE else every
+
+
 class Pair:
     """Ours and another program in a dispatcher, and what both counted since it was asked last."""
 
@@ -311,7 +319,7 @@ class Pair:
 
 def provisional() -> str:
     """Joining, an upgrade and a removal, each with each of ENDS; the other program misses no packet."""
-    for how in ENDS:
+    for how in sampled(ENDS):
         with Wire() as wire:
             pair = Pair(wire, first=False)
             task = {
@@ -448,33 +456,33 @@ def restore(name: str, source: str, priority: int) -> str:
 def after_a_reboot() -> str:
     """Two of ours, and xdp-loader's where there is one, come back in one dispatcher, whichever is first."""
     loads = [("packet_count", "counter-1", 5), ("second", "second", 60)]
-    for order in (loads, loads[::-1]):
-        for theirs in ("first", "last") if shutil.which("xdp-loader") else ("never",):
-            with Wire() as wire:
-                if theirs == "first":
-                    loader("load", "-m", "native", wire.interface, SECOND)
-                for each in order:
-                    said = restore(*each)
-                    expect("dispatcher" in said, True, f"what restoring says, {said!r}")
-                if theirs == "last":
-                    loader("load", "-m", "native", wire.interface, SECOND)
-                mine = deploy(wire, source="counter-1", priority=5, mode="native")
-                others = sorted(each["priority"] for each in mine["dispatcher"]["others"])
-                expect(others, [60] if theirs == "never" else [50, 60], "priorities of the others")
-                wire.send(100)
-                expect(counted(mine["program_id"], "counters"), wire.sent, "packets of ours, counted and sent")
-                for each in mine["dispatcher"]["others"]:
-                    expect(counted(each["program_id"], "second_map"), wire.sent, "packets of another one")
-                take_off(wire)
-                take_off(wire, "second")
-                if theirs != "never":
-                    loader("unload", "--all", wire.interface)
-                nothing_left(wire)
-                shutil.rmtree("/var/lib/ebpf_fleet", ignore_errors=True)
+    when = ("first", "last") if shutil.which("xdp-loader") else ("never",)
+    for order, theirs in sampled([(order, theirs) for order in (loads, loads[::-1]) for theirs in when]):
+        with Wire() as wire:
+            if theirs == "first":
+                loader("load", "-m", "native", wire.interface, SECOND)
+            for each in order:
+                said = restore(*each)
+                expect("dispatcher" in said, True, f"what restoring says, {said!r}")
+            if theirs == "last":
+                loader("load", "-m", "native", wire.interface, SECOND)
+            mine = deploy(wire, source="counter-1", priority=5, mode="native")
+            others = sorted(each["priority"] for each in mine["dispatcher"]["others"])
+            expect(others, [60] if theirs == "never" else [50, 60], "priorities of the others")
+            wire.send(100)
+            expect(counted(mine["program_id"], "counters"), wire.sent, "packets of ours, counted and sent")
+            for each in mine["dispatcher"]["others"]:
+                expect(counted(each["program_id"], "second_map"), wire.sent, "packets of another one")
+            take_off(wire)
+            take_off(wire, "second")
+            if theirs != "never":
+                loader("unload", "--all", wire.interface)
+            nothing_left(wire)
+            shutil.rmtree("/var/lib/ebpf_fleet", ignore_errors=True)
     return "in each order, also with xdp-loader's" if shutil.which("xdp-loader") else "in each order"
 
 
-AT_ONCE_SECONDS = 45
+AT_ONCE_SECONDS = 15 if SAMPLE else 45
 
 # xdp-loader adds and removes a program, until SIGINT; it says so each time that it added one. Whoever uses libxdp may
 # be refused while others work, which libxdp does not try again.
