@@ -8,6 +8,7 @@ checks.py runs these rows after its own, in the same guest. What is counted is c
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -17,6 +18,7 @@ import re
 import shlex
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -564,6 +566,31 @@ def killed() -> str:
         return said
 
 
+IN_OPEN, IN_CLOSE_NOWRITE = 0x20, 0x10  # inotify.h
+TRIES = 50  # a run that gets the lock opens the folder a few times; one that waits for it, up to 50 times a second
+
+
+@contextlib.contextmanager
+def opened(folder: pathlib.Path) -> t.Iterator[t.Callable[[], int]]:
+    """Yields what returns how often the folder has been opened."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    watch = libc.inotify_init1(os.O_NONBLOCK)
+    if libc.inotify_add_watch(watch, os.fsencode(folder), IN_OPEN | IN_CLOSE_NOWRITE) < 0:
+        raise Wrong(f"inotify_add_watch: {os.strerror(ctypes.get_errno())}")
+    seen = bytearray()
+
+    def count() -> int:
+        # The kernel merges equal events that follow each other, so closing is watched too. None has a name.
+        with contextlib.suppress(BlockingIOError):
+            seen.extend(os.read(watch, 1 << 16))
+        return len([mask for _watch, mask, _cookie, _length in struct.iter_unpack("iIII", seen) if mask & IN_OPEN])
+
+    try:
+        yield count
+    finally:
+        os.close(watch)
+
+
 def waits_for_libxdp() -> str:
     """While somebody has libxdp's lock, as it has for single steps, nothing is changed; then it is."""
     with Wire() as wire:
@@ -571,24 +598,22 @@ def waits_for_libxdp() -> str:
         folder = os.open(LIBXDP, os.O_RDONLY)
         fcntl.flock(folder, fcntl.LOCK_EX)
         try:
-            process = start("xdp_program", object=COUNTER, interfaces=[wire.interface], dispatcher="always")
-            files = pathlib.Path(f"/proc/{process.pid}/fd")
-            checks.until(lambda: str(LIBXDP) in map(linked, files.iterdir()), "the module opens libxdp's lock")
-            time.sleep(2)
+            with opened(LIBXDP) as count:
+                process = start("xdp_program", object=COUNTER, interfaces=[wire.interface], dispatcher="always")
+                checks.until(lambda: process.poll() is not None or count() > TRIES, "the module tries to lock")
             expect((process.poll(), wire.xdp()), (None, None), "the module's end, and the program on the interface")
+            expect(sorted(LIBXDP.iterdir()), [], "what is in libxdp's folder")
         finally:
             os.close(folder)
         expect(checks.attached(finish(process))["dispatcher"]["slot"], 0, "slot, once the lock is free")
+        with opened(LIBXDP) as count:
+            deploy(wire, source="counter-1", dispatcher="always")
+            expect(
+                count() <= TRIES // 2, True, f"opened {count()} times without waiting, which is at most {TRIES // 2}"
+            )
         take_off(wire)
         nothing_left(wire)
     return "it waits, and goes on"
-
-
-def linked(path: pathlib.Path) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:  # it is closed meanwhile
-        return ""
 
 
 def commands_of_the_page() -> str:
