@@ -24,15 +24,23 @@ import subprocess
 import sys
 import time
 import typing as t
+from unittest import mock
 
+from ansible_collections.ebpf.fleet.plugins.module_utils.attach import dispatcher
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import provisional
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.change import change
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.request import Request, Wanted
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import maps
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import extensions, maps
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
 from ansible_collections.ebpf.fleet.plugins.module_utils.objects.image import Image
 from ansible_collections.ebpf.fleet.plugins.module_utils.objects.object_file import inspect
+
+if t.TYPE_CHECKING:
+    from ansible_collections.ebpf.fleet.plugins.module_utils.attach.hooks import Attachment
+    from ansible_collections.ebpf.fleet.plugins.module_utils.attach.work import Work
+    from ansible_collections.ebpf.fleet.plugins.module_utils.sharing.config import Slot
+    from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import Place
 
 ROOT = "/sys/fs/bpf/ebpf_fleet"
 OBJECTS = pathlib.Path(__file__).parent / "objects"
@@ -163,6 +171,45 @@ class Warm:
         outcome = change(self._lib, request, image, lambda _words: None)
         if outcome.provisional and held == "confirmed":
             provisional.confirm(outcome.provisional.token)
+
+
+def add_then_remove(
+    work: Work, place: Place, ours: t.Optional[Attachment], program: int, slot: t.Optional[Slot] = None
+) -> None:
+    """dispatcher.swap() as libxdp's calls allow it."""
+    for step in reversed(_two_steps(work, place, ours, program, slot)):
+        dispatcher._do(work, step, "native")
+
+
+def remove_then_add(
+    work: Work, place: Place, ours: t.Optional[Attachment], program: int, slot: t.Optional[Slot] = None
+) -> None:
+    for step in _two_steps(work, place, ours, program, slot):
+        dispatcher._do(work, step, "native")
+
+
+def _two_steps(
+    work: Work, place: Place, ours: t.Optional[Attachment], program: int, slot: t.Optional[Slot]
+) -> t.List[dispatcher._Change]:
+    assert ours and ours.component
+    comes = dispatcher._duplicate(work, program), slot or ours.component.slot
+    return [
+        dispatcher._Change(place, ours.ifindex, ours.program_id, None),
+        dispatcher._Change(place, ours.ifindex, 0, comes),
+    ]
+
+
+@contextlib.contextmanager
+def replaced(name: str, function: t.Any) -> t.Iterator[None]:
+    """A function of attach/dispatcher.py, in the processes that Warm forks."""
+    with mock.patch.object(dispatcher, name, function):
+        yield
+
+
+@contextlib.contextmanager
+def without_waiting() -> t.Iterator[None]:
+    with mock.patch.object(extensions, "wait_for_running_programs", lambda _lib: None):
+        yield
 
 
 class Sender:
