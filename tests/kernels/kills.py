@@ -283,9 +283,9 @@ class Matrix(Warm):
             killer = Killer()
             killer.at = at
             self.run(scenario.after, scenario.held, killer)
-            killed += killer.calls >= at
             self._expect_all_seen(what)
-            self.deploy(scenario.after)
+            self.deploy(scenario.after)  # waits for the holder, which may be killed last
+            killed += killer.calls >= at
             wanted = ["packet_count", "second_count"] if scenario.after else ["second_count"]
             self._checks.expect(self._inside(), wanted, f"{what}: programs after the next run")
             self._expect_all_seen(f"{what}, and run again")
