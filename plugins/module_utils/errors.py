@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import typing as t
 
 
 class FleetError(Exception):
@@ -15,3 +17,16 @@ class FleetError(Exception):
 def said(error: BaseException) -> str:
     """The error's own text, without the number with which that of an OSError begins."""
     return re.sub(r"^\[Errno -?\d+\] ", "", str(error))
+
+
+@contextlib.contextmanager
+def undone_by(roll_back: t.Callable[[], None]) -> t.Iterator[None]:
+    """What fails is rolled back. Raises FleetError with both texts if that fails, too."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            roll_back()
+        except FleetError as second:
+            raise FleetError(f"{said(error)}; {second}") from error
+        raise

@@ -74,7 +74,7 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import links, pr
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
 
 lib, index = Libbpf(), socket.if_nametoindex("eth0")
-with probe.load_instructions(lib, XDP_PASS) as ours:
+with probe.ask(lib, XDP_PASS) as ours:
     print([refusal._ask(lib, index, ours, mode) for mode in ("native", "generic")])
 """
 

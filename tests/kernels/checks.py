@@ -142,7 +142,7 @@ def program_ids() -> t.Set[int]:
 
 
 class Wire:
-    """A veth with a port in the namespace HUB; removed at the end, with all pins for it."""
+    """A veth with a port in the namespace HUB; removed at the end, with all pins for it, and those of dispatchers."""
 
     def __init__(self, interface: str = "eth0", mtu: int = 1500) -> None:
         self.interface = interface
@@ -159,7 +159,7 @@ class Wire:
 
     def __exit__(self, *exception: t.Any) -> None:
         sh("ip", "link", "del", "dev", self.interface)
-        for folder in (PINS, RECORDS):
+        for folder in (PINS, RECORDS, *PINS.parent.glob("xdp/dispatch-*")):
             shutil.rmtree(folder, ignore_errors=True)
 
     def send(self, packets: int, size: int = 64) -> None:

@@ -9,42 +9,20 @@ empty program. Attaching a program costs nothing more than the call that it take
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import glob
 import pathlib
 import typing as t
 
 import checks
 import sharing
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import extensions
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import extensions, probe
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.objects import Object, open_object
-from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.probe import load_instructions
 from ansible_collections.ebpf.fleet.plugins.module_utils.sharing import code, config, made
 
 OBJECT = pathlib.Path(__file__).parent / "objects/packet_count.bpf.o"
 PACKET, RUNS, TRIES = bytes(64), 20_000, 5
 MOST_ALONE, MOST_A_SLOT = 2, 18  # above the program itself
-
-
-class _RunOptions(ctypes.Structure):
-    """struct bpf_test_run_opts, to its duration."""
-
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("data_in", ctypes.c_char_p),
-        ("data_out", ctypes.c_void_p),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("ctx_in", ctypes.c_void_p),
-        ("ctx_out", ctypes.c_void_p),
-        ("ctx_size_in", ctypes.c_uint32),
-        ("ctx_size_out", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("repeat", ctypes.c_int),
-        ("duration", ctypes.c_uint32),
-        ("pad", ctypes.c_uint32 * 3),
-    ]
 
 
 class Bench:
@@ -55,14 +33,13 @@ class Bench:
         """Instructions of a run: the least of several, as an interrupt is counted too."""
         every: t.List[int] = []
         for _try in range(TRIES):
-            options = _RunOptions(data_in=PACKET, data_size_in=len(PACKET), repeat=RUNS)
-            options.sz = ctypes.sizeof(options)
-            self._lib.c.bpf_prog_test_run_opts(program, ctypes.byref(options))
+            options = probe.RunOptions(data_in=PACKET, data_size_in=len(PACKET), repeat=RUNS)
+            probe.run(self._lib, program, options)
             every.append(options.duration)
         return min(every)
 
     def empty(self) -> int:
-        program = self._held.enter_context(load_instructions(self._lib, b"".join(code.returning(2))))
+        program = self._held.enter_context(probe.ask(self._lib, b"".join(code.returning(2))))
         return self.run(program)
 
     def _counter(self, target: int = 0) -> int:

@@ -20,25 +20,35 @@ import random
 import re
 import signal
 import struct
+import subprocess
 import sys
 import time
 import typing as t
+from unittest import mock
 
+from ansible_collections.ebpf.fleet.plugins.module_utils.attach import dispatcher
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import provisional
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.change import change
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.request import Request, Wanted
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
+from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf import extensions, maps
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
 from ansible_collections.ebpf.fleet.plugins.module_utils.objects.image import Image
 from ansible_collections.ebpf.fleet.plugins.module_utils.objects.object_file import inspect
+
+if t.TYPE_CHECKING:
+    from ansible_collections.ebpf.fleet.plugins.module_utils.attach.hooks import Attachment
+    from ansible_collections.ebpf.fleet.plugins.module_utils.attach.work import Work
+    from ansible_collections.ebpf.fleet.plugins.module_utils.sharing.config import Slot
+    from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import Place
 
 ROOT = "/sys/fs/bpf/ebpf_fleet"
 OBJECTS = pathlib.Path(__file__).parent / "objects"
 OS_CALLS = ("mkdir", "rmdir", "unlink", "rename")
 BPF_CALLS = ("bpf_xdp_attach", "bpf_link_create", "bpf_link_update", "bpf_link_detach")
 HELD_SECONDS = 1
-SAMPLE = 0.08  # of the calls
-PACKETS = 5
+PART = 0.08  # of the calls; in a run that is a sample, one of each scenario
+PACKETS, SEEN_SECONDS = 5, 5
 
 # They are imported only where they are needed; a child would do that each time.
 for _module in (
@@ -163,26 +173,92 @@ class Warm:
             provisional.confirm(outcome.provisional.token)
 
 
+def add_then_remove(
+    work: Work, place: Place, ours: t.Optional[Attachment], program: int, slot: t.Optional[Slot] = None
+) -> None:
+    """dispatcher.swap() as libxdp's calls allow it."""
+    for step in reversed(_two_steps(work, place, ours, program, slot)):
+        dispatcher._do(work, step, "native")
+
+
+def remove_then_add(
+    work: Work, place: Place, ours: t.Optional[Attachment], program: int, slot: t.Optional[Slot] = None
+) -> None:
+    for step in _two_steps(work, place, ours, program, slot):
+        dispatcher._do(work, step, "native")
+
+
+def _two_steps(
+    work: Work, place: Place, ours: t.Optional[Attachment], program: int, slot: t.Optional[Slot]
+) -> t.List[dispatcher._Change]:
+    assert ours and ours.component
+    comes = dispatcher._duplicate(work, program), slot or ours.component.slot
+    return [
+        dispatcher._Change(place, ours.ifindex, ours.program_id, None),
+        dispatcher._Change(place, ours.ifindex, 0, comes),
+    ]
+
+
+@contextlib.contextmanager
+def replaced(name: str, function: t.Any) -> t.Iterator[None]:
+    """A function of attach/dispatcher.py, in the processes that Warm forks."""
+    with mock.patch.object(dispatcher, name, function):
+        yield
+
+
+@contextlib.contextmanager
+def without_waiting() -> t.Iterator[None]:
+    with mock.patch.object(extensions, "wait_for_running_programs", lambda _lib: None):
+        yield
+
+
+class Sender:
+    """A process in the namespace of the other port, as starting one takes a second on an emulated CPU."""
+
+    PROGRAM = (
+        "import socket, sys\n"
+        "wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); wire.bind((sys.argv[1], 0))\n"
+        "for line in sys.stdin:\n"
+        "    for _each in range(int(line)):\n"
+        "        wire.send(b'\\xff' * 6 + b'\\2\\0\\0\\0\\0\\1\\x88\\xb5' + bytes(50))\n"
+        "    print(flush=True)\n"
+    )
+
+    def __init__(self, namespace: str, port: str) -> None:
+        self._words = ["nsenter", f"--net=/run/netns/{namespace}", sys.executable, "-c", self.PROGRAM, port]
+
+    def __enter__(self) -> Sender:
+        self._process = subprocess.Popen(self._words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *exception: t.Any) -> None:
+        self._process.communicate()
+
+    def send(self, packets: int) -> None:
+        assert self._process.stdin and self._process.stdout
+        print(packets, file=self._process.stdin, flush=True)
+        self._process.stdout.readline()
+
+
 class Matrix(Warm):
-    def __init__(self, checks: t.Any, wire: t.Any, other: int) -> None:
+    def __init__(self, checks: t.Any, wire: t.Any, other: int, sender: Sender) -> None:
         super().__init__()
-        self._checks, self._wire, self._other = checks, wire, other
+        self._checks, self._wire, self._sender = checks, wire, sender
+        self._map = int(checks.bpftool("prog", "show", "id", other)["map_ids"][0])
 
     def _expect_all_seen(self, what: str) -> None:
-        before = self._checks_counted()
-        self._send()
-        self._checks.expect(self._checks_counted() - before, PACKETS, f"{what}: packets that the other counted")
+        wanted = self._counted() + PACKETS
+        self._sender.send(PACKETS)
+        deadline = time.monotonic() + SEEN_SECONDS
+        while self._counted() < wanted and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self._checks.expect(self._counted() - wanted + PACKETS, PACKETS, f"{what}: packets that the other counted")
 
-    def _checks_counted(self) -> int:
-        values = self._checks.bpftool("map", "dump", "id", self._map)[0]["formatted"]["values"]
-        return sum(int(each["value"]) for each in values)
-
-    @property
-    def _map(self) -> int:
-        return int(self._checks.bpftool("prog", "show", "id", self._other)["map_ids"][0])
-
-    def _send(self) -> None:
-        self._wire.send(PACKETS)
+    def _counted(self) -> int:
+        """Of all CPUs. bpftool would have to be started each time."""
+        with self._lib.map_by_id(self._map) as fd:
+            each = maps.lookup(self._lib, fd, bytes(4), 8 * maps.possible_cpus(self._lib))
+        return sum(number for (number,) in struct.iter_unpack("=Q", each))
 
     def _inside(self) -> t.List[str]:
         """The folders of dispatchers, and the programs in the one on the interface, from libxdp's pins."""
@@ -207,9 +283,9 @@ class Matrix(Warm):
             killer = Killer()
             killer.at = at
             self.run(scenario.after, scenario.held, killer)
-            killed += killer.calls >= at
             self._expect_all_seen(what)
-            self.deploy(scenario.after)
+            self.deploy(scenario.after)  # waits for the holder, which may be killed last
+            killed += killer.calls >= at
             wanted = ["packet_count", "second_count"] if scenario.after else ["second_count"]
             self._checks.expect(self._inside(), wanted, f"{what}: programs after the next run")
             self._expect_all_seen(f"{what}, and run again")
@@ -219,14 +295,16 @@ class Matrix(Warm):
 
 def matrix(checks: t.Any, wire: t.Any, other: int) -> str:
     asked = re.search(r"\bkills=(\S+)", pathlib.Path("/proc/cmdline").read_text())
-    part = float(asked.group(1)) if asked else SAMPLE
-    chance = random.Random(asked.group(1) if asked else os.uname().release)
+    sample = re.search(r"\bsample=(\S+)", pathlib.Path("/proc/cmdline").read_text())
+    part = float(asked.group(1)) if asked else 0.0 if sample else PART
+    chance = random.Random(sample.group(1) if sample else os.uname().release)
 
     def chosen(calls: int) -> t.List[int]:
         return sorted(chance.sample(range(1, calls + 1), max(1, round(calls * part))))
 
-    found = Matrix(checks, wire, other)
-    done = [found.try_all(each, chosen) for each in SCENARIOS]
+    with Sender(checks.HUB, f"p-{wire.interface}") as sender:
+        found = Matrix(checks, wire, other, sender)
+        done = [found.try_all(each, chosen) for each in SCENARIOS]
     return (
         f"{sum(killed for killed, _calls in done)} kills at {sum(calls for _killed, calls in done)} calls, all mended"
     )

@@ -37,6 +37,7 @@ OBJECTS: t.Dict[str, t.Tuple[pathlib.Path, t.Tuple[str, ...]]] = {
     "rings-2": (ROOT / "tests/integration/bpf/rings.bpf.c", ("MORE=1",)),
     "second": (ROOT / "tests/integration/bpf/second.bpf.c", ()),
     "slow": (ROOT / "tests/integration/bpf/second.bpf.c", ("SLOW=20000000",)),
+    "slower": (ROOT / "tests/integration/bpf/second.bpf.c", ("SLOW=150000000",)),
     "core": (ROOT / "tests/integration/bpf/core.bpf.c", ("RELOCATION=1",)),
     "kernel_memory": (ROOT / "tests/integration/bpf/kernel_memory.bpf.c", ()),
     "blocklist": (ROOT / "examples/blocklist/blocklist.bpf.c", ()),

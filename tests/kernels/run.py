@@ -51,11 +51,16 @@ GUESTS = (
 
 
 def sample(guests: t.Sequence[Guest]) -> t.List[Guest]:
-    """The first, the short one of the cost, and one of those with NICs, chosen by the commit."""
+    """The first, the short one of the cost, and one of those with NICs, chosen by the commit.
+
+    In these, sharing.py tries a sample of what it tries elsewhere.
+    """
     first = next(guest for guest in guests if not guest.nics and not guest.cost)
-    chosen = random.Random(run("git", "-C", ROOT, "rev-parse", "HEAD").strip())
+    commit = run("git", "-C", ROOT, "rev-parse", "HEAD").strip()
+    chosen = random.Random(commit)
     cost = [guest for guest in guests if guest.cost]
-    return [first, *cost, chosen.choice([guest for guest in guests if guest.nics])]
+    found = [first, *cost, chosen.choice([guest for guest in guests if guest.nics])]
+    return [guest._replace(parameters=f"{guest.parameters} sample={commit}") for guest in found]
 
 
 def by_name(guests: t.Iterable[Guest]) -> t.Dict[str, t.List[Guest]]:

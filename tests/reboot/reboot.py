@@ -22,6 +22,7 @@ from debian import Debian
 from image import image
 from machine import Machine
 from processes import Failed, end_all, session
+from shared import Shared
 from slots import INTERFACE as SLOTTED
 from slots import Slots
 from view import Carried, View
@@ -63,6 +64,7 @@ class Reboots:
         self.view = View(machine)
         self.blocklist = Blocklist(machine, self.view)
         self.slots = Slots(machine)
+        self.shared = Shared(machine, self.view)
         self.work = work
         self.passed = self.failed = 0
         self.before: t.Dict[str, Carried] = {}
@@ -162,6 +164,10 @@ class Reboots:
         self.check("0.0.0.0/0 in the blocklist, over SSH: back by itself", self.blocklist.locks_out)
         self.check("examples/blocklist is removed", self.blocklist.removes)
         self.check("the program with slots is removed", self.slots.removes)
+        self.check(f"two programs share {WAN}", functools.partial(self.shared.deploys, self.work))
+        self.check(
+            "one between them drops all, over SSH: back by itself", functools.partial(self.shared.locks_out, self.work)
+        )
         self.machine.sh(
             f"sed -i s/f0VMRgIB/f0VMRgIC/ {MANIFESTS}/lan0.json"
             f" && truncate --size=-1000 {MANIFESTS}/{LATE}.json"
@@ -234,6 +240,8 @@ class Reboots:
     def damaged(self) -> None:
         self.check("lan0's manifest is damaged: the boot continues", self.goes_on)
         self.check("its unit names the file", functools.partial(self.is_named, "lan0"))
+        self.check(f"two programs share {WAN} again", self.shared.are_restored)
+        self.check("these two are removed", self.shared.removes)
         self.are_restored([name for name in BOOTED if name != "lan0"])
         self.machine.sh(f"systemctl --quiet disable early; {ADD_LATE}")
         self.check(f"{LATE} appears; its truncated manifest is named", functools.partial(self.is_named, LATE))

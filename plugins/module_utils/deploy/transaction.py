@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..errors import FleetError, said
+from ..errors import FleetError, undone_by
 from .apply import Applier
 from .planned import Order, Plan
 from .request import Request
@@ -67,7 +67,7 @@ class Transaction:
         return without_errors(self._plans, self._errors)
 
     def _commit(self, applier: Applier) -> None:
-        try:
+        with undone_by(applier.roll_back):
             for file in self._files if self._without_errors() else ():
                 applier.replace(file)
             for group in self._groups:
@@ -76,12 +76,6 @@ class Transaction:
                 else:
                     self._commit_left(applier, group)
             applier.finish()
-        except BaseException as error:
-            try:
-                applier.roll_back()
-            except FleetError as second:
-                raise FleetError(f"{said(error)}; {second}") from error
-            raise
 
     def _commit_group(self, applier: Applier, group: t.Sequence[Plan]) -> None:
         """All of a group or nothing, as the kernel allows some of it only after the rest."""

@@ -14,7 +14,7 @@ from ..deploy.filling import Compared, compare, fill, fill_slot, filling_of, kep
 from ..deploy.steps import Fill, Keep
 from ..entries import writing
 from ..entries.difference import Difference
-from ..errors import FleetError, said
+from ..errors import FleetError, said, undone_by
 from ..libbpf.elements import Elements
 from ..libbpf.library import Libbpf
 from ..persist.lists import read_list, write_list
@@ -186,7 +186,7 @@ class Changes:
 
     def make(self) -> Facts:
         """Raises FleetError; what was written until then is taken back."""
-        try:
+        with undone_by(self.roll_back):
             for plan in self._plans:
                 if plan.step and plan.step.fresh:
                     self._swap_slot(plan.map, plan.step)
@@ -196,12 +196,6 @@ class Changes:
                     writing.write(str(plan.map), elements, plan.map.info.shape, plan.step.made)
             if not self._provisional:
                 self.keep()
-        except BaseException as error:
-            try:
-                self.roll_back()
-            except FleetError as second:
-                raise FleetError(f"{said(error)}; {second}") from error
-            raise
         return {}
 
     def _swap_slot(self, where: Named, step: Fill) -> None:

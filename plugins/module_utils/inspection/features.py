@@ -33,7 +33,7 @@ def refused(lib: Libbpf, check: bool) -> t.Optional[BpfError]:
     try:
         next(lib.ids("prog"), None)
         if not check:
-            with probe.load_instructions(lib, XDP_PASS):
+            with probe.ask(lib, XDP_PASS):
                 pass
     except BpfError as error:
         return error
@@ -52,11 +52,11 @@ def features(lib: t.Optional[Libbpf]) -> t.Dict[str, t.Optional[bool]]:
     }
     if not lib:
         return found
-    with contextlib.suppress(BpfError), probe.load_instructions(lib, XDP_PASS) as passes:
+    with contextlib.suppress(BpfError), probe.ask(lib, XDP_PASS) as passes:
         found["xdp_link"] = _in_new_namespace(lambda: links.create(lib, passes, LOOPBACK, "generic"))
-        found["frags"] = _agrees(lambda: probe.load_instructions(lib, XDP_PASS, probe.BPF_F_XDP_HAS_FRAGS))
+        found["frags"] = _agrees(lambda: probe.ask(lib, XDP_PASS, frags=True))
         found["dispatcher"] = made.refused(lib) is None
-        with probe.load_instructions(lib, XDP_DROP) as drops:
+        with probe.ask(lib, XDP_DROP) as drops:
             live = probe.BPF_F_TEST_XDP_LIVE_FRAMES
             found["live_frames"] = _agrees(lambda: probe.test_run(lib, drops, bytes(64), 1, live, 1))
     return found

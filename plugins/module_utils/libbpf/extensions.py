@@ -1,7 +1,7 @@
 # Copyright (c) ebpf.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs made of raw instructions with type information, and programs that take the place of their functions
+"""Programs made of raw instructions, those with type information, and programs that take the place of their functions
 (freplace, program type ext). bpf.h
 """
 
@@ -19,6 +19,7 @@ from .slots import CreateOptions
 BPF_F_XDP_HAS_FRAGS = 1 << 5
 _LOG_SIZE = 1 << 16
 _FUNCTION_INFO_SIZE = 8  # struct bpf_func_info
+_INSTRUCTION_SIZE = 8
 
 _FUNCTIONS: Functions = {
     "bpf_btf_load": (INT, (POINTER, ctypes.c_size_t, POINTER), True),
@@ -95,20 +96,32 @@ def _load(
 ) -> Fd:
     log = ctypes.create_string_buffer(_LOG_SIZE)
     info = ctypes.create_string_buffer(function_info, len(function_info))
-    options.sz = ctypes.sizeof(options)
     options.prog_btf_fd = btf_fd
     options.func_info, options.func_info_rec_size = ctypes.addressof(info), _FUNCTION_INFO_SIZE
     options.func_info_cnt = len(function_info) // _FUNCTION_INFO_SIZE
     options.log_buf, options.log_size = ctypes.addressof(log), len(log)
-    text = ctypes.create_string_buffer(code, len(code))
     try:
-        number = lib.declare(_FUNCTIONS).bpf_prog_load(
-            PROGRAM_TYPES.index(kind), name.encode(), b"GPL", text, len(code) // 8, ctypes.byref(options)
-        )
+        return load_instructions(lib, kind, name, code, options)
     except BpfError as error:
         error.log = log.value.decode(errors="replace").strip()
         raise
-    return Fd(number)
+
+
+def load_instructions(lib: Libbpf, kind: str, name: str, code: bytes, options: LoadOptions) -> Fd:
+    """A program of this type. Raises BpfError."""
+    options.sz = ctypes.sizeof(options)
+    text = ctypes.create_string_buffer(code, len(code))
+    load = lib.declare(_FUNCTIONS).bpf_prog_load
+    return Fd(
+        load(
+            PROGRAM_TYPES.index(kind),
+            name.encode(),
+            b"GPL",
+            text,
+            len(code) // _INSTRUCTION_SIZE,
+            ctypes.byref(options),
+        )
+    )
 
 
 def frozen_map(lib: Libbpf, name: str, content: bytes) -> Fd:

@@ -127,7 +127,7 @@ def _before_0_6(c: t.Any, check: Check) -> None:
         attributes = _LoadAttributes(
             kind, given.expected_attach_type, name, ctypes.addressof(code), count, licence, prog_flags=given.prog_flags
         )
-        if not getattr(given, "func_info", None):  # of features, which only asks
+        if not given.func_info:  # of features, which only asks
             return t.cast(int, load(ctypes.byref(attributes), None, 0))
         for field in ("attach_prog_fd", "attach_btf_id", "prog_btf_fd", *_FUNCTION_INFO):
             setattr(attributes, field, getattr(given, field))

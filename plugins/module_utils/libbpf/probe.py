@@ -8,30 +8,20 @@ from __future__ import annotations
 import ctypes
 import typing as t
 
-from .kinds import PROGRAM_TYPES
-from .library import INT, POINTER, TEXT, Fd, Functions, Libbpf
+from .extensions import BPF_F_XDP_HAS_FRAGS, LoadOptions, load_instructions
+from .library import INT, POINTER, Fd, Functions, Libbpf
 from .links import BPF_XDP
 
-BPF_F_XDP_HAS_FRAGS = 1 << 5
 BPF_F_TEST_XDP_LIVE_FRAMES = 1 << 1
 
 _FUNCTIONS: Functions = {
-    "bpf_prog_load": (INT, (INT, TEXT, TEXT, POINTER, ctypes.c_size_t, POINTER), True),
     "bpf_prog_test_run_opts": (INT, (INT, POINTER), True),
 }
 
 
-class _ProgLoadOpts(ctypes.Structure):
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("attempts", ctypes.c_int),
-        ("expected_attach_type", ctypes.c_uint32),
-        ("prog_btf_fd", ctypes.c_uint32),
-        ("prog_flags", ctypes.c_uint32),
-    ]
+class RunOptions(ctypes.Structure):
+    """struct bpf_test_run_opts; `duration` is in ns a run."""
 
-
-class _TestRunOpts(ctypes.Structure):
     _fields_ = [
         ("sz", ctypes.c_size_t),
         ("data_in", ctypes.c_char_p),
@@ -51,21 +41,10 @@ class _TestRunOpts(ctypes.Structure):
     ]
 
 
-def load_instructions(lib: Libbpf, instructions: bytes, flags: int = 0) -> Fd:
+def ask(lib: Libbpf, instructions: bytes, frags: bool = False) -> Fd:
     """Load raw XDP instructions, to find out what the kernel supports."""
-    options = _ProgLoadOpts(expected_attach_type=BPF_XDP, prog_flags=flags)
-    options.sz = ctypes.sizeof(options)
-    code = ctypes.create_string_buffer(instructions, len(instructions))
-    return Fd(
-        lib.declare(_FUNCTIONS).bpf_prog_load(
-            PROGRAM_TYPES.index("xdp"),
-            b"ebpf_fleet_ask",
-            b"GPL",
-            code,
-            len(instructions) // 8,
-            ctypes.byref(options),
-        )
-    )
+    options = LoadOptions(expected_attach_type=BPF_XDP, prog_flags=BPF_F_XDP_HAS_FRAGS if frags else 0)
+    return load_instructions(lib, "xdp", "ebpf_fleet_ask", instructions, options)
 
 
 def test_run(lib: Libbpf, program_fd: int, packet: bytes, repeat: int = 1, flags: int = 0, batch_size: int = 0) -> int:
@@ -73,7 +52,12 @@ def test_run(lib: Libbpf, program_fd: int, packet: bytes, repeat: int = 1, flags
 
     A kernel without live frames may ignore their flag (5.10 does), but rejects a batch_size above 0.
     """
-    options = _TestRunOpts(data_in=packet, data_size_in=len(packet), repeat=repeat, flags=flags, batch_size=batch_size)
+    options = RunOptions(data_in=packet, data_size_in=len(packet), repeat=repeat, flags=flags, batch_size=batch_size)
+    run(lib, program_fd, options)
+    return t.cast(int, options.retval)
+
+
+def run(lib: Libbpf, program_fd: int, options: RunOptions) -> None:
+    """What it found is in the options then."""
     options.sz = ctypes.sizeof(options)
     lib.declare(_FUNCTIONS).bpf_prog_test_run_opts(program_fd, ctypes.byref(options))
-    return t.cast(int, options.retval)
