@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# image.sh SUITE [full|plain]: build the test image of a Debian suite from packages, once; print its name.
-# full has a compiler, plain does not. To use an existing image: MOLECULE_IMAGE_<SUITE>_<FLAVOUR>.
+# image.sh SUITE [full|plain|packages]: build the test image of a Debian suite from packages, once; print its name.
+# full has a compiler, plain does not; packages is plain, with what a user's Debian has, and apt has node_exporter and
+# Prometheus in a folder, as the containers reach no mirror. To use an existing image: MOLECULE_IMAGE_<SUITE>_<FLAVOUR>.
 set -euo pipefail
 suite=$1
 flavour=${2:-full}
@@ -11,8 +12,11 @@ if [ -n "${!ready:-}" ]; then
 fi
 
 packages=python3,libbpf1,bpftool,iproute2,iputils-ping,openssh-server,systemd-sysv
-[ "$flavour" = plain ] || packages+=,clang,libbpf-dev,linux-libc-dev
-key=$({ echo "$suite $packages"; cat "$0"; } | sha256sum | cut -c1-12)
+case $flavour in
+	full) packages+=,clang,libbpf-dev,linux-libc-dev ;;
+	packages) packages+=,sudo,python3-apt ;;
+esac
+key=$({ echo "$suite $packages"; cat "$0" "${0%/*}/packages.sh"; } | sha256sum | cut -c1-12)
 image=localhost/ebpf-fleet-molecule-$suite-$flavour:$key
 
 # A lock that only root can open, in a folder that only root can write to; podman's images are those of all checkouts.
@@ -42,6 +46,7 @@ if ! podman image exists "$image"; then
 		systemd-modules-load.service systemd-udevd.service systemd-udev-trigger.service
 		systemd-remount-fs.service systemd-journald-audit.socket systemd-logind.service
 		getty.target console-getty.service ssh.service"
+	[ "$flavour" = packages ] && hooks=(--customize-hook="$(realpath "${0%/*}/packages.sh")") || hooks=()
 	# A suite whose date of expiry has passed is taken only where this machine's own apt takes it.
 	mapfile -t aged < <(apt-config dump | sed -nE 's/^(Acquire::Check-(Valid-Until|Date) .*);$/--aptopt=\1/p')
 	# unshare: if the build is killed, its mounts go too.
@@ -49,7 +54,7 @@ if ! podman image exists "$image"; then
 		--dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
-		--customize-hook="copy-in $TMPDIR/init /" \
+		--customize-hook="copy-in $TMPDIR/init /" "${hooks[@]}" \
 		--customize-hook="for u in ${masked//$'\n'/ }; do ln -sf /dev/null \"\$1/etc/systemd/system/\$u\"; done" \
 		"$suite" "$TMPDIR/rootfs.tar" >&2
 	podman import --quiet --change 'CMD ["/init"]' --change 'STOPSIGNAL SIGRTMIN+3' \
