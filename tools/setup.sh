@@ -32,7 +32,7 @@ if command -v apt-get >/dev/null; then
 			packages+=(chromium-headless-shell)
 			command -v npm >/dev/null || packages+=(npm) # a Node.js of other origin brings its own
 			;;
-		molecule) packages+=(mmdebstrap openssh-client podman runc) ;;
+		molecule) packages+=(curl mmdebstrap openssh-client podman runc) ;;
 		kernels) packages+=(debian-archive-keyring kmod libarchive-tools mmdebstrap qemu-system-arm qemu-system-misc qemu-system-x86) ;;
 		reboot) packages+=(debian-archive-keyring e2fsprogs mmdebstrap openssh-client qemu-system-x86) ;;
 	esac

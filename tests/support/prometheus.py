@@ -30,10 +30,7 @@ Labels = t.Dict[str, str]
 
 
 class Prometheus:
-    """A context manager. `folder` is its own; node_exporter reads *.prom in `textfiles`.
-
-    `configuration`: that of Prometheus, instead of one with `rules`.
-    """
+    """A context manager. `folder` is its own; node_exporter reads *.prom in `textfiles`."""
 
     def __init__(
         self,
@@ -41,13 +38,12 @@ class Prometheus:
         folder: pathlib.Path,
         textfiles: pathlib.Path,
         *rules: pathlib.Path,
-        configuration: str = "",
     ) -> None:
         self._host, self._folder, self._textfiles = host, folder, textfiles
         job = {"job_name": "node", "static_configs": [{"targets": ["127.0.0.1:9100"]}]}
         often = {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": f"{SCRAPE_SECONDS}s"}
         given = {"global": often, "scrape_configs": [job], "rule_files": [str(each) for each in rules]}
-        self._configuration = configuration or json.dumps(given)  # JSON is YAML
+        self._configuration = json.dumps(given)  # JSON is YAML
         self._running = contextlib.ExitStack()
 
     def __enter__(self) -> Prometheus:
