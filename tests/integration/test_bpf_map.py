@@ -61,19 +61,21 @@ def test_a_prefix_that_somebody_wrote_with_its_host_bits_is_the_same(blocklist: 
     assert not done["changed"] and done["entries"] == 1
 
 
-def test_many_from_a_file(blocklist: Host, tmp_path: pathlib.Path) -> None:
+def test_many_from_a_file(host: Host, compiled: Compiled, tmp_path: pathlib.Path) -> None:
+    """A hundred thousand prefixes; of a list in which one in a hundred has changed, only these are written."""
+    host.ok("xdp_program", object=compiled("blocklist"), interfaces=["eth0"], map_sizes={"block4": 101_000})
     listed = tmp_path / "list"
-    listed.write_text("".join(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}\n" for n in range(20000)))
+    listed.write_text("".join(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}\n" for n in range(100_000)))
     task = {**BLOCK4, "interfaces": ["eth0"], "src": str(listed), "exclusive": True}
-    assert foretold(blocklist, **task)["added"] == 20000
+    assert foretold(host, **task)["added"] == 100_000
     lines = listed.read_text().splitlines()
-    listed.write_text("\n".join([*lines[:-100], *(f"11.0.0.{n}" for n in range(100))]))
-    done = foretold(blocklist, **task)
-    assert (done["added"], done["updated"], done["removed"], done["entries"]) == (100, 0, 100, 20000)
-    assert len(addresses(blocklist)) == 20000
-    assert "and 100 more changes" in str(done["diff"])
+    listed.write_text("\n".join([*lines[:-1000], *(f"11.0.{n >> 8}.{n & 255}" for n in range(1000))]))
+    done = foretold(host, **task)
+    assert (done["added"], done["updated"], done["removed"], done["entries"]) == (1000, 0, 1000, 100_000)
+    assert len(addresses(host)) == 100_000
+    assert "and 1900 more changes" in str(done["diff"])
     listed.chmod(0o666)
-    assert "to fill a map from" in blocklist.refused("bpf_map", **task)
+    assert "to fill a map from" in host.refused("bpf_map", **task)
 
 
 def test_too_many_are_refused_before_anything_is_written(host: Host, compiled: Compiled) -> None:
