@@ -93,7 +93,15 @@ def preflight(hostvars: t.Mapping[str, t.Any], hosts: t.Sequence[str], register:
     # Plain data: Ansible's own containers and strings make each access slow.
     found = readiness(json.loads(json.dumps(answers, default=str)), intended)
     plain = {**found._asdict(), "problems": [each._asdict() for each in found.problems]}
-    return {**plain, "lines": lines(found, width())}
+    addresses = {host: _address(host, variables[host]) for host in found.not_read}
+    return {**plain, "lines": lines(found, width(), addresses)}
+
+
+def _address(host: str, variables: t.Mapping[str, t.Any]) -> str:
+    try:
+        return str(variables.get("ansible_host") or host)
+    except AnsibleError:  # it cannot be read, which is why the host was not
+        return host
 
 
 # A host with one of these, or without xdp_programs, is to get the counter.

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import collections
+import re
 import textwrap
 import typing as t
 
@@ -95,8 +96,11 @@ def _blocks(obstacle: Answer, intended: Intended) -> bool:
     return obstacle["stops"] is not None
 
 
-def lines(found: Readiness, width: int) -> t.List[str]:
-    """For a terminal. What hosts say is indented, and so is not taken for a heading."""
+def lines(found: Readiness, width: int, addresses: t.Optional[t.Mapping[str, str]] = None) -> t.List[str]:
+    """For a terminal. What hosts say is indented, and so is not taken for a heading.
+
+    `addresses`: by host, what it is called in words about its connection, if not by its name.
+    """
     hosts = len(found.ready) + len(found.blocked) + len(found.not_read)
     written = [f"{len(found.ready)} of {hosts} hosts are ready"]
     for group in found.problems:
@@ -108,12 +112,21 @@ def lines(found: Readiness, width: int) -> t.List[str]:
         written += _wrapped(_several(names), width)
     same: t.Dict[str, t.List[str]] = collections.defaultdict(list)
     for host, why in found.not_read.items():
-        same[why].append(host)
+        same[_without_names(why, host, (addresses or {}).get(host, host))].append(host)
     for why, names in same.items():
-        written += ["", f"{_hosts(names)}: not read", *_wrapped(why, width), *_wrapped(_several(names), width)]
+        words = why if len(names) > 1 else found.not_read[names[0]]
+        written += ["", f"{_hosts(names)}: not read", *_wrapped(words, width), *_wrapped(_several(names), width)]
     if found.ready:
         written += ["", f"{_hosts(found.ready)}: ready", *_wrapped(_several(found.ready), width)]
     return written
+
+
+def _without_names(why: str, *names: str) -> str:
+    """So that hosts with the same problem have the same words: ssh's have the host's name in them."""
+    for name in names:
+        if name in why:  # a pattern is compiled for each
+            why = re.sub(rf"(?<![\w.:-]){re.escape(name)}(?![\w-]|[.:]\w)", "HOST", why)
+    return why
 
 
 def _hosts(names: t.Sequence[str]) -> str:

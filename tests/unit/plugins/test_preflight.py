@@ -56,6 +56,21 @@ def test_hosts_are_grouped_by_problem() -> None:
     assert "1 host: not read\n  ssh: no route\n  web5" in text and "2 hosts: ready\n  web1, web4" in text
 
 
+def test_hosts_that_ssh_does_not_reach_are_one_group() -> None:
+    def unreached(name: str, address: str = "") -> Answer:
+        words = f"Failed to connect to the host via ssh: admin@{address or name}: Permission denied (publickey)."
+        return {"found": {"unreachable": True, "msg": words}, **({"ansible_host": address} if address else {})}
+
+    hosts = {f"web{number}": unreached(f"web{number}") for number in range(1, 12)}
+    found = judged(**hosts, db1=unreached("db1", "192.0.2.1"), db2=unreached("db2", "192.0.2.10"), one=host())
+    text = " ".join("\n".join(found["lines"]).split())
+    assert (
+        "13 hosts: not read Failed to connect to the host via ssh: admin@HOST: Permission denied (publickey)." in text
+    )
+    assert found["not_read"]["web1"].endswith("admin@web1: Permission denied (publickey).")
+    assert "admin@web1: Permission" in " ".join("\n".join(judged(web1=hosts["web1"])["lines"]).split()), "alone"
+
+
 @pytest.mark.parametrize(
     ("obstacle", "variables", "ready"),
     [
