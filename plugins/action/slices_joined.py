@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import typing as t
@@ -15,12 +16,16 @@ from ansible.plugins.action import ActionBase
 from ..filter.fleet_report import fleet_report
 from ..plugin_utils.checked_action import Result
 from ..plugin_utils.fleet_rows import as_json, not_read
-from ..plugin_utils.slices import joined
+from ..plugin_utils.readiness import told
+from ..plugin_utils.slices import NO_SLICE, Joined, joined
+from ..plugin_utils.terminal import width
+from ..plugin_utils.versions import failed_hosts, lines_of
 
 OPTIONS = {
     "folder": {"type": "path", "required": True},
     "page": {"type": "path"},
     "rows": {"type": "path"},
+    "preflight": {"type": "path"},
     "expected": {"type": "list", "elements": "str", "default": []},
 }
 
@@ -38,15 +43,23 @@ class ActionModule(ActionBase):
         found = joined(texts, options["expected"])
         if found.problems:
             raise AnsibleActionFail(f"nothing was written: {'; '.join(found.problems)}")
-        missing = not_read(found.answers)
-        result.update(slices=len(texts), read=len(found.answers) - len(missing), not_read=missing)
-        if options["page"]:
-            self._write(result, options["page"], fleet_report(found.answers))
-        if options["rows"]:
-            self._write(result, options["rows"], as_json(found.answers))
-        if missing:
-            said = f"{len(missing)} of {len(found.answers)} hosts not read: {', '.join(missing)}"
-            result.update(failed=True, msg=said)
+        missing = {**_without_slice(found), **not_read(found.counters)}
+        result.update(
+            slices=len(texts), lines=lines_of(found.versions), blocked=[], failed_hosts=failed_hosts(found.versions)
+        )
+        if found.counters and options["page"]:
+            self._write(result, options["page"], fleet_report(found.counters))
+        if found.counters and options["rows"]:
+            self._write(result, options["rows"], as_json(found.counters))
+        if found.preflight:
+            ready = told(found.preflight, width())
+            result["lines"] += ready.pop("lines")
+            result["blocked"] = ready["blocked"]
+            missing.update(ready["not_read"])
+            if options["preflight"]:
+                self._write(result, options["preflight"], json.dumps(ready, indent=4, sort_keys=True) + "\n")
+        every = {**found.counters, **found.preflight, **found.versions}
+        result.update(hosts=len(every), not_read=missing, problems=_problems(len(every), result, missing))
         return result
 
     def _write(self, result: Result, path: str, text: str) -> None:
@@ -61,6 +74,22 @@ class ActionModule(ActionBase):
                 os.replace(new, there)
         except OSError as error:
             raise AnsibleActionFail(f"cannot write {path}: {error.strerror}") from error
+
+
+def _without_slice(found: Joined) -> t.Dict[str, str]:
+    return {host: NO_SLICE for host, each in found.versions.items() if ("", NO_SLICE) in each}
+
+
+def _problems(hosts: int, result: Result, missing: t.Mapping[str, str]) -> t.List[str]:
+    """For each, a sentence with the hosts that have it."""
+    absent = [host for host, why in missing.items() if why == NO_SLICE]
+    having = {
+        "in no slice": absent,
+        "not read": [host for host in missing if host not in absent],
+        "not ready": result["blocked"],
+        "failed": result["failed_hosts"],
+    }
+    return [f"{len(names)} of {hosts} hosts {what}: {', '.join(names)}" for what, names in having.items() if names]
 
 
 def _texts(folder: pathlib.Path) -> t.Dict[str, str]:

@@ -52,57 +52,24 @@ _value:
   sample: ["644ee9a75611c6d0  web1 eth0, web2 eth0"]
 """
 
-import collections
 import typing as t
-from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils.border.text import one_line
-
-MOST_OF_AN_ERROR = 80  # characters
+from ..plugin_utils.versions import lines_of, versions_of
 
 
 def deployed_versions(
     hostvars: t.Mapping[str, t.Any], hosts: t.Sequence[str], there: t.Collection[str], register: str = "xdp_attached"
 ) -> t.List[str]:
     """Raises AnsibleFilterError if the input is not hostvars."""
-    present = set(there)
-    found: t.Dict[str, t.List[str]] = collections.defaultdict(list)
     try:
-        for host in hosts:
-            variables = hostvars[host]  # once, as Ansible then puts all variables of the host together
-            failed = host not in present or "ansible_failed_result" in variables
-            for interface, version in _of_host(variables, register, failed):
-                found[version].append(f"{host} {interface}".rstrip())
+        return lines_of(versions_of(hostvars, hosts, there, register))
     except (AttributeError, KeyError, TypeError) as error:
         raise AnsibleFilterError(
             "deployed_versions takes hostvars: {{ hostvars | ebpf.fleet.deployed_versions(ansible_play_hosts_all,"
             " ansible_play_hosts) }}"
         ) from error
-    width = max(map(len, found), default=0)
-    return [f"{version.ljust(width)}  {', '.join(found[version])}" for version in sorted(found)]
-
-
-def _of_host(variables: t.Mapping[str, t.Any], register: str, failed: bool) -> t.List[t.Tuple[str, str]]:
-    """Interfaces, each with what it runs."""
-    # A fact of this name would be what the host made up, not the checked result of the task.
-    made_up = register in (variables.get("ansible_facts") or {})
-    result = None if made_up else variables.get(register)
-    attachments = result.get("attachments") if isinstance(result, Mapping) else None
-    if not attachments:
-        return [("", "failed" if failed else "not yet")]
-    after = " (failed)" if failed else ""
-    return [(str(each["interface"]), _version(each) + after) for each in attachments]
-
-
-def _version(attachment: t.Mapping[str, t.Any]) -> str:
-    """Free text of a host begins with a word of ours, so that it is not taken for a row."""
-    if attachment.get("tag"):
-        return str(attachment["tag"])
-    if "error" in attachment:
-        return f"failed: {one_line(attachment['error'])[:MOST_OF_AN_ERROR]}"
-    return f"to be {attachment['state']}"
 
 
 class FilterModule:

@@ -71,71 +71,24 @@ _value:
         hosts: {web2: []}
 """
 
-import json
 import typing as t
 
-from ansible.errors import AnsibleError, AnsibleFilterError
+from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils.readiness import Intended, lines, readiness
+from ..plugin_utils.intentions import asked_of
+from ..plugin_utils.readiness import told
 from ..plugin_utils.terminal import width
 
 
 def preflight(hostvars: t.Mapping[str, t.Any], hosts: t.Sequence[str], register: str) -> t.Dict[str, t.Any]:
     """Raises AnsibleFilterError if the input is not hostvars."""
     try:
-        variables = {host: hostvars[host] for host in hosts}
-        answers = {host: each.get(register) for host, each in variables.items()}
-        intended = {host: _intended(each) for host, each in variables.items()}
+        asked = asked_of(hostvars, hosts, register)
     except (AttributeError, TypeError, KeyError) as error:
         raise AnsibleFilterError(
             "preflight takes hostvars: {{ hostvars | ebpf.fleet.preflight(ansible_play_hosts_all, 'found') }}"
         ) from error
-    # Plain data: Ansible's own containers and strings make each access slow.
-    found = readiness(json.loads(json.dumps(answers, default=str)), intended)
-    plain = {**found._asdict(), "problems": [each._asdict() for each in found.problems]}
-    addresses = {host: _address(host, variables[host]) for host in found.not_read}
-    return {**plain, "lines": lines(found, width(), addresses)}
-
-
-def _address(host: str, variables: t.Mapping[str, t.Any]) -> str:
-    try:
-        return str(variables.get("ansible_host") or host)
-    except AnsibleError:  # it cannot be read, which is why the host was not
-        return host
-
-
-# A host with one of these, or without xdp_programs, is to get the counter.
-_OF_COUNTER = ("build", "interfaces", "mode", "name", "object", "on_conflict", "state")
-
-
-def _intended(variables: t.Mapping[str, t.Any]) -> t.List[Intended]:
-    """The programs that the roles would deploy. One that cannot be read lacks the reason."""
-    try:
-        listed = variables.get("xdp_programs") or ()
-        build = variables.get("xdp_build", "target")
-        found = [_program(each, build) for each in listed if each.get("state", "present") == "present"]
-    except (AnsibleError, AttributeError, TypeError, KeyError) as error:
-        listed, found = (), [Intended("", False, (), False, lacks=f"xdp_programs cannot be read: {error}")]
-    counter = {name: variables[f"xdp_counter_{name}"] for name in _OF_COUNTER if f"xdp_counter_{name}" in variables}
-    if (counter or not (listed or found)) and counter.get("state", "present") == "present":
-        found.append(_program({"name": "packet_count", "build": "target", "source": "its own", **counter}, ""))
-    return found
-
-
-def _program(given: t.Mapping[str, t.Any], build: str) -> Intended:
-    """By its options, as the roles understand them."""
-    name = str(given["name"])
-    how = given.get("build") or ("prebuilt" if not given.get("source") else build)
-    needs = "object" if how == "prebuilt" else "source"
-    lacks = "" if given.get(needs) else f"{name} has no {needs}, which build: {how} needs."
-    return Intended(
-        name=name,
-        builds=how == "target",
-        interfaces=tuple(map(str, given.get("interfaces") or ())),
-        replaces=given.get("on_conflict") == "replace",
-        in_driver=given.get("mode") == "native",
-        lacks=lacks,
-    )
+    return told(asked, width())
 
 
 class FilterModule:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: slices_joined
-short_description: Make one report of a fleet that was read in slices
+short_description: Make one result of what was found on a fleet in slices
 version_added: 0.2.0
 author:
   - ebpf.fleet contributors (@ebpf-fleet)
 description:
-  - Reads what several runs of the playbooks C(ebpf.fleet.facts) or C(ebpf.fleet.report) have written with
-    C(-e xdp_slice=FILE), and makes of it what one run would have made of all hosts.
+  - Reads what several runs of the playbooks C(ebpf.fleet.facts), C(ebpf.fleet.report), C(ebpf.fleet.preflight) or
+    C(ebpf.fleet.deploy) have written with C(-e xdp_slice=FILE), and makes of it what one run would have made of all
+    hosts.
   - Runs on the controller only, and asks no host. The playbook C(ebpf.fleet.report) runs it with
     C(-e xdp_report_from=DIR).
-  - It fails, and writes nothing, if two slices have the same host, or a file was not written by a slice.
-  - It fails after it has written all if a host was not read, or is in O(expected) and in no slice.
+  - It fails, and writes nothing, if two slices of the same playbook have the same host, or a file was not written by a
+    slice. It does not fail because of what was found on hosts; RV(problems) says that.
 attributes:
   check_mode:
     description: Can run in check_mode and return changed status prediction without modifying target.
@@ -39,6 +40,9 @@ options:
     type: path
   rows:
     description: Where to write the rows, as the playbook C(ebpf.fleet.facts) does with C(xdp_counter_report).
+    type: path
+  preflight:
+    description: Where to write what the playbook C(ebpf.fleet.preflight) does with C(xdp_preflight_report).
     type: path
   expected:
     description: The names of all hosts. A host that no slice has counts as not read.
@@ -64,14 +68,38 @@ slices:
   returned: success
   type: int
   sample: 4
-read:
-  description: How many hosts were read.
+hosts:
+  description: How many hosts there are in the slices and in O(expected).
   returned: success
   type: int
-  sample: 998
+  sample: 1000
 not_read:
   description: Why hosts were not read, by host.
   returned: success
   type: dict
   sample: {web3: no slice has this host}
+blocked:
+  description: The hosts on which something stops a deployment, as preflight has found.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+failed_hosts:
+  description: The hosts on which a deployment has failed.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+problems:
+  description: A sentence for each of RV(not_read), RV(blocked) and RV(failed_hosts) that has hosts.
+  returned: success
+  type: list
+  elements: str
+  sample: ["1 of 1000 hosts in no slice: web3"]
+lines:
+  description: What one run of deploy and of preflight prints in the end.
+  returned: success
+  type: list
+  elements: str
+  sample: ["644ee9a75611c6d0  web1 eth0, web2 eth0"]
 """

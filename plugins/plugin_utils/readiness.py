@@ -46,6 +46,24 @@ class Readiness(t.NamedTuple):
     problems: t.List[Group]
 
 
+class Asked(t.NamedTuple):
+    """A host: its answer, which may be anything, the programs that are to come, and what a connection calls it."""
+
+    answer: t.Any
+    intended: t.List[Intended]
+    address: str
+
+
+def told(asked: t.Mapping[str, Asked], width: int) -> t.Dict[str, t.Any]:
+    """What the filter preflight returns."""
+    found = readiness(
+        {host: each.answer for host, each in asked.items()}, {host: each.intended for host, each in asked.items()}
+    )
+    addresses = {host: asked[host].address for host in found.not_read}
+    plain = {**found._asdict(), "problems": [each._asdict() for each in found.problems]}
+    return {**plain, "lines": lines(found, width, addresses)}
+
+
 def readiness(answers: t.Mapping[str, Answer], intended: t.Mapping[str, t.Sequence[Intended]]) -> Readiness:
     """`answers`: by host, the result of a task bpf_facts, which may have failed. `intended`: by host, its programs."""
     hosts: t.Dict[t.Tuple[bool, str, str], t.Dict[str, t.List[str]]] = collections.defaultdict(dict)

@@ -95,7 +95,9 @@ class Fleet:
             "PWD": str(self.folder),
             **environment,
         }
-        env.pop("PYTHONUNBUFFERED", None)  # a namespace inherits it, as no host over SSH does: modules are then read byte by byte
+        env.pop(
+            "PYTHONUNBUFFERED", None
+        )  # a namespace inherits it, as no host over SSH does: modules are then read byte by byte
         words = [str(BIN / "ansible-playbook"), "-i", str(self.folder / "hosts.json"), playbook, *more]
         start = time.monotonic()
         with (self.folder / "said").open("w+", encoding="utf-8") as said:

@@ -8,6 +8,7 @@ import json
 import typing as t
 
 import pytest
+from commands import sh
 from fleet import Fleet
 from paths import COLLECTIONS
 from web_page import read_page
@@ -71,7 +72,33 @@ def test_a_worker_that_is_killed(fleet: Fleet) -> None:
     assert one.rows.exists() and not two.rows.exists()
     collect(fleet, [one, two], "rows")
     text = fleet.play("report", "-e", "xdp_report_from=rows", fails=True)
-    assert "2 of 4 hosts not read: two, four" in text and "no slice has this host" in text
+    assert "2 of 4 hosts in no slice: two, four" in text
     two.process(two.work(sent))
     collect(fleet, [two], "rows")
     fleet.play("report", "-e", "xdp_report_from=rows")
+
+
+def test_deploy_and_preflight_in_slices(fleet: Fleet) -> None:
+    """One result, as of one run; and a host that has failed, whose slice says so though its run has failed."""
+    sh("ip", "-n", fleet.hosts[2].name, "link", "del", "eth0")
+    for number, some in enumerate(("one,two", "three,four")):
+        slice_of = ["-l", some, "-e", f"xdp_slice=ready{number}.json"]
+        fleet.play("preflight", *slice_of, fails=number == 1)
+    (fleet.folder / "ready").mkdir()
+    for number in range(2):
+        (fleet.folder / f"ready{number}.json").rename(fleet.folder / f"ready/{number}.json")
+    said = fleet.play("report", "-e", "xdp_report_from=ready", "-e", "xdp_preflight_report=joined.json", fails=True)
+    fleet.play("preflight", "-e", "xdp_preflight_report=whole.json", fails=True)
+    joined, whole = (json.loads((fleet.folder / name).read_text()) for name in ("joined.json", "whole.json"))
+    assert joined == whole and joined["blocked"] == ["three"]
+    assert "3 of 4 hosts are ready" in said and "1 of 4 hosts not ready: three" in said
+    (fleet.folder / "done").mkdir()
+    for number, some in enumerate(("one,two", "three,four")):
+        fleet.play("deploy", "-l", some, "-e", f"xdp_slice=done/{number}.json", fails=number == 1)
+    said = fleet.play("report", "-e", "xdp_report_from=done", fails=True)
+    assert "1 of 4 hosts failed: three" in said and "not yet" not in said
+    assert (
+        " one eth0, one eth1, two eth0, two eth1, four eth0, four eth1" in said
+        or " one eth0, two eth0, four eth0" in said
+    )
+    assert not (fleet.folder / "fleet.html").exists(), "there are no counters in these slices"
