@@ -41,12 +41,13 @@ def progress(
     begins no other batch.
     """
     ends = batch_ends(len(hosts), serial)
-    reached = max(hosts.index(host) for host in batch)
+    place, bad = {host: number for number, host in enumerate(hosts)}, set(failed)
+    reached = max(place[host] for host in batch)
     now = next(number for number, end in enumerate(ends) if end > reached)
-    wrong = sum(host in failed for host in hosts[: ends[now]])
+    wrong = sum(host in bad for host in hosts[: ends[now]])
     whole = hosts[ends[now - 1] if now else 0 : ends[now]]
     # One that could not be reached is not there any more, and is no failure to Ansible, unless no other host is left.
-    stops = len(set(failed).intersection(batch)) > most_fail / 100 * len(whole) or set(whole) <= set(failed)
+    stops = len(bad.intersection(batch)) > most_fail / 100 * len(whole) or bad.issuperset(whole)
     to_come = len(hosts) - ends[now]
     if not to_come:
         rest = f"in {_duration(seconds)}"
