@@ -236,6 +236,8 @@ def answers() -> t.Dict[str, Answer]:
                 "diff": {"before": {"eth0": {"state": "absent"}}, "after": {"eth0": {"state": "attached"}}},
                 "build": {"checksum": CHECKSUM, "reasons": []},
                 "needs_content": {"byte_order": "little", "checksum": None},
+                "reached": [{"asked": "gateway", "answer": "192.0.2.1 answered by ICMP", "seconds": 0.01}],
+                "xdp": {"eth0": [copy.deepcopy(RUNNING)]},
                 "provisional": {
                     "token": "5f0c1d2e3a4b5968",
                     "before": {"eth0": []},
@@ -255,6 +257,7 @@ def answers() -> t.Dict[str, Answer]:
                 "steps": ["add 17, update 2 of the entries of block4 on eth0"],
                 "diff": {"before": {"block4 on eth0": {}}, "after": {"block4 on eth0": {"192.0.2.0/24": 1}}},
                 "provisional": {"token": "0123456789abcdef"},
+                "reached": [{"asked": "gateway", "answer": "192.0.2.1 answered by ICMP", "seconds": 0.01}],
             },
             "bpf_map_info": {
                 "changed": False,

@@ -16,7 +16,7 @@ MODULE_UTILS = pathlib.Path(__file__).parents[2] / "plugins/module_utils"
 # is a package, or a file directly in module_utils.
 STOREYS = (
     ("errors", "background", "once"),
-    ("libbpf", "kernel", "border"),
+    ("libbpf", "kernel", "border", "reach"),
     ("values",),
     ("entry", "state"),
     ("sharing",),

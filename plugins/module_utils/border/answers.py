@@ -241,6 +241,7 @@ _RUNNING = by(
         )
     ),
 )
+_REACHED = items(record({"asked": line, "answer": line, "seconds": real}))
 _LACKING = record({"byte_order": choice("little", "big"), "checksum": optional(hexadecimal)})
 _TOKEN = record({"token": hexadecimal, "before": _RUNNING, "after": _RUNNING})
 _CHANGED_ENTRIES = dict.fromkeys(("added", "updated", "removed", "entries", "max_entries"), number)
@@ -278,12 +279,12 @@ RETURNED = {
     "bpf_object_info": Returned({"objects": OBJECTS}),
     "xdp_program": Returned(
         {"attachments": _ATTACHMENTS, "steps": items(text)},
-        {"build": anything, "needs_content": _LACKING, "provisional": _TOKEN},
+        {"build": anything, "needs_content": _LACKING, "provisional": _TOKEN, "reached": _REACHED, "xdp": _RUNNING},
     ),
     "xdp_confirm": Returned({"xdp": _RUNNING}, {"attachments": _ATTACHMENTS, "kept": boolean}),
     "bpf_map": Returned(
         {**_CHANGED_ENTRIES, "maps": items(_FILLED), "steps": items(text)},
-        {"provisional": record({"token": hexadecimal})},
+        {"provisional": record({"token": hexadecimal}), "reached": _REACHED},
     ),
     "bpf_map_info": Returned({"maps": items(_MAP)}),
     "xdp_metrics": Returned(
