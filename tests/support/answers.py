@@ -286,6 +286,18 @@ def answers() -> t.Dict[str, Answer]:
                 "steps": ["write /var/lib/ebpf_fleet/metrics.json", "start the timer"],
                 "diff": {"before": "", "after": "{}"},
             },
+            "xdp_pull": {
+                "changed": True,
+                "steps": ["write /var/lib/ebpf_fleet_pull/settings.json", "start the timer"],
+                "last": {
+                    "at": 1795780000,
+                    "commit": "8cb28872f1c1",
+                    "problem": None,
+                    "kept_at": 1795780000,
+                    "kept_commit": "8cb28872f1c1",
+                },
+                "diff": {"before": "", "after": "{}"},
+            },
             "xdp_counter_check": {
                 "changed": False,
                 "interfaces": {"eth0": {"counted": 42, "arrived": None}},

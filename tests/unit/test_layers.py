@@ -23,7 +23,7 @@ STOREYS = (
     ("attach", "entries", "objects", "persist"),
     ("deploy",),
     ("counting", "filling", "inspection"),
-    ("metrics",),
+    ("metrics", "pulling"),
     ("boot",),
 )
 STOREY = {room: number for number, rooms in enumerate(STOREYS) for room in rooms}

@@ -262,6 +262,15 @@ _MAP = record(
         "problem": optional(line),
     }
 )
+_PULLED = record(
+    {
+        "at": optional(number),
+        "commit": optional(hexadecimal),
+        "problem": optional(line),
+        "kept_at": optional(number),
+        "kept_commit": optional(hexadecimal),
+    }
+)
 _ARRIVED = by(interface, record({"counted": optional(number), "arrived": optional(number)}))
 
 
@@ -290,6 +299,7 @@ RETURNED = {
     "xdp_metrics": Returned(
         {"file": optional(line), "series": number, "problems": items(text), "steps": items(text)},
     ),
+    "xdp_pull": Returned({"steps": items(text), "last": optional(_PULLED)}),
     "xdp_counter_check": Returned({"interfaces": _ARRIVED, "idle": items(interface)}),
 }
 
