@@ -48,7 +48,7 @@ _MODES = {
 
 
 class Installed(t.NamedTuple):
-    """What is there. `files`: the content of those in _MODES that are. `settings`: the last task's, if they can be read.
+    """What is there. `files`: the content of those in _MODES that are. `settings`: if they can be read.
 
     `running`: the timer is enabled and active, as its file says. `others`: what else there is.
     """

@@ -162,6 +162,7 @@ def environment(settings: Settings, command: str) -> t.Dict[str, str]:
         "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",  # whose output is read below
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
         "ANSIBLE_NOCOWS": "1",
+        "ANSIBLE_NO_TARGET_SYSLOG": "1",  # the journal has all of it already
         "GIT_TERMINAL_PROMPT": "0",
     }
     if settings.ssh[1]:
