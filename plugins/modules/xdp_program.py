@@ -496,6 +496,7 @@ check:
     idle: []
 """
 
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -511,6 +512,7 @@ from ..module_utils.libbpf.library import Libbpf
 from ..module_utils.objects.image import Image
 from ..module_utils.objects.obtain import Obtained, obtain
 from ..module_utils.objects.options import COMPILING
+from ..module_utils.state.places import PULL, PULLING
 
 
 def main() -> None:
@@ -588,6 +590,11 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
     except FleetError as error:
         fail_if_unreached(module, lib, request, error)
         raise
+    if options["state"] == "absent" and os.path.exists(PULL) and not os.path.exists(PULLING):
+        module.warn(
+            "this host keeps itself as a git repository declares it, and what is declared there comes back: take it out"
+            " there, or run ebpf.fleet.pull with xdp_pull_state: absent"
+        )
     result = result_of(outcome, obtained.steps(outcome.files))
     if obtained.built:
         result["build"] = obtained.built.facts()

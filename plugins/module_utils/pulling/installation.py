@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import typing as t
 
 from ..errors import FleetError
@@ -114,7 +115,11 @@ def uninstall(check: bool) -> t.Dict[str, t.Any]:
 def check_command(settings: Settings) -> None:
     """Raises FleetError if the host has no ansible-pull, one that is too old, or no git."""
     command = found_command(settings)
-    done = subprocess.run([command, "--version"], capture_output=True, text=True, errors="replace", check=False)
+    with tempfile.TemporaryDirectory() as home:  # even to say its version, Ansible makes folders in the user's own
+        env = {**os.environ, "ANSIBLE_HOME": home, "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(
+            [command, "--version"], capture_output=True, text=True, errors="replace", env=env, cwd="/", check=False
+        )
     found = re.search(r"\[core (\d+)\.(\d+)[^\]]*\]", done.stdout)
     if done.returncode or not found:
         said = " ".join((done.stderr or done.stdout).split())
