@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 
@@ -176,23 +177,33 @@ def environment(settings: Settings, command: str) -> t.Dict[str, str]:
 
 
 def _streamed(command: t.Sequence[str], env: t.Mapping[str, str]) -> t.Tuple[int, t.List[str]]:
-    """The status of a command, and its output, which is printed as it comes."""
-    lines = []
+    """The status of a command, and its output, which is printed as it comes; what it says of errors comes last.
+
+    Line by line, as ansible-pull hands on what it reads of both in pieces.
+    """
+    said: t.Tuple[t.List[str], t.List[str]] = [], []
+
+    def hand_on(source: t.IO[str], to: t.IO[str], lines: t.List[str]) -> None:
+        for line in source:
+            to.write(line)
+            to.flush()
+            lines.append(line.rstrip("\n"))
+
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         text=True,
         errors="replace",
         cwd=PULL,
         env=dict(env),
     ) as process:
-        for line in t.cast(t.IO[str], process.stdout):
-            sys.stdout.write(line)
-            sys.stdout.flush()
-            lines.append(line.rstrip("\n"))
-    return process.returncode, lines
+        errors = threading.Thread(target=hand_on, args=(process.stderr, sys.stderr, said[1]))
+        errors.start()
+        hand_on(t.cast(t.IO[str], process.stdout), sys.stdout, said[0])
+        errors.join()
+    return process.returncode, [*said[0], *said[1]]
 
 
 def _problem(settings: Settings, status: int, lines: t.Sequence[str]) -> str:

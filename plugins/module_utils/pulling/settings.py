@@ -10,7 +10,7 @@ import typing as t
 
 from ..errors import FleetError
 from ..persist.timers import Timer
-from ..state.places import PULL, PULLING
+from ..state.places import PULL, PULLED, PULLING
 
 TIMER = Timer("ebpf-fleet-pull")
 SETTINGS = f"{PULL}/settings.json"
@@ -20,7 +20,7 @@ KNOWN_HOSTS = f"{PULL}/known_hosts"
 CHECKOUT = f"{PULL}/repository"
 ANSIBLE_HOME = f"{PULL}/ansible"
 COLLECTIONS = f"{ANSIBLE_HOME}/collections"
-LAST = f"{PULL}/last.json"  # what the last run came to
+LAST = PULLED
 REFUSED = f"{PULL}/refused.json"  # the commit that was rolled back
 STAMP = "/var/lib/systemd/timers/stamp-ebpf-fleet-pull.timer"  # of a timer with Persistent=true
 
