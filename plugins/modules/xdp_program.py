@@ -198,7 +198,7 @@ options:
         asked over the network by a connection of its own, until it answers or the time has nearly passed.
       - V(gateway) asks the gateway of the default route, by ICMP, or if it ignores that by ARP (only IPv4); it must
         answer before the change too. C(HOST:PORT), such as C(git.example.org:22) or C([2001:db8::1]:443), must accept a
-        TCP connection. A URL (C(http://), C(https://)) must answer with a status below 400.
+        TCP connection. A URL (C(http://), C(https://)) must answer with a status below 400, without a proxy.
       - It comes in addition to the new connection of the controller. Where there is none that crosses the network, as
         with C(ansible-pull), it takes its place.
       - Without a change, and in check mode, nothing is asked.

@@ -66,7 +66,7 @@ def _of_ipv4(lines: t.Iterable[t.Sequence[str]]) -> t.List[t.Tuple[int, Gateway]
     """Addresses are numbers in the host's byte order, which in memory have that of the network."""
     return [
         (int(metric), Gateway(socket.inet_ntoa(struct.pack("=I", int(via, 16))), interface))
-        for interface, to, via, flags, _refs, _use, metric, mask, *_ in lines
+        for interface, to, via, flags, _refs, _use, metric, mask, *_more in lines
         if int(to, 16) == int(mask, 16) == 0 and int(flags, 16) & _GATEWAY and int(flags, 16) & _UP
     ]
 

@@ -10,9 +10,7 @@ import http.client
 import re
 import socket
 import typing as t
-import urllib.error
 import urllib.parse
-import urllib.request
 
 from ..errors import FleetError, said
 from .gateway import Gateway, answers_arp, answers_icmp, default_gateway
@@ -99,28 +97,31 @@ class _Port(Target):
 
 
 class _Url(Target):
+    """Asked without a proxy, as the host itself must reach it; a redirection is an answer."""
+
+    def __init__(self, text: str, parts: urllib.parse.SplitResult) -> None:
+        super().__init__(text)
+        self._parts = parts
+
     def ask(self, seconds: float) -> str:
-        request = urllib.request.Request(self.text, headers={"User-Agent": "ebpf.fleet", "Cache-Control": "no-cache"})
+        parts = self._parts
+        by = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        asking = by(str(parts.hostname), parts.port, timeout=seconds)
+        path = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
         try:
-            with urllib.request.urlopen(request, timeout=seconds) as answer:
-                return f"{shown(self.text)} answered {answer.status}"
-        except urllib.error.HTTPError as error:
-            raise Unanswered(f"it answered {error.code} {error.reason}") from error
-        except urllib.error.URLError as error:
-            reason = error.reason
-            raise Unanswered(said(reason) if isinstance(reason, BaseException) else str(reason)) from error
-        except (OSError, ValueError) as error:  # a time-out while the answer is read, a status that is none
+            asking.request("GET", path, headers={"User-Agent": "ebpf.fleet", "Cache-Control": "no-cache"})
+            answer = asking.getresponse()
+        except OSError as error:
             raise Unanswered(said(error)) from error
         except http.client.HTTPException as error:
             raise Unanswered(
                 f"what answers there does not speak HTTP: {said(error) or type(error).__name__}"
             ) from error
-
-
-def shown(url: str) -> str:
-    """Without a password."""
-    parts = urllib.parse.urlsplit(url)
-    return url.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2], 1)
+        finally:
+            asking.close()
+        if answer.status >= 400:
+            raise Unanswered(f"it answered {answer.status} {answer.reason}")
+        return f"{self.text} answered {answer.status}"
 
 
 def target_of(text: str) -> Target:
@@ -130,8 +131,8 @@ def target_of(text: str) -> Target:
     if re.match(r"(?i)https?://", text):
         with contextlib.suppress(ValueError):
             parts = urllib.parse.urlsplit(text)
-            if parts.hostname and parts.port != 0 and not re.search(r"\s", text):
-                return _Url(text)
+            if parts.hostname and parts.port != 0 and "@" not in parts.netloc and re.fullmatch(r"[!-~]+", text):
+                return _Url(text, parts)
     found = _HOST_PORT.fullmatch(text)
     if found and 0 < int(found["port"]) < 1 << 16:
         return _Port(text, found["six"] or found["host"], int(found["port"]))

@@ -17,7 +17,6 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.reach.gateway import ch
 from ansible_collections.ebpf.fleet.plugins.module_utils.reach.targets import (
     Target,
     Unanswered,
-    shown,
     target_of,
     targets_of,
 )
@@ -102,6 +101,7 @@ def test_what_can_be_given(text: str) -> None:
         "ftp://h/",
         "https://",
         "http://h h/",
+        "https://me:secret@h/",
     ],
 )
 def test_what_cannot(text: str) -> None:
@@ -111,10 +111,6 @@ def test_what_cannot(text: str) -> None:
 
 def test_one_that_is_given_twice_is_asked_once() -> None:
     assert [str(each) for each in targets_of(["h:1", "gateway", "h:1"])] == ["h:1", "gateway"]
-
-
-def test_no_password_is_shown() -> None:
-    assert shown("https://me:secret@h.example:8/x@y") == "https://h.example:8/x@y"
 
 
 class Late(Target):
