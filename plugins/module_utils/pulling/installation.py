@@ -115,7 +115,7 @@ def uninstall(check: bool) -> t.Dict[str, t.Any]:
 def check_command(settings: Settings) -> None:
     """Raises FleetError if the host has no ansible-pull, one that is too old, or no git."""
     command = found_command(settings)
-    with tempfile.TemporaryDirectory() as home:  # even to say its version, Ansible makes folders in the user's own
+    with tempfile.TemporaryDirectory(dir="/run") as home:  # it makes folders even to say its version
         env = {**os.environ, "ANSIBLE_HOME": home, "LC_ALL": "C.UTF-8"}
         done = subprocess.run(
             [command, "--version"], capture_output=True, text=True, errors="replace", env=env, cwd="/", check=False
