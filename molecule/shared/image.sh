@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# image.sh SUITE [full|plain|packages]: build the test image of a Debian suite from packages, once; print its name.
+# image.sh SUITE [full|plain|packages|pull]: build the test image of a Debian suite from packages, once; print its name.
 # full has a compiler, plain does not; packages is plain, with what a user's Debian has, and apt has node_exporter and
-# Prometheus in a folder, as the containers reach no mirror. To use an existing image: MOLECULE_IMAGE_<SUITE>_<FLAVOUR>.
+# Prometheus in a folder, as the containers reach no mirror; pull is plain, with ansible-core and git. To use an existing image:
+# MOLECULE_IMAGE_<SUITE>_<FLAVOUR>.
 set -euo pipefail
 suite=$1
 flavour=${2:-full}
@@ -15,6 +16,7 @@ packages=python3,libbpf1,bpftool,iproute2,iputils-ping,openssh-server,systemd-sy
 case $flavour in
 	full) packages+=,clang,libbpf-dev,linux-libc-dev ;;
 	packages) packages+=,sudo,python3-apt ;;
+	pull) packages+=,ansible-core,git,openssh-client ;;
 esac
 key=$({ echo "$suite $packages"; cat "$0" "${0%/*}/packages.sh"; } | sha256sum | cut -c1-12)
 image=localhost/ebpf-fleet-molecule-$suite-$flavour:$key

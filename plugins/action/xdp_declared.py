@@ -27,6 +27,7 @@ from .xdp_program import ActionModule as Deploying
 
 # Read as Ansible imports this, which is before it makes the processes of tasks.
 COUNTER = spec_of("xdp_counter")
+SAFE_SECONDS = 60
 OTHER = {"little": "big", "big": "little"}
 NEEDED = tuple("name stem prefix state build interfaces defines cflags clang directory pin_root".split())
 
@@ -82,8 +83,15 @@ class ActionModule(Deploying):
         program = dict(given)
         program["interfaces"] = given["interfaces"] or [self._variable("xdp_default_interface", variables)]
         program.setdefault("rollback_after", None)
+        if program.setdefault("reachable", None) is None:
+            pulled = "xdp_pulled" in variables
+            program["reachable"] = declared.reachable_by_default(pulled, program["rollback_after"])
         if program["rollback_after"] is None:
             program["rollback_after"] = self._variable("xdp_safe_seconds", variables)
+            if program["reachable"]:  # whatever the connection
+                program["rollback_after"] = program["rollback_after"] or SAFE_SECONDS
+        if not program["reachable"]:
+            del program["reachable"]
         if "dispatcher" not in given:
             shared = declared.beside(program, lambda: str(self._variable("xdp_default_interface", variables)))
             if shared:  # the others could not come where this program is alone

@@ -37,6 +37,8 @@ class ActionModule(ConfirmingAction):
                 raise
             return {**result, **self._connection_broke(seconds, error, task_vars)}
         provisional = result.pop("provisional", None)
+        if "reached" in result and not provisional:  # the host has not reached all of it, and rolled the change back
+            result["confirmed"] = False
         if provisional and seconds:  # else nothing is to be confirmed, whatever the host says
             self._settle(result, provisional, seconds, task_vars)
         if look and result.get("changed") and result.get("attachments") and not result.get("failed"):

@@ -35,6 +35,19 @@ options:
         off.
     type: int
     default: 0
+  reachable:
+    description:
+      - What the host itself must reach after the change, or it rolls the change back, within O(rollback_after). Each is
+        asked over the network by a connection of its own, until it answers or the time has nearly passed.
+      - V(gateway) asks the gateway of the default route, by ICMP, or if it ignores that by ARP (only IPv4); it must
+        answer before the change too. C(HOST:PORT), such as C(git.example.org:22) or C([2001:db8::1]:443), must accept a
+        TCP connection. A URL (C(http://), C(https://)) must answer with a status below 400, without a proxy.
+      - It comes in addition to the new connection of the controller. Where there is none that crosses the network, as
+        with C(ansible-pull), it takes its place.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.2.0
   persist:
     description:
       - Whether the host fills the map with the declared entries after a reboot, before the program is attached.
@@ -130,6 +143,26 @@ provisional:
   description: What M(ebpf.fleet.xdp_confirm) needs to confirm the change. The task confirms it by itself.
   returned: if the module was run without its action plugin, and the change is not confirmed yet
   type: dict
+reached:
+  description: What has answered since the change.
+  returned: if O(reachable) is set, and the change had to be confirmed
+  type: list
+  elements: dict
+  version_added: 0.2.0
+  sample:
+    - asked: gateway
+      answer: the gateway 192.0.2.1 on eth0 answered by ICMP
+      seconds: 0.012
+  contains:
+    asked:
+      description: As in O(reachable).
+      type: str
+    answer:
+      description: What has answered, and how.
+      type: str
+    seconds:
+      description: How long that took.
+      type: float
 steps:
   description: What was done, or in check mode would be done.
   returned: always
@@ -141,7 +174,7 @@ steps:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import entry
-from ..module_utils.deploy.request import check_rollback_after
+from ..module_utils.deploy.request import check_rollback_after, reachable_of
 from ..module_utils.entries.options import ENTRIES, EXCLUSIVE, NAMED, ONE_OF
 from ..module_utils.filling.change import fill_maps
 from ..module_utils.state.trusted import reader
@@ -153,6 +186,7 @@ def main() -> None:
             **NAMED,
             **ENTRIES,
             "rollback_after": {"type": "int", "default": 0},
+            "reachable": {"type": "list", "elements": "str", "default": []},
             "persist": {"choices": ["auto", "true", "false"]},
         },
         mutually_exclusive=[*EXCLUSIVE, ("pinned", "name"), ("pinned", "map")],
@@ -164,6 +198,7 @@ def main() -> None:
         entry.require_root("writing BPF maps")
         options, lib = module.params, entry.require_libbpf()
         check_rollback_after(options["rollback_after"])
+        reachable_of(options)
         read = reader(options["allow_unsafe_paths"], "to fill a map from")
         if options["replace"] == "at_once" and options["slot"] is None:
             from ..module_utils.filling.at_once import replace_at_once  # here: a target compiles what it imports

@@ -192,6 +192,20 @@ options:
         a task with C(async).
     type: int
     default: 0
+  reachable:
+    description:
+      - What the host itself must reach after the change, or it rolls the change back, within O(rollback_after). Each is
+        asked over the network by a connection of its own, until it answers or the time has nearly passed.
+      - V(gateway) asks the gateway of the default route, by ICMP, or if it ignores that by ARP (only IPv4); it must
+        answer before the change too. C(HOST:PORT), such as C(git.example.org:22) or C([2001:db8::1]:443), must accept a
+        TCP connection. A URL (C(http://), C(https://)) must answer with a status below 400, without a proxy.
+      - It comes in addition to the new connection of the controller. Where there is none that crosses the network, as
+        with C(ansible-pull), it takes its place.
+      - Without a change, and in check mode, nothing is asked.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.2.0
   check_seconds:
     description:
       - After a change, check for this many seconds that packets are counted and still arrive, as
@@ -264,6 +278,13 @@ EXAMPLES = r"""
     object: /usr/local/lib/bpf/filters.bpf.o
     interfaces: [eth0]
     rollback_after: 60
+
+- name: The same on a host that nobody reaches from outside
+  ebpf.fleet.xdp_program:
+    object: /usr/local/lib/bpf/filters.bpf.o
+    interfaces: [eth0]
+    rollback_after: 60
+    reachable: [gateway, "git.example.org:22"]
 
 - name: Remove everything, the counts included
   ebpf.fleet.xdp_program:
@@ -436,6 +457,31 @@ confirmed:
     - Whether the host was reached over a new connection and the change was confirmed. If not, it was rolled back.
   returned: if O(rollback_after) is above 0, and the change had to be confirmed
   type: bool
+reached:
+  description: What has answered since the change.
+  returned: if O(reachable) is set, and the change had to be confirmed
+  type: list
+  elements: dict
+  version_added: 0.2.0
+  sample:
+    - asked: gateway
+      answer: the gateway 192.0.2.1 on eth0 answered by ICMP
+      seconds: 0.012
+  contains:
+    asked:
+      description: As in O(reachable).
+      type: str
+    answer:
+      description: What has answered, and how.
+      type: str
+    seconds:
+      description: How long that took.
+      type: float
+xdp:
+  description:
+    - The programs that run on each interface, as RV(ebpf.fleet.xdp_confirm#module:xdp) has them.
+  returned: if the change was rolled back
+  type: dict
 check:
   description:
     - What M(ebpf.fleet.xdp_counter_check) returns as C(interfaces) and C(idle).
@@ -450,18 +496,23 @@ check:
     idle: []
 """
 
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import entry
+from ..module_utils.attach.running import what_runs
 from ..module_utils.deploy.change import change
-from ..module_utils.deploy.request import PRESENT, check_options, request_of, with_declared
+from ..module_utils.deploy.request import PRESENT, Request, check_options, request_of, with_declared
 from ..module_utils.deploy.results import result_of
 from ..module_utils.entries.options import ENTRIES, EXCLUSIVE, ONE_OF, SLOT
+from ..module_utils.errors import FleetError
+from ..module_utils.libbpf.library import Libbpf
 from ..module_utils.objects.image import Image
 from ..module_utils.objects.obtain import Obtained, obtain
 from ..module_utils.objects.options import COMPILING
+from ..module_utils.state.places import PULL, PULLING
 
 
 def main() -> None:
@@ -497,6 +548,7 @@ def main() -> None:
             },
             "on_error": {"choices": ["stop", "continue"], "default": "stop"},
             "rollback_after": {"type": "int", "default": 0},
+            "reachable": {"type": "list", "elements": "str", "default": []},
             "check_seconds": {"type": "float", "default": 0},  # for the action plugin
             "persist": {"type": "str", "choices": ["auto", "true", "false"]},
             "allow_unsafe_paths": {"type": "bool", "default": False},
@@ -533,7 +585,16 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         module.warn(
             "the object does not exist yet, so check mode does not look at variables, map_sizes and map_entries"
         )
-    outcome = change(lib, request, image, module.warn, obtained.files)
+    try:
+        outcome = change(lib, request, image, module.warn, obtained.files)
+    except FleetError as error:
+        fail_if_unreached(module, lib, request, error)
+        raise
+    if options["state"] == "absent" and os.path.exists(PULL) and not os.path.exists(PULLING):
+        module.warn(
+            "this host keeps itself as a git repository declares it, and what is declared there comes back: take it out"
+            " there, or run ebpf.fleet.pull with xdp_pull_state: absent"
+        )
     result = result_of(outcome, obtained.steps(outcome.files))
     if obtained.built:
         result["build"] = obtained.built.facts()
@@ -543,6 +604,15 @@ def run(module: AnsibleModule) -> t.Dict[str, t.Any]:
         failed = f"{len(outcome.errors)} of {len(outcome.attachments)} interfaces failed: "
         module.fail_json(msg=failed + " ".join(outcome.errors.values()), **result)
     return result
+
+
+def fail_if_unreached(module: AnsibleModule, lib: Libbpf, request: Request, error: FleetError) -> None:
+    """After a rollback, what runs now matters."""
+    facts = getattr(error, "facts", None)
+    if facts is not None:
+        now = what_runs(lib, request.interfaces or ())
+        done = {"changed": False, "attachments": [], "steps": [], "reached": facts, "xdp": now}
+        module.fail_json(msg=str(error), **done)
 
 
 def runner() -> bytes:

@@ -28,6 +28,7 @@ PASSED_ON = (
     "map_sizes",
     "map_entries",
     "rollback_after",
+    "reachable",
     "check_seconds",
     "pin_root",
 )
@@ -44,6 +45,11 @@ def options_of(program: Program) -> t.Dict[str, t.Any]:
     persist = program.get("persist", "auto")
     options["persist"] = "auto" if persist == "auto" else str(str(persist).lower() in TRUE).lower()
     return options
+
+
+def reachable_by_default(pulled: bool, rollback_after: t.Any) -> t.List[str]:
+    """Where nobody comes back over a new connection, the gateway must answer; unless changes are final at once."""
+    return ["gateway"] if pulled and (rollback_after is None or str(rollback_after) != "0") else []
 
 
 def beside(program: Program, default_interface: t.Callable[[], str]) -> t.List[str]:

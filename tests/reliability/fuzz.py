@@ -277,11 +277,12 @@ COMPILES = tuple("content defines cflags include_dirs clang cpu".split())
 OPTIONS: t.Dict[str, t.Tuple[str, ...]] = {
     "xdp_program": tuple(
         "state object content content_checksums checksum program name interfaces mode on_conflict maps on_error"
-        " allow_unsafe_paths pin_root rollback_after check_seconds persist variables map_sizes map_entries".split()
+        " allow_unsafe_paths pin_root rollback_after reachable check_seconds persist variables map_sizes"
+        " map_entries".split()
     ),
     "bpf_map": tuple(
         "name interfaces map slot pinned entries keys value src format state exclusive exclusive_within replace formats"
-        " diff_limit rollback_after persist pin_root allow_unsafe_paths".split()
+        " diff_limit rollback_after reachable persist pin_root allow_unsafe_paths".split()
     ),
     "bpf_map_info": tuple(
         "name interfaces map slot pinned id keys limit cpus formats pin_root allow_unsafe_paths".split()

@@ -236,6 +236,8 @@ def answers() -> t.Dict[str, Answer]:
                 "diff": {"before": {"eth0": {"state": "absent"}}, "after": {"eth0": {"state": "attached"}}},
                 "build": {"checksum": CHECKSUM, "reasons": []},
                 "needs_content": {"byte_order": "little", "checksum": None},
+                "reached": [{"asked": "gateway", "answer": "192.0.2.1 answered by ICMP", "seconds": 0.01}],
+                "xdp": {"eth0": [copy.deepcopy(RUNNING)]},
                 "provisional": {
                     "token": "5f0c1d2e3a4b5968",
                     "before": {"eth0": []},
@@ -255,6 +257,7 @@ def answers() -> t.Dict[str, Answer]:
                 "steps": ["add 17, update 2 of the entries of block4 on eth0"],
                 "diff": {"before": {"block4 on eth0": {}}, "after": {"block4 on eth0": {"192.0.2.0/24": 1}}},
                 "provisional": {"token": "0123456789abcdef"},
+                "reached": [{"asked": "gateway", "answer": "192.0.2.1 answered by ICMP", "seconds": 0.01}],
             },
             "bpf_map_info": {
                 "changed": False,
@@ -281,6 +284,18 @@ def answers() -> t.Dict[str, Answer]:
                 "series": 12,
                 "problems": [],
                 "steps": ["write /var/lib/ebpf_fleet/metrics.json", "start the timer"],
+                "diff": {"before": "", "after": "{}"},
+            },
+            "xdp_pull": {
+                "changed": True,
+                "steps": ["write /var/lib/ebpf_fleet_pull/settings.json", "start the timer"],
+                "last": {
+                    "at": 1795780000,
+                    "commit": "8cb28872f1c1",
+                    "problem": None,
+                    "kept_at": 1795780000,
+                    "kept_commit": "8cb28872f1c1",
+                },
                 "diff": {"before": "", "after": "{}"},
             },
             "xdp_counter_check": {

@@ -48,9 +48,12 @@ printf '[Unit]\nDefaultDependencies=no\n' >/run/systemd/system/only.target
 printf '[Service]\nStandardOutput=append:/run/restored\nStandardError=append:/run/restored\n' \
 	>/run/systemd/system/ebpf-fleet@.service.d/output.conf
 # By default a timer and its service need the units that start a machine.
-for each in timer service; do
-	mkdir -p "/run/systemd/system/ebpf-fleet-metrics.$each.d"
-	printf '[Unit]\nDefaultDependencies=no\n' >"/run/systemd/system/ebpf-fleet-metrics.$each.d/alone.conf"
+for each in metrics.timer metrics.service pull.timer pull.service; do
+	mkdir -p "/run/systemd/system/ebpf-fleet-$each.d"
+	printf '[Unit]\nDefaultDependencies=no\n' >"/run/systemd/system/ebpf-fleet-$each.d/alone.conf"
 done
+ln -s /dev/null /run/systemd/system/network-online.target # this machine's own waits for its network
 printf '[Service]\nStandardError=append:/run/metrics.log\n' >/run/systemd/system/ebpf-fleet-metrics.service.d/output.conf
+printf '[Service]\nStandardOutput=append:/run/pull.log\nStandardError=append:/run/pull.log\n' \
+	>/run/systemd/system/ebpf-fleet-pull.service.d/output.conf
 exec env -i "PATH=$PATH" container=ebpf-kill /lib/systemd/systemd --system --unit=only.target --log-target=null --show-status=no

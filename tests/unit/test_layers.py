@@ -16,14 +16,14 @@ MODULE_UTILS = pathlib.Path(__file__).parents[2] / "plugins/module_utils"
 # is a package, or a file directly in module_utils.
 STOREYS = (
     ("errors", "background", "once"),
-    ("libbpf", "kernel", "border"),
+    ("libbpf", "kernel", "border", "reach"),
     ("values",),
     ("entry", "state"),
     ("sharing",),
     ("attach", "entries", "objects", "persist"),
     ("deploy",),
     ("counting", "filling", "inspection"),
-    ("metrics",),
+    ("metrics", "pulling"),
     ("boot",),
 )
 STOREY = {room: number for number, rooms in enumerate(STOREYS) for room in rooms}

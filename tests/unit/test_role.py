@@ -586,3 +586,22 @@ def test_options_that_are_right_are_taken() -> None:
     made = {"interfaces": "eth0,eth1", "check_seconds": "0.5", "persist": "no", "metrics_options": {"interval": "9"}}
     given = counter(**{f"xdp_counter_{name}": value for name, value in made.items()}, xdp_counter_unchecked=True)
     assert attached(given)["interfaces"] == "eth0,eth1"
+
+
+def test_what_must_be_reachable_gives_a_change_a_minute_whatever_the_connection() -> None:
+    local = counter(ansible_connection="local")
+    assert {"rollback_after": 0}.items() <= attached(local).items() and "reachable" not in attached(local)
+    pulls = attached({**local, "xdp_pulled": True})
+    assert (pulls["reachable"], pulls["rollback_after"]) == (["gateway"], 60)
+    given = attached(
+        {**local, "xdp_pulled": True, "xdp_counter_reachable": ["git:22"], "xdp_counter_rollback_after": 9}
+    )
+    assert (given["reachable"], given["rollback_after"]) == (["git:22"], 9)
+    final = attached({**local, "xdp_pulled": True, "xdp_counter_rollback_after": 0})
+    assert final["rollback_after"] == 0 and "reachable" not in final
+    none = attached({**local, "xdp_pulled": True, "xdp_counter_reachable": []})
+    assert none["rollback_after"] == 0 and "reachable" not in none
+    each = program(
+        xdp_programs=[{**BLOCKLIST, "reachable": ["h:1"]}], xdp_reachable=["gateway"], ansible_connection="ssh"
+    )
+    assert (attached(each)["reachable"], attached(each)["rollback_after"]) == (["h:1"], 60)

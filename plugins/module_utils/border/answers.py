@@ -241,6 +241,7 @@ _RUNNING = by(
         )
     ),
 )
+_REACHED = items(record({"asked": line, "answer": line, "seconds": real}))
 _LACKING = record({"byte_order": choice("little", "big"), "checksum": optional(hexadecimal)})
 _TOKEN = record({"token": hexadecimal, "before": _RUNNING, "after": _RUNNING})
 _CHANGED_ENTRIES = dict.fromkeys(("added", "updated", "removed", "entries", "max_entries"), number)
@@ -261,6 +262,15 @@ _MAP = record(
         "problem": optional(line),
     }
 )
+_PULLED = record(
+    {
+        "at": optional(number),
+        "commit": optional(hexadecimal),
+        "problem": optional(line),
+        "kept_at": optional(number),
+        "kept_commit": optional(hexadecimal),
+    }
+)
 _ARRIVED = by(interface, record({"counted": optional(number), "arrived": optional(number)}))
 
 
@@ -278,17 +288,18 @@ RETURNED = {
     "bpf_object_info": Returned({"objects": OBJECTS}),
     "xdp_program": Returned(
         {"attachments": _ATTACHMENTS, "steps": items(text)},
-        {"build": anything, "needs_content": _LACKING, "provisional": _TOKEN},
+        {"build": anything, "needs_content": _LACKING, "provisional": _TOKEN, "reached": _REACHED, "xdp": _RUNNING},
     ),
     "xdp_confirm": Returned({"xdp": _RUNNING}, {"attachments": _ATTACHMENTS, "kept": boolean}),
     "bpf_map": Returned(
         {**_CHANGED_ENTRIES, "maps": items(_FILLED), "steps": items(text)},
-        {"provisional": record({"token": hexadecimal})},
+        {"provisional": record({"token": hexadecimal}), "reached": _REACHED},
     ),
     "bpf_map_info": Returned({"maps": items(_MAP)}),
     "xdp_metrics": Returned(
         {"file": optional(line), "series": number, "problems": items(text), "steps": items(text)},
     ),
+    "xdp_pull": Returned({"steps": items(text), "last": optional(_PULLED)}),
     "xdp_counter_check": Returned({"interfaces": _ARRIVED, "idle": items(interface)}),
 }
 

@@ -23,13 +23,26 @@ import typing as t
 from ..background import fork_into_background
 from ..errors import FleetError, said
 from ..state import locks
-from ..state.places import PROVISIONAL, RECORDS
-from ..state.private_files import make_folder, remove_empty
+from ..state.places import PROVISIONAL, PULLING, RECORDS
+from ..state.private_files import make_folder, remove_empty, write_private
+
+if t.TYPE_CHECKING:
+    from ..reach.targets import Target
 
 CONFIRM = b"confirm\n"
+GIVE_UP = b"give up\n"  # and why, to the end of what is sent
+MOST_BYTES = 4096
 PEER_SECONDS = 10.0  # how long a peer may take to say what it wants
 
 Answer = t.Dict[str, t.Any]
+
+
+class Held(t.NamedTuple):
+    """A change that is not confirmed yet: the token for confirm(), what make() returned, and what answered since."""
+
+    token: str
+    made: Answer
+    reached: t.List[Answer]
 
 
 class Change(t.NamedTuple):
@@ -44,11 +57,14 @@ class Change(t.NamedTuple):
     roll_back: t.Callable[[], None]
 
 
-def hold(seconds: float, change: Change) -> t.Tuple[str, Answer]:
-    """Have a holder make the change; returns the token for confirm(), and what make() returned.
+def hold(seconds: float, change: Change, reachable: t.Sequence[Target] = ()) -> Held:
+    """Have a holder make the change.
 
-    Raises FleetError if make() did, or if the holder was killed before the change was made.
+    reachable: what the host must reach afterwards; else the change is rolled back, and Unreached is raised. Raises
+    FleetError if make() did, if an answer of these could tell nothing, or if the holder was killed before the change.
     """
+    for each in reachable:
+        each.prepare()
     make_folder(PROVISIONAL)
     token = os.urandom(8).hex()
     with socket.socket(socket.AF_UNIX) as listening:
@@ -75,11 +91,36 @@ def hold(seconds: float, change: Change) -> t.Tuple[str, Answer]:
     answer: Answer = json.loads(text)
     if "error" in answer:
         raise FleetError(answer["error"])
-    return token, answer
+    return Held(token, answer, _reached(token, reachable, seconds) if reachable else [])
+
+
+def _reached(token: str, reachable: t.Sequence[Target], seconds: float) -> t.List[Answer]:
+    from ..reach.waiting import Unreached, await_answers, patience  # here: most tasks ask for nothing
+
+    try:
+        return await_answers(reachable, patience(seconds))
+    except Unreached as error:
+        words = give_up(token, str(error))
+        if os.path.isdir(PULLING):
+            write_private(f"{PULLING}/rolled_back", words.encode(errors="replace"))
+        raise Unreached(words, error.facts) from error
 
 
 def confirm(token: str) -> Answer:
     """Make a change final; returns what its keep() returned. Raises FleetError if there is no such change any more."""
+    return _tell_holder(token, CONFIRM)
+
+
+def give_up(token: str, why: str) -> str:
+    """Have a change rolled back now; returns what became of it, in words. `why`: what its holder is to say of it."""
+    try:
+        _tell_holder(token, GIVE_UP + why.encode(errors="replace")[:MOST_BYTES])
+    except FleetError as error:
+        return str(error)
+    return why  # it was being confirmed by another
+
+
+def _tell_holder(token: str, words: bytes) -> Answer:
     with socket.socket(socket.AF_UNIX) as peer:
         try:
             peer.connect(f"{PROVISIONAL}/{token}")
@@ -90,7 +131,8 @@ def confirm(token: str) -> Answer:
             ) from error
         except OSError as error:
             raise FleetError(f"provisional change {token} is no longer pending on this host") from error
-        peer.sendall(CONFIRM)
+        peer.sendall(words)
+        peer.shutdown(socket.SHUT_WR)
         text = b""
         with contextlib.suppress(ConnectionResetError):
             while True:
@@ -125,7 +167,7 @@ class _Holder:
         self._tell(report, made)
         peer, why = self._wait()
         answer: Answer = {}
-        if peer:
+        if peer and not why:
             try:
                 answer = self._change.keep()
             except (OSError, FleetError) as error:
@@ -159,7 +201,7 @@ class _Holder:
         remove_empty(PROVISIONAL, RECORDS)
 
     def _wait(self) -> t.Tuple[t.Optional[socket.socket], str]:
-        """The peer that confirms; or, if none does in time, None and why.
+        """The peer that confirms; or, if none does in time, None and why; or a peer that gives up, and why.
 
         A peer that connects and sends nothing only checks that the holder lives. SIGTERM ends the wait.
         """
@@ -178,8 +220,11 @@ class _Holder:
             peer = self._listening.accept()[0]
             peer.settimeout(PEER_SECONDS)
             with contextlib.suppress(OSError):
-                if peer.recv(len(CONFIRM), socket.MSG_WAITALL) == CONFIRM:
+                words = peer.recv(len(CONFIRM), socket.MSG_WAITALL)
+                if words == CONFIRM:
                     return peer, ""
+                if words == GIVE_UP:
+                    return peer, peer.recv(MOST_BYTES, socket.MSG_WAITALL).decode(errors="replace")
             peer.close()
 
 

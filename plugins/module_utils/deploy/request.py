@@ -16,6 +16,7 @@ from ..state.trusted import check_trusted, reader
 
 if t.TYPE_CHECKING:
     from ..libbpf.library import Libbpf
+    from ..reach.targets import Target
     from .contents import Contents
     from .declared import Filling, Setting
 
@@ -60,6 +61,7 @@ class Request(t.NamedTuple):
     """What to do. `interfaces` None: all interfaces that the name is on.
 
     rollback_after: seconds within which a change of what runs on an interface must be confirmed; 0: no confirmation.
+    reachable: what the host must reach within these, after the change.
     former: pin roots in which an older release may have pinned what is this network namespace's.
     runner: returns the program with which a host restores its programs; None: do not change what is restored.
     """
@@ -72,6 +74,7 @@ class Request(t.NamedTuple):
     rollback_after: int = 0
     runner: t.Optional[t.Callable[[], bytes]] = None
     former: t.Sequence[str] = ()
+    reachable: "t.Tuple[Target, ...]" = ()
 
 
 def with_declared(
@@ -106,6 +109,7 @@ def check_options(options: t.Mapping[str, t.Any]) -> None:
     for name in options["interfaces"] or ():
         check_interface_name(name)
     check_rollback_after(options["rollback_after"])
+    reachable_of(options)
     if options["priority"] is not None and not 0 <= options["priority"] < 1 << 32:
         raise FleetError(f"priority is {options['priority']}: give a number from 0 to {(1 << 32) - 1}")
     if options["dispatcher"] == "never" and (
@@ -130,6 +134,21 @@ def _actions(given: t.Iterable[str]) -> t.Tuple[str, ...]:
 def check_rollback_after(seconds: int) -> None:
     if not 0 <= seconds <= LONGEST_ROLLBACK:
         raise FleetError(f"rollback_after is {seconds}: give a number of seconds from 0 to {LONGEST_ROLLBACK}")
+
+
+def reachable_of(options: t.Mapping[str, t.Any]) -> "t.Tuple[Target, ...]":
+    """Raises FleetError if the option reachable cannot be used."""
+    if not options["reachable"]:
+        return ()
+    from ..reach.targets import targets_of  # here: a target compiles what it imports, and few tasks need this
+
+    found = targets_of(options["reachable"])
+    if not options["rollback_after"]:
+        raise FleetError(
+            f"reachable ({', '.join(map(str, found))}) is asked while a change can still be rolled back, and with"
+            " rollback_after: 0 a change is final at once: set rollback_after, such as 60"
+        )
+    return found
 
 
 def request_of(options: t.Mapping[str, t.Any], image: Image, check: bool, runner: t.Callable[[], bytes]) -> Request:
@@ -165,4 +184,5 @@ def request_of(options: t.Mapping[str, t.Any], image: Image, check: bool, runner
         rollback_after=options["rollback_after"],
         runner=runner,
         former=former_roots(options["pin_root"]),
+        reachable=reachable_of(options),
     )

@@ -22,12 +22,13 @@ Facts = t.Dict[str, t.Any]
 class Provisional(t.NamedTuple):
     """A change that is not confirmed yet: its token, and what ran on each interface before it and runs after it.
 
-    before and after contain Hook.data() of each program, by interface.
+    before and after contain Hook.data() of each program, by interface. reached: what has answered since, if asked.
     """
 
     token: str
     before: t.Dict[str, t.List[Facts]]
     after: t.Dict[str, t.List[Facts]]
+    reached: t.List[Facts]
 
 
 class Outcome(t.NamedTuple):
@@ -134,4 +135,7 @@ def result_of(outcome: Outcome, first: t.Sequence[str] = ()) -> Facts:
     }
     if outcome.provisional:
         result["provisional"] = outcome.provisional._asdict()
+        reached = result["provisional"].pop("reached")
+        if reached:
+            result["reached"] = reached
     return result

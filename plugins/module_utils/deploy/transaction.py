@@ -137,11 +137,11 @@ class Transaction:
             return {"attachments": attachments(self._request.wanted, self._named, seen, errors)}
 
         change = Change(make, keep, applier.roll_back)
-        token, made = hold(self._request.rollback_after, change)
+        token, made, reached = hold(self._request.rollback_after, change, self._request.reachable)
         self._errors.update(made["errors"])
         for warning in made["warnings"]:
             warn(warning)
-        return Provisional(token, _running(plan.seen for plan in self._named), made["after"])
+        return Provisional(token, _running(plan.seen for plan in self._named), made["after"], reached)
 
     def _try(self, do: t.Callable[[Plan], None], plan: Plan) -> None:
         try:

@@ -11,7 +11,7 @@ import typing as t
 from ..deploy.change import change
 from ..deploy.filling import Compared, fillings_of
 from ..deploy.plan import FRAGS_TWIN
-from ..deploy.request import Request, Wanted
+from ..deploy.request import Request, Wanted, reachable_of
 from ..deploy.results import Outcome
 from ..deploy.results import result_of as result_of_change
 from ..deploy.settings import settings_of, with_sizes
@@ -92,6 +92,7 @@ def _request(
         rollback_after=options["rollback_after"],
         runner=runner,
         former=former_roots(options["pin_root"]),
+        reachable=reachable_of(options),
     )
     return request, image
 
@@ -117,6 +118,8 @@ def _result(wanted: Wanted, outcome: Outcome) -> t.Dict[str, t.Any]:
     }
     if outcome.provisional:
         result["provisional"] = {"token": outcome.provisional.token}
+        if outcome.provisional.reached:
+            result["reached"] = outcome.provisional.reached
     return result
 
 

@@ -11,6 +11,7 @@ import typing as t
 
 from ..deploy.declared import Filling
 from ..deploy.filling import Compared, compare, fill, fill_slot, filling_of, kept, shown
+from ..deploy.request import reachable_of
 from ..deploy.steps import Fill, Keep
 from ..entries import writing
 from ..entries.difference import Difference
@@ -23,6 +24,10 @@ from ..state.places import Place, escape, map_pin
 from ..state.trusted import Read
 from .named import named
 from .opened import Named, Slot
+
+if t.TYPE_CHECKING:
+    from ..deploy.provisional import Held
+    from ..reach.targets import Target
 
 Facts = t.Dict[str, t.Any]
 
@@ -75,7 +80,10 @@ def fill_maps(
         if result["changed"] and not check:
             changes = Changes(lib, plans)
             if options["rollback_after"]:
-                result["provisional"] = changes.hold(options["rollback_after"])
+                held_change = changes.hold(options["rollback_after"], reachable_of(options))
+                result["provisional"] = {"token": held_change.token}
+                if held_change.reached:
+                    result["reached"] = held_change.reached
             else:
                 changes.make()
         return result
@@ -222,11 +230,10 @@ class Changes:
         except OSError as error:
             raise FleetError(f"the rollback failed: {said(error)}. Run the task again to repair the host") from error
 
-    def hold(self, seconds: int) -> Facts:
+    def hold(self, seconds: int, reachable: t.Sequence[Target]) -> Held:
         """Have a holder make the change; it takes it back unless it is confirmed in time."""
         from ..deploy.provisional import Change, hold
         from ..kernel import remedies  # noqa: F401  now: the holder outlives the file that contains the module
 
         self._provisional = True
-        token, _made = hold(seconds, Change(self.make, self.keep, self.roll_back))
-        return {"token": token}
+        return hold(seconds, Change(self.make, self.keep, self.roll_back), reachable)

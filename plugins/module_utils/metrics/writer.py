@@ -18,7 +18,7 @@ from ..entry import message_of, require_libbpf
 from ..errors import FleetError
 from ..persist.packing import packed
 from ..state.locks import lock, of_metrics
-from ..state.places import MANIFESTS
+from ..state.places import MANIFESTS, PULLED
 from ..state.trusted import read_trusted
 from .collected import Collected, collect
 from .declared import PREFIX, Declared, read
@@ -62,7 +62,7 @@ def write(lib: Libbpf, declared: Declared) -> Collected:
     """Returns what it has written. Raises OSError if the file cannot be written."""
     began = time.monotonic()
     found = collect(lib, declared)
-    content = text([*found.families, *_about(found, began)])
+    content = text([*found.families, *_of_pulling(), *_about(found, began)])
     replace(declared.file, content)
     return found
 
@@ -78,6 +78,13 @@ def _about(found: Collected, began: float) -> t.Iterator[Family]:
     ):
         samples: t.Dict[t.Any, Number] = {(): value}
         yield Family(f"{PREFIX}metrics_{name}", "gauge", words, samples)
+
+
+def _of_pulling() -> t.Iterator[Family]:
+    if os.path.exists(PULLED):
+        from .pulled import about_pulling  # here: few hosts keep themselves
+
+        yield from about_pulling()
 
 
 def replace(path: str, content: bytes) -> None:

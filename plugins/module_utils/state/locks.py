@@ -90,6 +90,11 @@ def of_metrics() -> t.List[Lock]:
     return [Lock(METRICS, f"{LOCKS}/metrics", "the metrics of this host")]
 
 
+def of_pulling() -> t.List[Lock]:
+    """For the settings of what keeps this host as declared."""
+    return [Lock(METRICS, f"{LOCKS}/pull", "the settings of xdp_pull")]
+
+
 def _file(folder: str) -> str:
     return f"{LOCKS}/{os.fsdecode(os.fsencode(escape(folder))[-_NAME_BYTES:])}"
 

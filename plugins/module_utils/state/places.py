@@ -19,6 +19,9 @@ PROVISIONAL = f"{RECORDS}/provisional"  # a socket for each change that is not c
 MARKS = f"{RECORDS}/lifted"  # a file for each program that is detached for a moment: attach/stacked.py
 DISPATCHERS = f"{RECORDS}/dispatchers"  # a file for each folder of pins of a dispatcher: sharing/folders.py
 UNREAD = f"{RECORDS}/unread"  # a file for each interface whose units changed and systemd has not read again yet
+PULL = "/var/lib/ebpf_fleet_pull"  # all that a host has that keeps itself as declared: pulling/
+PULLED = f"{PULL}/last.json"  # what its last run came to
+PULLING = "/run/ebpf_fleet_pull"  # is there during a run; a change that was rolled back then leaves its reason in it
 NEW = "%new"  # suffix of a pin that is about to replace the one without it; no escaped name can end in it
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")

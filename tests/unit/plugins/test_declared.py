@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.ebpf.fleet.plugins.plugin_utils.declared import beside
+from ansible_collections.ebpf.fleet.plugins.plugin_utils.declared import beside, reachable_by_default
 
 COUNTER: t.Dict[str, t.Any] = {"name": "counter", "interfaces": ["eth0", "eth1"]}
 
@@ -33,3 +33,11 @@ def test_the_default_route_is_not_asked_for_without_need() -> None:
     assert beside({**COUNTER, "among": [COUNTER]}, unasked) == []
     assert beside(COUNTER, unasked) == []
     assert beside({**COUNTER, "among": [COUNTER, {**COUNTER, "name": "filter"}]}, unasked) == ["eth0", "eth1"]
+
+
+@pytest.mark.parametrize(
+    ("pulled", "rollback_after", "asked"),
+    [(False, None, []), (True, None, ["gateway"]), (True, 30, ["gateway"]), (True, 0, []), (True, "0", [])],
+)
+def test_who_pulls_asks_the_gateway(pulled: bool, rollback_after: t.Any, asked: t.List[str]) -> None:
+    assert reachable_by_default(pulled, rollback_after) == asked
