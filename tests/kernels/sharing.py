@@ -378,8 +378,8 @@ def what_the_rows_find() -> str:
     with Wire() as wire, kills.without_waiting():
         first, ours, last = upgraded_in_flight(wire, "slower")
         expect(first, wire.sent, "without waiting: packets of the one in front, counted and sent")
-        # That kernel's own dispatcher of XDP programs, not libxdp's, waits when a program is replaced. Not on arm64.
-        waits = "bpf_dispatcher_change_prog" in checks.functions()
+        # Where the kernel has a dispatcher of its own, which replaces indirect calls, netlink waits: only on x86.
+        waits = "emit_bpf_dispatcher" in checks.functions()
         lost = wire.sent * 2 - ours - last
         expect(lost > 0, not waits, f"without waiting: lost {lost} of {wire.sent} twice; anything lost")
         said.append(
