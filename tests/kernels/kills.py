@@ -47,7 +47,7 @@ OBJECTS = pathlib.Path(__file__).parent / "objects"
 OS_CALLS = ("mkdir", "rmdir", "unlink", "rename")
 BPF_CALLS = ("bpf_xdp_attach", "bpf_link_create", "bpf_link_update", "bpf_link_detach")
 HELD_SECONDS = 1
-PART = 0.08  # of the calls; in a run that is a sample, one of each scenario
+PART = 0.05  # of the calls; in a run that is a sample, one of each scenario
 PACKETS, SEEN_SECONDS = 5, 5
 
 # They are imported only where they are needed; a child would do that each time.

@@ -71,8 +71,8 @@ def _packed(outcome: Outcome, commit: str) -> t.Dict[str, t.Any]:
 
 
 def _unpacked(guest: Guest, kept: t.Mapping[str, t.Any]) -> Outcome:
-    """A check that is newer than what is kept has not run there."""
-    results = {name: Result(*kept["results"].get(name, (False, "not run yet"))) for name in guest.rows}
+    """A check that is newer than what is kept is not among its results."""
+    results = {name: Result(*each) for name, each in kept["results"].items() if name in guest.rows}
     nics = [Found(**{**each, "said": tuple(each["said"])}) for each in kept["nics"]]
     return Outcome(guest, kept["about"], results, kept["problem"], 0, kept["upgrades"], nics)
 

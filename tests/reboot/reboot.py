@@ -240,11 +240,11 @@ class Reboots:
     def damaged(self) -> None:
         self.check("lan0's manifest is damaged: the boot continues", self.goes_on)
         self.check("its unit names the file", functools.partial(self.is_named, "lan0"))
-        self.check(f"two programs share {WAN} again", self.shared.are_restored)
-        self.check("these two are removed", self.shared.removes)
         self.are_restored([name for name in BOOTED if name != "lan0"])
         self.machine.sh(f"systemctl --quiet disable early; {ADD_LATE}")
         self.check(f"{LATE} appears; its truncated manifest is named", functools.partial(self.is_named, LATE))
+        self.check(f"two programs share {WAN} again", self.shared.are_restored)
+        self.check("these two are removed", self.shared.removes)
         self.check("ebpf.fleet.deploy repairs both", self.repairs)
         self.are_restored(["lan0", LATE])
         self.check("ebpf.fleet.remove leaves nothing", self.removes)

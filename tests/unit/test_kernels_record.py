@@ -66,6 +66,19 @@ def test_guests_that_were_not_run_stay_as_they_were(kept: t.Callable[[], t.Dict[
     assert list(kept().items()) == [(record.key_of(FIRST), "c1"), (record.key_of(LAST), "c2")]
 
 
+def test_a_check_that_is_newer_than_a_guest_s_run_is_not_there_yet(
+    kept: t.Callable[[], t.Dict[str, str]], tmp_path: pathlib.Path
+) -> None:
+    name = next(iter(FIRST.rows))
+    older = passed(FIRST)
+    record.record(
+        older._replace(results={each: older.results[each] for each in FIRST.rows if each != name}), run.GUESTS, "c1"
+    )
+    document = (tmp_path / "DOCUMENT").read_text()
+    assert f"| {name} | not there yet |" in document
+    assert f"{len(FIRST.rows) - 1} passed, 0 failed." in document and kept()
+
+
 def test_a_name_is_a_kernel_or_one_of_its_guests() -> None:
     named = run.by_name(run.GUESTS)
     assert [guest.arch for guest in named["6.12"]] == ["amd64", "amd64", "arm64"]
