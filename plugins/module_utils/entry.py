@@ -10,13 +10,23 @@ import gc
 import os
 import typing as t
 
-from . import once as once  # first
+from . import once  # first
 from .errors import FleetError
 from .libbpf.library import BpfError, Libbpf, LibbpfMissing
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
+__all__ = (
+    "PACKAGES",
+    "check_given",
+    "errors_to_user",
+    "garbage_kept",
+    "message_of",
+    "once",
+    "require_libbpf",
+    "require_root",
+)  # once, so that it does not count as unused
 PACKAGES = (
     "libbpf1 (in Debian 11 and Ubuntu 20.04 and 22.04 libbpf0) on Debian, Ubuntu and SUSE,"
     " libbpf on Fedora, RHEL and Amazon Linux"

@@ -43,7 +43,7 @@ def test_each_source_is_compiled_once(tmp_path: pathlib.Path, helped: bool) -> N
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("fleet/__init__.py", "")
         archive.writestr("fleet/once.py", (MODULE_UTILS / "once.py").read_text())
-        archive.writestr("fleet/entry.py", "from . import once as once\n" if helped else "")
+        archive.writestr("fleet/entry.py", "from . import once\n" if helped else "")
         archive.writestr("fleet/room/__init__.py", "")
         archive.writestr("fleet/room/late.py", "HERE = __name__\n")
     done = subprocess.run([sys.executable, "-c", COUNTING, str(path)], capture_output=True, text=True, check=True)
@@ -61,7 +61,7 @@ def test_it_comes_first() -> None:
     """Of ours, only the module itself and the empty packages are imported before."""
     lines = (MODULE_UTILS / "entry.py").read_text().splitlines()
     ours = [line for line in lines if line.startswith("from .")]
-    assert ours[0] == "from . import once as once  # first"
+    assert ours[0] == "from . import once  # first"
     for path in (MODULE_UTILS.parent / "modules").glob("*.py"):
         text = path.read_text()
         if "from ..module_utils" in text:
@@ -73,6 +73,6 @@ def test_only_processes_of_ansible_are_changed() -> None:
     """This one imports it from a folder."""
     import zipimport
 
-    import ansible_collections.ebpf.fleet.plugins.module_utils.once as once
+    from ansible_collections.ebpf.fleet.plugins.module_utils import once
 
     assert zipimport.zipimporter.get_filename is not once._get_filename
