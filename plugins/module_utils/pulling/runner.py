@@ -156,7 +156,6 @@ def environment(settings: Settings, command: str) -> t.Dict[str, str]:
         "PATH": f"{os.path.dirname(command)}:{PATH}",
         "LC_ALL": "C.UTF-8",  # a service has no locale, and Ansible requires UTF-8
         "NO_COLOR": "1",
-        "PYTHONUNBUFFERED": "1",
         "ANSIBLE_HOME": ANSIBLE_HOME,
         "ANSIBLE_REMOTE_TEMP": f"{ANSIBLE_HOME}/tmp",
         "ANSIBLE_ASYNC_DIR": f"{ANSIBLE_HOME}/async",
