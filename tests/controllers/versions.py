@@ -2,20 +2,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """versions.py CONTAINER: each version of ansible-core that README.md names, and the newest, as a controller.
 
-The container is that of the Molecule scenario `controllers`, which runs this. In it each version is installed from wheels,
-and the collection from the file that a release is. Then all playbooks run against the scenario's own inventory: the container
-itself, and two network namespaces in it. A line is printed for each; what differs ends it with a sentence.
+The container is that of the Molecule scenario `controllers`, which runs this. In it each version is installed from
+wheels, and the collection from the file that a release is. Then all playbooks run against the scenario's own inventory:
+the container itself, and two network namespaces. A line is printed for each; what differs ends it with a sentence.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import re
 import sys
-import time
 import typing as t
 
-import yaml
 from container import Container, Differs, expect
 from paths import ROOT
 from web_page import WebPage
@@ -27,6 +26,7 @@ FRAME = 98  # bytes, of a ping
 LEFT = "find /etc/systemd /run /sys/fs/bpf /usr/local/lib /var/lib -name '*ebpf*fleet*'"
 PLAY = """\
 - hosts: all
+  gather_facts: false
   roles:
     - ebpf.fleet.xdp_counter
   tasks:
@@ -52,13 +52,19 @@ class Controller:
             ANSIBLE_COLLECTIONS_PATH=f"{self._folder}/collections",
             ANSIBLE_DEPRECATION_WARNINGS="true",
             ANSIBLE_HOME=f"{self._folder}/home",
+            ANSIBLE_PIPELINING="true",
             LC_ALL="C.UTF-8",
             NO_COLOR="1",
             PATH=f"{self._folder}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         )
-        wanted = f"ansible-core=={version}.*" if version else "ansible-core"
-        self.versions = self._on.install(self._folder, wanted, "jmespath")
-        expect(f"[core {version}" in self.versions, f"this is not ansible-core {version}", self.versions)
+        self._version = version
+
+    def install(self) -> str:
+        """Returns which version it is."""
+        wanted = f"ansible-core=={self._version}.*" if self._version else "ansible-core"
+        said = self._on.install(self._folder, wanted, "jmespath")
+        expect(f"[core {self._version}" in said, f"this is not ansible-core {self._version}", said)
+        return said
 
     def play(self, words: str) -> str:
         return self._on.quietly(f"ansible-playbook {words}", "ansible-playbook", "-i", "fleet", *words.split())
@@ -102,19 +108,21 @@ class Controller:
 
 
 def main() -> int:
-    required = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["requires_ansible"]
+    (required,) = re.findall("^requires_ansible: '(.*)'$", (ROOT / "meta/runtime.yml").read_text(), re.M)
+    controllers = [Controller(sys.argv[1], version) for version in (*VERSIONS, NEWEST)]
     taken: t.List[str] = []
     try:
         expect(required == f">={VERSIONS[0]}.0", "meta/runtime.yml requires something else", required)
-        for version in (*VERSIONS, NEWEST):
-            began = time.monotonic()
-            controller = Controller(sys.argv[1], version)
-            if controller.versions in taken:
-                print(f"The newest is {controller.versions}, which has been run.")
-                continue
-            print(f"{controller.versions}  ({time.monotonic() - began:.0f} s)", flush=True)
-            controller.run()
-            taken.append(controller.versions)
+        with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:  # the next is made while one runs
+            installed = [pool.submit(each.install) for each in controllers]
+            for controller, ready in zip(controllers, installed):
+                version = ready.result()
+                if version in taken:
+                    print(f"The newest is {version}, which has been run.")
+                    continue
+                print(version, flush=True)
+                controller.run()
+                taken.append(version)
     except Differs as error:
         print(f"controllers: {error}", file=sys.stderr)
         return 1

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 import typing as t
@@ -11,6 +12,7 @@ import typing as t
 from paths import ROOT
 
 SECONDS = 120  # for a command
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # ansible-runner asks for them
 LOUD = ("[WARNING]", "[DEPRECATED]", "[DEPRECATION WARNING]", "[ERROR]", "Traceback")
 
 
@@ -39,8 +41,9 @@ class Container:
             check=False,
             timeout=SECONDS,
         )
-        expect((done.returncode != 0) == fails, f"{' '.join(words)} ended with {done.returncode}", done.stdout)
-        return done.stdout
+        said = COLOURS.sub("", done.stdout)
+        expect((done.returncode != 0) == fails, f"{' '.join(words)} ended with {done.returncode}", said)
+        return said
 
     def quietly(self, shown: str, *words: str, fails: bool = False) -> str:
         """The same, of what must not warn. `shown` is printed, with the time."""
