@@ -224,7 +224,8 @@ class _Holder:
                 if words == CONFIRM:
                     return peer, ""
                 if words == GIVE_UP:
-                    return peer, peer.recv(MOST_BYTES, socket.MSG_WAITALL).decode(errors="replace")
+                    why = peer.recv(MOST_BYTES, socket.MSG_WAITALL).decode(errors="replace")
+                    return peer, why or "it was given up"  # without a reason, it would be kept
             peer.close()
 
 
