@@ -502,7 +502,6 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import entry
-from ..module_utils.attach.running import what_runs
 from ..module_utils.deploy.change import change
 from ..module_utils.deploy.request import PRESENT, Request, check_options, request_of, with_declared
 from ..module_utils.deploy.results import result_of
@@ -610,6 +609,8 @@ def fail_if_unreached(module: AnsibleModule, lib: Libbpf, request: Request, erro
     """After a rollback, what runs now matters."""
     facts = getattr(error, "facts", None)
     if facts is not None:
+        from ..module_utils.attach.running import what_runs  # here: a target compiles what it imports, and this is rare
+
         now = what_runs(lib, request.interfaces or ())
         done = {"changed": False, "attachments": [], "steps": [], "reached": facts, "xdp": now}
         module.fail_json(msg=str(error), **done)

@@ -116,7 +116,7 @@ def give_up(token: str, why: str) -> str:
     try:
         _tell_holder(token, GIVE_UP + why.encode(errors="replace")[:MOST_BYTES])
     except FleetError as error:
-        return str(error)
+        return str(error) if why in str(error) else f"{why}; {error}"  # its time may just have been over
     return why  # it was being confirmed by another
 
 
@@ -224,7 +224,8 @@ class _Holder:
                 if words == CONFIRM:
                     return peer, ""
                 if words == GIVE_UP:
-                    return peer, peer.recv(MOST_BYTES, socket.MSG_WAITALL).decode(errors="replace")
+                    why = peer.recv(MOST_BYTES, socket.MSG_WAITALL).decode(errors="replace")
+                    return peer, why or "it was given up"  # without a reason, it would be kept
             peer.close()
 
 
