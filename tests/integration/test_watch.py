@@ -102,7 +102,7 @@ def test_one_table_after_the_other(fleet: Fleet) -> None:
         assert total and float(total[2]) >= float(first[2])
         counted.append(int(first[1]))
     assert counted == sorted(set(counted)), "read again each time"
-    assert "PLAY RECAP" in text and "Write it down" not in text
+    assert "PLAY RECAP" in text and "Write xdp_counter_report" not in text
 
 
 def test_a_host_that_fails_in_between(fleet: Fleet) -> None:
