@@ -49,7 +49,7 @@ def test_deploy_facts_remove(fleet: Fleet, build: str, compiled: t.Callable[...,
     two.send("eth0.10", 123)
     report = fleet.folder / "report.json"
     text = fleet.play("facts", "-e", f"xdp_counter_report={report}")
-    assert re.search(r"one +eth0 +native +321 +20544 ", text) and text.count("TASK [") == 4
+    assert re.search(r"one +eth0 +native +321 +20544 ", text) and text.count("TASK [") == 5
     only = fleet.play("facts", "--limit", "two")
     assert re.search(r"two +eth0.10 +native +123 ", only) and "one " not in only
     rows = {(row["host"], row["interface"]): row["packets"] for row in json.loads(report.read_text())}
