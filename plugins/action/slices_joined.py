@@ -82,10 +82,9 @@ def _without_slice(found: Joined) -> t.Dict[str, str]:
 
 def _problems(hosts: int, result: Result, missing: t.Mapping[str, str]) -> t.List[str]:
     """For each, a sentence with the hosts that have it."""
-    absent = [host for host, why in missing.items() if why == NO_SLICE]
     having = {
-        "in no slice": absent,
-        "not read": [host for host in missing if host not in absent],
+        "in no slice": [host for host, why in missing.items() if why == NO_SLICE],
+        "not read": [host for host, why in missing.items() if why != NO_SLICE],
         "not ready": result["blocked"],
         "failed": result["failed_hosts"],
     }
