@@ -45,7 +45,7 @@ def _compiled(fleet: Fleet) -> pathlib.Path:
     kept = fleet.folder / "prebuilt.bpf.o"
     kept.write_bytes(made.read_bytes())
     fleet.take(FEW)
-    _deploy(fleet, kept, "prebuilt")
+    _deploy(fleet, kept, "target")
     return kept
 
 

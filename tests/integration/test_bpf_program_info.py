@@ -50,11 +50,13 @@ def test_list_agrees_with_bpftool(host: Host, compiled: Compiled, loaded: str) -
     jumbo = "jumbo0"
     host.plug(jumbo, mtu=9000)
     attach(host, compiled, interfaces=[jumbo], name="jumbo")
-    theirs = {program["id"]: program for program in bpftool("--bpffs", "prog", "list")}
+    first = {program["id"] for program in bpftool("prog", "list")}
     ours = by_id(host)
+    # The kernel may free a program of the test before this one between two lists.
+    theirs = {program["id"]: program for program in bpftool("--bpffs", "prog", "list") if program["id"] in first}
     assert len(ours) >= 10 and {"xdp", "socket_filter", "sched_cls", "cgroup_skb"} <= {p["type"] for p in ours.values()}
     assert "packet_count_frags" in {program["name"] for program in ours.values()}  # in full: the kernel keeps 15
-    assert ours.keys() == theirs.keys()
+    assert theirs.keys() <= ours.keys() <= first
     for number, their in theirs.items():
         our = ours[number]
         assert our["bytes_jited"] > 0 and their["jited"]

@@ -8,6 +8,7 @@ import contextlib
 import json
 import pathlib
 import subprocess
+import time
 import typing as t
 
 SYSCTLS = {
@@ -29,8 +30,22 @@ def bpftool(*words: t.Any) -> t.Any:
     return json.loads(sh("bpftool", "--json", *words) or "null")
 
 
-def program_ids() -> t.List[int]:
-    return [program["id"] for program in bpftool("prog", "list")]
+def program_ids() -> t.Set[int]:
+    return {program["id"] for program in bpftool("prog", "list")}
+
+
+def programs_since(before: t.Set[int], seconds: float = 10) -> t.List[t.Dict[str, t.Any]]:
+    """The programs that are in the kernel, were not there `before`, and stay.
+
+    The sets need not be equal when nothing stays: the kernel frees a program some time after its last user has gone,
+    and systemd loads programs for cgroups when it likes.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        new = [each for each in bpftool("prog", "list") if each["id"] not in before and "cgroup" not in each["type"]]
+        if not new or time.monotonic() > deadline:
+            return new
+        time.sleep(0.2)
 
 
 @contextlib.contextmanager
