@@ -16,18 +16,16 @@ from ..state.bpffs import reach
 from ..state.locks import LOCK_SECONDS, lock, of_changes, of_objects
 from ..state.places import DISPATCHERS, MANIFESTS, MARKS, NEW, PROVISIONAL, UNREAD, Place, places_of
 from ..state.trusted import check_pins
+from .current import FRAGS_TWIN, is_unchanged
 from .observe import PLAIN_MTU, Seen, observe
-from .plan import FRAGS_TWIN, concerns_sharing, keeps_maps, maps_there, plan, resized
-from .planned import Order, Plan
+from .planned import Order, Plan, describe
 from .request import PRESENT, Request, Wanted
 from .results import Outcome, attachments, errors_of_request, look, of_request, without_errors
-from .steps import Attach
 
 if t.TYPE_CHECKING:
     from ..libbpf.library import Libbpf
     from ..objects.image import Image
     from ..state.replacing import ReplacedFile
-    from .contents import Cache
     from .results import Provisional
 
 # A target compiles what it imports, in each task: rarely needed modules are imported where they are used.
@@ -151,59 +149,38 @@ def _plans(
         found = persistence.observe([(each.place, each.ifindex) for each in seen], request.runner, asked)
         seen = [each._replace(persistence=one) for each, one in zip(seen, found)]
     wanted = wanted._replace(frags=_needs_frags(wanted, seen), cpus=_cpus(lib, wanted))
-    if wanted.state in PRESENT and any(concerns_sharing(wanted, each) for each in seen):
-        from .sharing import shared_anywhere, with_run_config
+    if all(is_unchanged(wanted, each) for each in seen):
+        return [_as_it_is(each) for each in seen], {}
+    from .plans import plans_for
 
-        if shared_anywhere(wanted, seen):
-            wanted = with_run_config(wanted, image)
-    if wanted.state in PRESENT:
-        wanted, seen = _with_contents(lib, wanted, seen, image)
-    plans, errors = [], {}
-    for each in seen:
-        try:
-            plans += [plan(wanted, each)] if each.place not in left else _only_forget(each)
-        except FleetError as error:
-            errors[each.interface] = str(error)
+    plans, errors = plans_for(lib, wanted, seen, image, left)
     _stop_at(errors, request)
     return plans, errors
 
 
-def _with_contents(lib: Libbpf, wanted: Wanted, seen: t.List[Seen], image: Image) -> t.Tuple[Wanted, t.List[Seen]]:
-    """With what is in the maps, as far as the plan depends on it."""
-    keeps = any(keeps_maps(wanted, each) for each in seen)
-    if keeps or any(not each.constant for each in wanted.settings):
-        from .contents import contents_of_maps, contents_of_object
-
-        if keeps:
-            wanted = wanted._replace(contents=contents_of_object(lib, image))
-        cache: Cache = {}
-        seen = [
-            each._replace(contents=contents_of_maps(lib, (*each.held.values(), *each.maps.values()), cache))
-            for each in seen
-        ]
-    if wanted.fillings or any(resized(wanted, each) for each in seen):
-        from .filling import observe as observe_entries
-        from .slots import check_slots, maps_in_slots
-
-        for at, each in enumerate(seen):
-            there, changed = maps_there(wanted, each), resized(wanted, each)
-            if not wanted.reset_maps:
-                check_slots(lib, image, each.interface, there, [one.pin for one in wanted.fillings], changed)
-            there.update(maps_in_slots(lib, wanted.fillings, there))
-            seen[at] = each._replace(entries=observe_entries(lib, wanted.fillings, there, changed))
-    return wanted, seen
+def _as_it_is(seen: Seen) -> Plan:
+    now = describe(seen)
+    return Plan(seen, (), now, now)
 
 
 def _in_order(
     lib: Libbpf, request: Request, plans: t.Sequence[Plan], errors: t.Dict[str, str], warn: t.Callable[[str], None]
 ) -> Order:
-    if os.path.isdir(MARKS) or any(isinstance(step, Attach) for plan in plans for step in plan.steps):
+    if os.path.isdir(MARKS) or any(_attaches(each) for each in plans):
         from .order import ordered
 
         order = ordered(lib, request, plans, errors, warn)
         _stop_at(errors, request)
         return order
     return Order(tuple(plans), tuple((plan,) for plan in plans))
+
+
+def _attaches(planned: Plan) -> bool:
+    if not planned.steps:
+        return False
+    from .steps import Attach
+
+    return any(isinstance(step, Attach) for step in planned.steps)
 
 
 def _stop_at(errors: t.Mapping[str, str], request: Request) -> None:
@@ -224,12 +201,6 @@ def _left_elsewhere(seen: t.Iterable[Seen], warn: t.Callable[[str], None]) -> t.
     return left
 
 
-def _only_forget(seen: Seen) -> t.List[Plan]:
-    from .removal import plan_forget  # here: a target compiles what it imports, and this is rare
-
-    return plan_forget(seen)
-
-
 def _cpus(lib: Libbpf, wanted: Wanted) -> int:
     """The possible CPUs, if the size of one of the object's maps depends on them."""
     if not any(each.shape.type in SIZED_BY_CPUS for each in wanted.object.maps):
@@ -244,9 +215,9 @@ def _concerns_boot(wanted: Wanted) -> bool:
         return True
     if wanted.persist != "auto":
         return False
-    from ..persist.persistence import is_possible
+    from ..persist.systemd import is_running
 
-    return is_possible()
+    return is_running()
 
 
 def _needs_frags(wanted: Wanted, seen: t.Iterable[Seen]) -> bool:

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The second step: make a list of steps from the wanted and the observed state. Pure: reads and changes nothing.
 
-removal.py detaches and removes programs, upgrade.py has what an upgrade keeps, restoring.py what follows a reboot.
+current.py says whether there is anything to plan, removal.py detaches and removes programs, upgrade.py has what an
+upgrade keeps, restoring.py what follows a reboot.
 """
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
@@ -13,10 +14,21 @@ from ..attach import ways
 from ..attach.hooks import Attachment, Hook
 from ..errors import FleetError
 from ..libbpf.info import MapInfo
-from ..libbpf.kinds import MapShape, as_made
+from ..libbpf.kinds import MapShape
 from ..state.deployed import Deployed
-from ..state.places import NEW, map_pin, unescape
-from .observe import PLAIN_MTU, Seen
+from ..state.places import NEW, unescape
+from .current import (
+    Shapes,
+    concerns_sharing,
+    held_maps,
+    is_current,
+    mode_fits,
+    program_for,
+    shapes_of,
+    shares_now,
+    target_of,
+)
+from .observe import Seen
 from .planned import Plan, describe, with_others
 from .request import Wanted
 from .steps import (
@@ -40,10 +52,7 @@ if t.TYPE_CHECKING:
     from .filling import Compared
     from .upgrade import Upgrade
 
-FRAGS_TWIN = "_frags"
 _FORMER_SWITCH = ".data.trace"  # where packet_count of the previous release has its switch, which counts nothing
-
-Shapes = t.Mapping[str, MapShape]  # by pin
 
 
 def plan(wanted: Wanted, seen: Seen) -> Plan:
@@ -71,15 +80,15 @@ def _plan_present(wanted: Wanted, seen: Seen) -> Plan:
             f" {_remedy(others[0], wanted)}"
         )
     source = wanted.object
-    shapes = _shapes(wanted)
-    held = _held_maps(seen, shapes)
-    target = _target(wanted, seen, slot)
+    shapes = shapes_of(wanted)
+    held = held_maps(seen, shapes)
+    target = target_of(wanted, seen, slot)
     shared = bool(slot)
-    if wanted.reset_maps and _is_current(wanted, seen, target, shapes, held, shared):
+    if wanted.reset_maps and is_current(wanted, seen, target, shapes, held, shared):
         wanted = wanted._replace(reset_maps=False)  # no map is made new, so what is in them counts
     lists = _compared(wanted, seen, shapes)
     again = {pin for pin, each in lists.items() if each.again}
-    current = not again and _is_current(wanted, seen, target, shapes, held, shared)
+    current = not again and is_current(wanted, seen, target, shapes, held, shared)
     upgrade = None if current else _upgrade(wanted, seen, shapes, held, again)
     live = attach or seen.attached
     if live and not attach and seen.known:
@@ -187,8 +196,8 @@ def keeps_maps(wanted: Wanted, seen: Seen) -> bool:
     """Whether a program would be loaded that takes over maps: then their contents must be observed."""
     if not wanted.object.programs or not (seen.held or seen.maps):
         return False
-    shapes = _shapes(wanted)
-    if _is_current(wanted, seen, _target(wanted, seen), shapes, _held_maps(seen, shapes), _shares(wanted, seen)):
+    shapes = shapes_of(wanted)
+    if is_current(wanted, seen, target_of(wanted, seen), shapes, held_maps(seen, shapes), shares_now(wanted, seen)):
         # Then it depends on entries, which are not read yet.
         return any(each.at_once and not each.slot for each in wanted.fillings)
     return not wanted.reset_maps
@@ -196,8 +205,8 @@ def keeps_maps(wanted: Wanted, seen: Seen) -> bool:
 
 def maps_there(wanted: Wanted, seen: Seen) -> t.Dict[str, MapInfo]:
     """The maps that an upgrade would keep or copy, by pin: not those of a different type, which has other entries."""
-    shapes = _shapes(wanted)
-    there = {**seen.maps, **_held_maps(seen, shapes)}
+    shapes = shapes_of(wanted)
+    there = {**seen.maps, **held_maps(seen, shapes)}
     return {pin: info for pin, info in there.items() if pin in shapes and _has_entries_of(info.shape, shapes[pin])}
 
 
@@ -213,23 +222,9 @@ def resized(wanted: Wanted, seen: Seen) -> t.Set[str]:
     there = maps_there(wanted, seen)
     return {
         pin
-        for pin, shape in _shapes(wanted).items()
+        for pin, shape in shapes_of(wanted).items()
         if unescape(pin) in {*wanted.sizes, *before} and pin in there and there[pin].shape != shape
     }
-
-
-def _shapes(wanted: Wanted) -> Shapes:
-    return {pin: as_made(each.shape, wanted.cpus) for pin, each in wanted.object.shared_maps.items()}
-
-
-def _target(wanted: Wanted, seen: Seen, slot: "t.Optional[Slot]" = None) -> Deployed:
-    source = wanted.object
-    constants = {each.name: each.value for each in wanted.settings if each.constant}
-    program = _program_for(wanted, seen)
-    sharing: t.Dict[str, t.Any] = {}
-    if slot:
-        sharing = {"priority": slot.priority, "chain_call_actions": list(slot.actions)}
-    return Deployed(source.path, source.checksum or "", program, wanted.mode, constants, wanted.sizes, sharing)
 
 
 def _slot(wanted: Wanted, seen: Seen) -> "t.Optional[Slot]":
@@ -238,22 +233,7 @@ def _slot(wanted: Wanted, seen: Seen) -> "t.Optional[Slot]":
         return None
     from .sharing import slot_for  # imported here, because a target compiles what it imports
 
-    return slot_for(wanted, seen, _program_for(wanted, seen))
-
-
-def concerns_sharing(wanted: Wanted, seen: Seen) -> bool:
-    """Whether a dispatcher is wanted or there, or the program is loaded for one."""
-    ours = seen.ours is not None and seen.ours.dispatcher is not None
-    known = seen.known is not None and bool(seen.known.deployed.sharing)
-    return wanted.dispatcher == "always" or ours or known or any(hook.dispatcher for hook in seen.others)
-
-
-def _shares(wanted: Wanted, seen: Seen) -> bool:
-    if not concerns_sharing(wanted, seen):
-        return False
-    from .sharing import shares  # imported here, because a target compiles what it imports
-
-    return shares(wanted, seen)
+    return slot_for(wanted, seen, program_for(wanted, seen))
 
 
 def _joined(seen: Seen) -> t.Optional[Hook]:
@@ -278,24 +258,6 @@ def _unpinned(program_id: int, here: t.Sequence[Hook]) -> t.Optional[t.Tuple[str
         if found:
             return name, found
     return None
-
-
-def _is_current(
-    wanted: Wanted, seen: Seen, target: Deployed, shapes: Shapes, held: t.Mapping[str, MapInfo], shared: bool
-) -> bool:
-    """Whether the wanted program is already loaded, and all its maps can be pinned. shared: it is for a dispatcher."""
-    known = seen.known and seen.known.deployed
-    if not known or known.checksum != (wanted.object.checksum or None):
-        return False
-    if not wanted.object.programs:
-        return True
-    # Path, mode and place among others need no other program, but one in a dispatcher is of another type. All else that
-    # is deployed, also what later releases add to it, does.
-    same = known == target._replace(object=known.object, mode=known.mode, sharing=known.sharing)
-    if bool(known.sharing) != shared:
-        return False
-    # A missing map may be used only by a different program, which this one calls: load again.
-    return same and all(pin in held or pin in seen.maps for pin in shapes)
 
 
 def _upgrade(
@@ -373,7 +335,7 @@ def _attach(
         shared = beside(seen)
         attaching = attaching._replace(by="dispatcher", slot=slot, beside=" and ".join(map(str, shared)))
         if seen.ours and seen.ours.dispatcher and seen.attached:
-            if not shared and attach and not _mode_fits(wanted, seen, seen.mode):
+            if not shared and attach and not mode_fits(wanted, seen, seen.mode):
                 yield Detach(seen.ours, again=True)
                 yield attaching
             elif not current or moves(seen, slot):
@@ -384,7 +346,7 @@ def _attach(
     if unpinned:
         by, hook = unpinned
         yield Adopt(by, hook)
-        if slot or not _mode_fits(wanted, seen, hook.mode):
+        if slot or not mode_fits(wanted, seen, hook.mode):
             adopted = Attachment(by, t.cast(int, hook.link_id), hook.program.id, seen.ifindex, hook.mode)
             yield Detach(adopted, again=True)
             yield attaching
@@ -395,7 +357,7 @@ def _attach(
         and seen.attached
         and not slot
         and not seen.ours.dispatcher
-        and (not attach or _mode_fits(wanted, seen, seen.mode))
+        and (not attach or mode_fits(wanted, seen, seen.mode))
     ):
         if not current:
             yield Swap(seen.ours.by)
@@ -441,33 +403,6 @@ def _remedy(hook: Hook, wanted: Wanted) -> str:
             " take its place"
         )
     return "which this collection did not attach; set on_conflict: replace to take its place"
-
-
-def _program_for(wanted: Wanted, seen: Seen) -> str:
-    """The program, or with a jumbo MTU its twin for packets of several buffers, if the object has one."""
-    if not wanted.object.programs:
-        return wanted.program or wanted.name
-    name = wanted.object.xdp_program(wanted.program)
-    twin = name + FRAGS_TWIN
-    has_twin = any(p.xdp and p.name == twin and p.section == "xdp.frags" for p in wanted.object.programs)
-    return twin if has_twin and wanted.frags and seen.mtu > PLAIN_MTU else name
-
-
-def _held_maps(seen: Seen, pins: t.Iterable[str]) -> t.Dict[str, MapInfo]:
-    """The maps of the running program by pin: as pinned, else by name, of which the kernel keeps 15 characters."""
-    found = {pin: seen.maps[pin] for pin in pins if pin in seen.maps and seen.maps[pin].id in seen.held}
-    rest = [info for info in seen.held.values() if info not in found.values()]
-    for pin in pins:
-        named = [info for info in rest if unescape(map_pin(info.name)) == unescape(pin)[:15]]
-        if pin not in found and len(named) == 1:
-            found[pin] = named[0]
-    return found
-
-
-def _mode_fits(wanted: Wanted, seen: Seen, mode: t.Optional[str]) -> bool:
-    if wanted.mode != "auto":
-        return mode == wanted.mode
-    return mode == "native" or not seen.known or seen.known.deployed.mode == "auto"
 
 
 def _and(found: t.Sequence[Hook]) -> str:

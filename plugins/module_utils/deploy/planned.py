@@ -9,11 +9,11 @@ import typing as t
 from ..attach.hooks import Hook
 from ..state.places import unescape
 from .observe import Seen
-from .steps import Forget, Step
 
 if t.TYPE_CHECKING:
     from ..sharing.config import Slot
     from ..sharing.dispatcher import Component
+    from .steps import Step
 
 
 class Plan(t.NamedTuple):
@@ -23,7 +23,7 @@ class Plan(t.NamedTuple):
     """
 
     seen: Seen
-    steps: t.Tuple[Step, ...]
+    steps: "t.Tuple[Step, ...]"
     before: t.Dict[str, t.Any]
     after: t.Dict[str, t.Any]
     warnings: t.Tuple[str, ...] = ()
@@ -90,6 +90,10 @@ def with_others(
     return {**after, "others": [str(hook) for hook in others]} if others else after
 
 
-def forget(seen: Seen) -> t.List[Step]:
+def forget(seen: Seen) -> "t.List[Step]":
     """Not to be restored after a reboot; no step where nothing is."""
-    return [Forget()] if seen.persistence and seen.persistence.traces else []
+    if not seen.persistence or not seen.persistence.traces:
+        return []
+    from .steps import Forget  # imported here, because a target compiles what it imports
+
+    return [Forget()]

@@ -15,7 +15,9 @@ from ..state.places import outer_pin
 from .observe import Seen
 from .planned import forget
 from .request import Wanted
-from .steps import Keep, Persist, Step
+
+if t.TYPE_CHECKING:
+    from .steps import Step
 
 
 def plan_restoring(
@@ -43,6 +45,8 @@ def plan_restoring(
         generic = seen.mode == "generic" if seen.attached else there.manifest.generic
         if there.manifest == manifest._replace(generic=generic):
             return True, steps, ()
+    from .steps import Persist  # imported here, because a target compiles what it imports
+
     return True, [*steps, Persist(manifest)], ()
 
 
@@ -59,9 +63,13 @@ def _keep(wanted: Wanted, there: Persistence) -> t.Iterator[Step]:
     anew = wanted.reset_maps or not (there.manifest or there.damage)
     if wanted.object.programs:
         gone = {pin for pin in there.lists if anew or outer_pin(pin) not in wanted.object.shared_maps}
-        yield from (Keep(pin, None) for pin in sorted(gone - {each.pin for each in wanted.fillings}))
+        for pin in sorted(gone - {each.pin for each in wanted.fillings}):
+            from .steps import Keep  # imported here, because a target compiles what it imports
+
+            yield Keep(pin, None)
     if wanted.fillings:
-        from .filling import kept  # imported here, because a target compiles what it imports
+        from .filling import kept
+        from .steps import Keep
 
         for each in wanted.fillings:
             before = {} if anew else there.lists.get(each.pin) or {}

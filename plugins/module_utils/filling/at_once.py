@@ -9,8 +9,8 @@ import contextlib
 import typing as t
 
 from ..deploy.change import change
+from ..deploy.current import FRAGS_TWIN
 from ..deploy.filling import Compared, fillings_of
-from ..deploy.plan import FRAGS_TWIN
 from ..deploy.request import Request, Wanted, reachable_of
 from ..deploy.results import Outcome
 from ..deploy.results import result_of as result_of_change

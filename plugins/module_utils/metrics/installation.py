@@ -11,8 +11,7 @@ import typing as t
 from ..errors import FleetError
 from ..libbpf.library import Libbpf
 from ..persist.manifests import all_places
-from ..persist.persistence import is_possible
-from ..persist.systemd import systemctl
+from ..persist.systemd import is_running, systemctl
 from ..state.files import make_folders, read_file
 from ..state.locks import lock, of_metrics
 from ..state.places import MANIFESTS, NEW
@@ -51,7 +50,7 @@ class Step(t.NamedTuple):
 
 def install(lib: Libbpf, declared: Declared, runner: bytes, check: bool) -> t.Dict[str, t.Any]:
     """The result of xdp_metrics with state: present. Raises FleetError and OSError."""
-    if not is_possible():
+    if not is_running():
         raise FleetError("this host does not run systemd, whose timers write the metrics")
     check_trusted(MANIFESTS, "to write metrics by")
     found: t.List[Collected] = []
@@ -195,7 +194,7 @@ def _stop() -> None:
 
 
 def _reload() -> None:
-    if is_possible():
+    if is_running():
         _systemctl("daemon-reload")
         systemctl("reset-failed", f"{timer.NAME}.service", f"{timer.NAME}.timer")
 

@@ -7,13 +7,10 @@ The plan compiles at once, in a temporary folder, in check mode too: only the re
 it means writing Build.files.
 """
 
-from __future__ import annotations
-
+# No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import json
 import os
-import shutil
 import sys
-import tempfile
 import typing as t
 
 from ..errors import FleetError
@@ -23,12 +20,13 @@ from ..state.trusted import Read, reader
 from . import toolchain
 from .elf import read_elf
 from .object_file import Inspected, inspect, inspect_other
-from .toolchain import Built, Compiler, Source
+from .toolchain import Compiler, Source
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
     from ..libbpf.library import Libbpf
+    from .clang import Built
 
 
 class BuildRecord(t.NamedTuple):
@@ -117,7 +115,7 @@ def check_paths(src: str, dest: str) -> None:
         )
 
 
-def make_in_task(module: AnsibleModule, lib: Libbpf) -> t.Optional[Build]:
+def make_in_task(module: "AnsibleModule", lib: "Libbpf") -> t.Optional[Build]:
     """The object of an xdp_program task, by its options object, build and allow_unsafe_paths. Raises FleetError.
 
     None if the source does not exist yet, in check mode.
@@ -131,7 +129,7 @@ def make_in_task(module: AnsibleModule, lib: Libbpf) -> t.Optional[Build]:
     return make(module, lib, {**options, "dest": path, "force": False})
 
 
-def make(module: AnsibleModule, lib: Libbpf, options: t.Mapping[str, t.Any]) -> Build:
+def make(module: "AnsibleModule", lib: "Libbpf", options: t.Mapping[str, t.Any]) -> Build:
     """`options`: those of bpf_object, with paths that check_paths() has accepted. Raises FleetError."""
     allow_unsafe = module.params["allow_unsafe_paths"]
     read = reader(allow_unsafe, toolchain.PURPOSE)
@@ -154,7 +152,10 @@ def make(module: AnsibleModule, lib: Libbpf, options: t.Mapping[str, t.Any]) -> 
     seen = observe(src, dest, read)
     planned = plan(wanted, seen)
     if planned.reasons or seen.record is None or seen.object is None:
-        record, content = _compile(module, wanted, planned.source, read)
+        from .clang import compiled  # imported here, because a target compiles what it imports
+
+        built = compiled(module, wanted.compiler, planned.source, wanted.arguments, byte_order)
+        record, content = record_of(wanted, planned.source, built, read), built.content
     else:
         record, content = seen.record, seen.object
     given = [] if wanted.content is None else [ReplacedFile(module, src, wanted.content, read)]
@@ -165,7 +166,7 @@ def make(module: AnsibleModule, lib: Libbpf, options: t.Mapping[str, t.Any]) -> 
     return Build(wanted, seen, planned, record, _inspect(lib, wanted, content), files)
 
 
-def _inspect(lib: Libbpf, wanted: Wanted, content: bytes) -> Inspected:
+def _inspect(lib: "Libbpf", wanted: Wanted, content: bytes) -> Inspected:
     """Raises FleetError if the flags, which are the user's too, made an object for the other byte order."""
     found = read_elf(content, wanted.dest)
     if found.byte_order != wanted.byte_order:
@@ -175,18 +176,6 @@ def _inspect(lib: Libbpf, wanted: Wanted, content: bytes) -> Inspected:
             f" byte_order: {found.byte_order} to compile for the others"
         )
     return inspect(lib, wanted.dest, content) if found.native else inspect_other(wanted.dest, content)
-
-
-def _compile(module: AnsibleModule, wanted: Wanted, source: Source, read: Read) -> t.Tuple[BuildRecord, bytes]:
-    run, allow_unsafe = module.run_command, module.params["allow_unsafe_paths"]
-    folder = tempfile.mkdtemp(dir=module.tmpdir)
-    try:
-        built = toolchain.compile_object(run, wanted.compiler, source, wanted.arguments, folder, allow_unsafe)
-        if wanted.byte_order != sys.byteorder:
-            toolchain.check_headers(source, built.headers, wanted.byte_order)
-        return record_of(wanted, source, built, read), built.content
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _describe(
@@ -244,14 +233,14 @@ def _reasons(wanted: Wanted, seen: Seen, source: Source) -> t.Iterator[str]:
         yield "the object was changed after it was built"
 
 
-def record_of(wanted: Wanted, source: Source, built: Built, read: Read) -> BuildRecord:
+def record_of(wanted: Wanted, source: Source, built: "Built", read: Read) -> BuildRecord:
     """Raises FleetError if a header is not what clang read."""
     inputs = {path: sha256(_read_by_clang(path, source, built, read)) for path in built.headers}
     inputs[wanted.src] = sha256(source.content)
     return BuildRecord(wanted.arguments, wanted.compiler, built.version, inputs, sha256(built.content))
 
 
-def _read_by_clang(header: str, source: Source, built: Built, read: Read) -> bytes:
+def _read_by_clang(header: str, source: Source, built: "Built", read: Read) -> bytes:
     """The content of a header, which was the same when the object was compiled."""
     content = read(header)
     # To change a file, rename it, or make another name for it, changes this time, which no user can set.

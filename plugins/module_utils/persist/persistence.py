@@ -68,11 +68,6 @@ def observe(
     return [one(place, ifindex) for place, ifindex in where]
 
 
-def is_possible() -> bool:
-    """Whether this host has an init system that can restore programs; an interface may still have an obstacle."""
-    return os.path.isdir(systemd.RUNS)
-
-
 def reload_units(interfaces: t.Iterable[str]) -> None:
     """To be called once after write_manifest(), for all interfaces together. Raises FleetError."""
     interfaces = tuple(interfaces)
@@ -98,7 +93,7 @@ def _unread(interface: str) -> str:
 
 
 def _obstacle(place: Place, ifindex: int) -> str:
-    if not is_possible():
+    if not systemd.is_running():
         return "this host does not run systemd"
     if "@" in place.root:
         return "the interface is in a separate network namespace, which a reboot removes"

@@ -41,6 +41,11 @@ WantedBy=sys-subsystem-net-devices-%i.device
 """
 
 
+def is_running() -> bool:
+    """Whether this host has the init system that can restore programs; an interface may still have an obstacle."""
+    return os.path.isdir(RUNS)
+
+
 def unit_file() -> bytes:
     return _UNIT.format(folder=MANIFESTS, seconds=START_SECONDS, runner=RUNNER).encode()
 

@@ -10,8 +10,7 @@ import typing as t
 
 from ..errors import FleetError
 from ..state.files import make_folders
-from .persistence import is_possible
-from .systemd import FOLDER, systemctl
+from .systemd import FOLDER, is_running, systemctl
 
 
 class Timer:
@@ -45,7 +44,7 @@ class Timer:
 
     def reload(self) -> None:
         """Have systemd read the units again, and forget those that failed. Raises FleetError."""
-        if is_possible():
+        if is_running():
             _systemctl("daemon-reload")
             systemctl("reset-failed", *self.units)
 

@@ -14,7 +14,7 @@ import tempfile
 import typing as t
 
 from ..errors import FleetError
-from ..persist.persistence import is_possible
+from ..persist.systemd import is_running
 from ..state.files import read_file
 from ..state.locks import lock, of_pulling
 from ..state.places import NEW, PULL, PULLING
@@ -75,7 +75,7 @@ def install(settings: Settings, secrets: t.Mapping[str, bytes], runner: bytes, c
 
     Raises FleetError and OSError.
     """
-    if not is_possible():
+    if not is_running():
         raise FleetError("this host does not run systemd, whose timers have it keep itself as declared")
     check_trusted(PULL, "to run by as root")
     wanted = {

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Paths on a host: pins in PIN_ROOT/NAME/INTERFACE/{link,program,maps/MAP}, records in /run, manifests in /var."""
 
-from __future__ import annotations
-
+# No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
 import os
 import re
 import typing as t

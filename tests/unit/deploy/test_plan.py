@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 import pytest
@@ -11,8 +12,10 @@ from ansible_collections.ebpf.fleet.plugins.module_utils.attach.hooks import Att
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import plan as planning
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy import steps as planned_steps
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.contents import Contents
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.current import is_unchanged
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.declared import Filling, Setting
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.observe import Seen
+from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.planned import Plan, describe
 from ansible_collections.ebpf.fleet.plugins.module_utils.deploy.request import Wanted
 from ansible_collections.ebpf.fleet.plugins.module_utils.entries.difference import Declared, Difference, Updated
 from ansible_collections.ebpf.fleet.plugins.module_utils.entries.typed import typed
@@ -82,6 +85,24 @@ def deployed(**changes: t.Any) -> Seen:
     )._replace(**changes)
 
 
+@pytest.fixture(autouse=True)
+def is_unchanged_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a test here plans: what is_unchanged() says of it holds."""
+    whole = planning.plan
+
+    def checked(want: Wanted, seen: Seen) -> Plan:
+        unchanged, now = is_unchanged(want, seen), describe(seen)
+        try:
+            made = whole(want, seen)
+        except FleetError:
+            assert not unchanged
+            raise
+        assert not unchanged or made == Plan(seen, (), now, now)
+        return made
+
+    monkeypatch.setattr(planning, "plan", checked)
+
+
 def steps(want: Wanted, seen: Seen) -> t.List[str]:
     return [str(step) for step in planning.plan(want, seen).steps]
 
@@ -96,6 +117,12 @@ def test_nothing_to_do() -> None:
         assert plan.before == plan.after
     assert steps(wanted("absent"), bare()) == []
     assert steps(wanted("detached"), bare()) == []
+
+
+def test_that_nothing_is_to_do_is_known_without_a_plan() -> None:
+    for want in (wanted(), wanted(reset_maps=True), wanted(replace=True), wanted(persist="auto")):
+        assert is_unchanged(want, deployed())
+        assert is_unchanged(want._replace(replace=False, reset_maps=False), deployed(persistence=KEPT))
 
 
 def test_from_nothing() -> None:
@@ -124,6 +151,63 @@ def test_from_nothing() -> None:
 )
 def test_only_what_is_broken_is_repaired(broken: t.Dict[str, t.Any], repair: t.List[str]) -> None:
     assert steps(wanted(), deployed(**broken)) == repair
+
+
+# What a task may want, and what may have happened to its interface, each of them with each other.
+WANTS: t.List[t.Dict[str, t.Any]] = [
+    {},
+    {"state": "loaded"},
+    {"mode": "native"},
+    {"mode": "generic"},
+    {"object": an_object("newer")},
+    {"object": an_object(maps=(ObjectMap("counters", COUNTERS, False), ObjectMap("more", COUNTERS, False)))},
+    {"object": ObjectFacts("/lib/packet_count.bpf.o", "new")},
+    {"object": ObjectFacts("/lib/packet_count.bpf.o", None)},
+    {"program": "packet_count_frags"},
+    {"reset_maps": True},
+    {"replace": True},
+    {"frags": True},
+    {"persist": "true"},
+    {"persist": "false"},
+    {"sizes": {"counters": 1}},
+    {"dispatcher": "always"},
+]
+HAPPENED: t.List[t.Dict[str, t.Any]] = [
+    {},
+    {"ifindex": 0},
+    {"mtu": 9000},
+    {"ours": None},
+    {"ours": DEAD},
+    {"ours": OURS._replace(mode="generic")},
+    {"ours": OURS._replace(ifindex=9, mode=None, elsewhere=True)},
+    {"pinned": None},
+    {"pinned": ProgramInfo(40, "xdp", "packet_count", "5bb1", 0, (7, 8))},
+    {"running": None, "held": {}},
+    {"maps": {}},
+    {"maps": {"counters": MapInfo(99, "counters", COUNTERS)}},
+    {"maps": {"counters": MapInfo(7, "counters", COUNTERS), "old": MapInfo(8, "old", COUNTERS)}},
+    {"leftovers": ("/x/program%new",)},
+    {"record": None},
+    {"record": Record(DEPLOYED, 40)},
+    {"record": Record(DEPLOYED._replace(mode="native"), 41)},
+    {"record": Record(DEPLOYED._replace(checksum="old"), 41)},
+    {"record": Record(DEPLOYED._replace(variables={"limit": 5}), 41)},
+    {"record": Record(DEPLOYED._replace(sizes={"counters": 2}), 41)},
+    {"record": Record(DEPLOYED._replace(sharing={"priority": 5, "chain_call_actions": ["pass"]}), 41)},
+    {"others": (Hook("generic", ProgramInfo(50, "xdp", "other", "5bb2", 0, ())),)},
+    {"former": PLACE._replace(root="/sys/fs/bpf/former")},
+    {"persistence": Persistence()},
+    {"persistence": Persistence(obstacle="no systemd")},
+    {"persistence": Persistence(traces=True, whole=True, damage="/var/lib/x.json is damaged")},
+]
+
+
+@pytest.mark.parametrize("happened", HAPPENED, ids=lambda each: ",".join(each) or "nothing")
+def test_whether_anything_is_to_do_is_known_without_a_plan(happened: t.Dict[str, t.Any]) -> None:
+    for options in WANTS:
+        for more in HAPPENED:
+            with contextlib.suppress(FleetError):
+                planning.plan(wanted(**options), deployed(**{**more, **happened}))
 
 
 def test_upgrade_and_reset() -> None:

@@ -88,7 +88,7 @@ def here(declared: Declared, monkeypatch: pytest.MonkeyPatch) -> t.List[t.Any]:
         monkeypatch.setattr(module, "collect", collect)
     monkeypatch.setattr(installation, "observe", lambda: installed(declared))
     monkeypatch.setattr(installation, "lock", lambda _of: contextlib.nullcontext())
-    monkeypatch.setattr(installation, "is_possible", lambda: True)
+    monkeypatch.setattr(installation, "is_running", lambda: True)
     monkeypatch.setattr(installation, "check_trusted", lambda *_path: None)
     monkeypatch.setattr(installation, "_start", lambda: None)
     monkeypatch.setattr(installation, "deployed_names", lambda *_of: {"one", "two"})

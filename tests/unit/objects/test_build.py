@@ -12,9 +12,9 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
-from ansible_collections.ebpf.fleet.plugins.module_utils.objects import build, toolchain
+from ansible_collections.ebpf.fleet.plugins.module_utils.objects import build, clang
 from ansible_collections.ebpf.fleet.plugins.module_utils.objects.build import BuildRecord, Seen, Wanted
-from ansible_collections.ebpf.fleet.plugins.module_utils.objects.toolchain import Compiler
+from ansible_collections.ebpf.fleet.plugins.module_utils.objects.toolchain import Compiler, Source
 from ansible_collections.ebpf.fleet.plugins.module_utils.state.files import read_file, sha256
 
 CLANG = Compiler("/usr/bin/clang-14", 1000, 5)
@@ -128,8 +128,8 @@ def test_a_damaged_record_is_none(content: bytes, tmp_path: pathlib.Path) -> Non
 def test_headers_are_those_that_clang_read(tmp_path: pathlib.Path) -> None:
     header = tmp_path / "a.h"
     header.write_text("old")
-    before = toolchain.Built(b"", (str(header),), "clang 14", header.stat().st_ctime_ns + 1)
-    source = toolchain.Source(SRC, TEXT)
+    before = clang.Built(b"", (str(header),), "clang 14", header.stat().st_ctime_ns + 1)
+    source = Source(SRC, TEXT)
     assert build.record_of(WANTED, source, before, read_file).inputs[str(header)] == sha256(b"old")
     time.sleep(0.02)
     mtime = header.stat().st_mtime_ns

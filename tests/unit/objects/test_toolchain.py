@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 from ansible_collections.ebpf.fleet.plugins.module_utils.errors import FleetError
-from ansible_collections.ebpf.fleet.plugins.module_utils.objects import toolchain
+from ansible_collections.ebpf.fleet.plugins.module_utils.objects import clang, toolchain
 
 
 def test_flags() -> None:
@@ -27,11 +27,11 @@ def test_headers_that_say_the_other_byte_order() -> None:
     source = toolchain.Source("/src/a.bpf.c", b"")
     little, big = "/usr/include/linux/byteorder/little_endian.h", "/usr/include/linux/byteorder/big_endian.h"
     for right, wrong, order in ((little, big, "little"), (big, little, "big")):
-        toolchain.check_headers(source, ["/usr/include/linux/bpf.h", right], order)
+        clang.check_headers(source, ["/usr/include/linux/bpf.h", right], order)
         with pytest.raises(
             FleetError, match=f"/src/a.bpf.c cannot be compiled here for {order}-endian hosts: .*{wrong}"
         ):
-            toolchain.check_headers(source, [right, wrong], order)
+            clang.check_headers(source, [right, wrong], order)
 
 
 @pytest.mark.parametrize("name", ["", "1A", "A B", "A;rm", "-x"])
@@ -79,22 +79,22 @@ def test_flags_that_lead_to_what_others_can_change(
     (tmp_path / "flags").write_text(f"-O1 '-fplugin={opened}/a.so'\n")
     (tmp_path / "cwd").mkdir()
     with pytest.raises(FleetError, match="is not safe to compile and load"):
-        toolchain.check_arguments([flag.format(opened) for flag in flags], str(tmp_path / "cwd"))
+        clang.check_arguments([flag.format(opened) for flag in flags], str(tmp_path / "cwd"))
 
 
 def test_a_plugin_that_others_can_create(tmp_path: pathlib.Path) -> None:
     tmp_path.chmod(0o1777)
     with pytest.raises(FleetError, match=f"there is no {tmp_path}/a, and users other than root can create it; create"):
-        toolchain.check_arguments([f"-fplugin={tmp_path}/a/b.so"], "/")
+        clang.check_arguments([f"-fplugin={tmp_path}/a/b.so"], "/")
     tmp_path.chmod(0o755)
-    toolchain.check_arguments([f"-fplugin={tmp_path}/a/b.so"], "/")
+    clang.check_arguments([f"-fplugin={tmp_path}/a/b.so"], "/")
 
 
 @pytest.mark.parametrize(
     "flag", ["-DPATH={}/a", "-U{}", "-ffile-prefix-map={}/a=.", "-fdebug-prefix-map={}=/b", "-Wall", "-O3", "-g"]
 )
 def test_flags_that_open_nothing(opened: pathlib.Path, flag: str) -> None:
-    toolchain.check_arguments([flag.format(opened)], "/")
+    clang.check_arguments([flag.format(opened)], "/")
 
 
 def test_a_tool_that_others_can_change_is_passed_over(
