@@ -39,7 +39,7 @@ lint: setup-test
 	mypy $(collection)/plugins
 	mypy tests demo docs/walkthrough tools/dashboard.py
 	clang-format --dry-run --Werror --style=file:files/bpf/.clang-format files/bpf/*.c examples/*/*.c tests/*/bpf/*.c
-	cog --check -P -I tests/bench -I tests/kernels -I tools README.md docs/figures.md
+	cog --check -P -I tests/bench -I tests/kernels -I tools README.md docs/figures.md docs/scale.md
 	cog --check -P -I tests/reliability docs/reliability.md
 	python tools/dashboard.py --check
 	cog --check -P -I tests/bench -I tools docs/metrics.md
@@ -112,7 +112,7 @@ bench: setup-bench
 # Renew the figures in README.md, docs/figures.md and docs/metrics.md from tests/bench/results.json, in docs/reliability.md from
 # tests/reliability/*.json.
 figures: setup-test
-	cog -r -P -I tests/bench -I tests/kernels -I tools README.md docs/figures.md
+	cog -r -P -I tests/bench -I tests/kernels -I tools README.md docs/figures.md docs/scale.md
 	cog -r -P -I tests/bench -I tools docs/metrics.md
 	cog -r -P -I tests/reliability docs/reliability.md
 

@@ -22,6 +22,7 @@ import typing as t
 
 from ansible_collections.ebpf.fleet.plugins.module_utils.libbpf.library import Libbpf
 from blocking import blocking
+from controller import controller
 from fleets import control_plane
 from leaking import leaking
 from lists import lists
@@ -31,6 +32,8 @@ from report import SECTIONS, Row, record, table
 from scaling import scaling
 from traffic import traffic
 from writing import writing
+
+LONG = ("scale", "controller")  # only if asked for, or all is
 
 RESULTS = pathlib.Path(__file__).with_name("results.json")
 
@@ -46,6 +49,7 @@ def sections(lib: Libbpf, folder: pathlib.Path, full: bool, hosts: int) -> t.Dic
         "metrics": lambda: writing(lib, folder, rounds=41 if full else 15),
         "fleets": lambda: control_plane(folder, (10, 50, 200) if full else (10,)),
         "scale": lambda: scaling(folder, hosts),
+        "controller": lambda: controller(folder, rounds=3),
     }
 
 
@@ -80,7 +84,7 @@ def main() -> int:
         if options.beside:
             print(table(beside(options.beside, folder, rounds=41 if options.full else 21)))
             return 0
-        wanted = options.section or [name for name in SECTIONS if options.full or name != "scale"]
+        wanted = options.section or [name for name in SECTIONS if options.full or name not in LONG]
         for name, measure in sections(Libbpf(), folder, options.full, options.hosts).items():
             if name in wanted:
                 print(f"bench: {name} …", file=sys.stderr, flush=True)

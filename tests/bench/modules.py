@@ -33,17 +33,9 @@ ANSIBLE = pathlib.Path(ansible.__file__).parent
 FURTHER = 200
 
 # As on a target: all sources, Ansible's too, are in a zip. Ansible's own start is the time of its ping.
-# With a third argument, without a bug in Python: its zipimport compiles a source to learn the file's name, and again to
-# run it (python/cpython#141276).
 PROBE = """
 import io, json, sys, time
 def clock(): return time.process_time() * 1000
-if sys.argv[3:]:
-    import zipimport
-    def get_filename(self, name):
-        rest = "/__init__.py" if zipimport._get_module_info(self, name) else ".py"
-        return self.archive + "/" + zipimport._get_module_path(self, name) + rest
-    zipimport.zipimporter.get_filename = get_filename
 begin = clock()
 import ansible.module_utils.basic as basic
 import importlib
@@ -154,13 +146,11 @@ def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
     given = tasks["xdp_program, unchanged"][1]
     times: t.Dict[str, t.List[t.List[float]]] = {name: [] for name in tasks}
     quick: t.Dict[str, t.List[float]] = {name: [] for name in tasks}
-    once: t.Dict[str, t.List[float]] = {name: [] for name in tasks}
     for _round in range(rounds):
         for name, (module, options) in tasks.items():
             with _restores(host) if name.endswith("restores programs") else contextlib.nullcontext():
                 times[name].append(_run(host, sent, module, options))
                 quick[name].append(_run(host, compiled_before, module, options)[1])
-                once[name].append(_run(host, sent, module, options, "compile once")[1])
     rows = [
         of_rounds(
             MODULES, "Python's and Ansible's own start (ping)", [sum(each) for each in times["ping"]], "ms", COMMAND
@@ -171,10 +161,8 @@ def _module_times(host: Host, folder: pathlib.Path, rounds: int) -> t.List[Row]:
         work = [each[2] - own[2] for each, own in zip(times[name], times["ping"])]
         both = [one + two for one, two in zip(imports, work)]
         compiling = [each[1] - other for each, other in zip(times[name], quick[name])]
-        again = [each[1] - other for each, other in zip(times[name], once[name])]
         rows.append(of_rounds(MODULES, f"{name}: imports", imports, "ms", COMMAND))
         rows.append(of_rounds(MODULES, f"{name}: … of them, compiling its Python sources", compiling, "ms", COMMAND))
-        rows.append(of_rounds(MODULES, f"{name}: … a second time (python/cpython#141276)", again, "ms", COMMAND))
         rows.append(of_rounds(MODULES, f"{name}: kernel work", work, "ms", COMMAND))
         rows.append(at_most(of_rounds(MODULES, f"{name}: both", both, "ms", COMMAND), 30))
     return rows + _further_interfaces(host, sent, given)
@@ -223,11 +211,11 @@ def _module(name: str) -> str:
     return f"ansible_collections.ebpf.fleet.plugins.modules.{name}"
 
 
-def _run(host: Host, sent: pathlib.Path, module: str, options: t.Dict[str, t.Any], *more: str) -> t.List[float]:
+def _run(host: Host, sent: pathlib.Path, module: str, options: t.Dict[str, t.Any]) -> t.List[float]:
     """CPU time in ms of: start, imports, main()."""
     words = ["nsenter", f"--net=/run/netns/{host.name}", sys.executable, "-B", "-W", "ignore", "-c", PROBE]
     done = subprocess.run(
-        [*words, module, json.dumps({"ANSIBLE_MODULE_ARGS": options}), *more],
+        [*words, module, json.dumps({"ANSIBLE_MODULE_ARGS": options})],
         env={**os.environ, "PYTHONPATH": str(sent)},
         capture_output=True,
         text=True,

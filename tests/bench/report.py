@@ -13,7 +13,7 @@ import textwrap
 import typing as t
 
 RESULTS = "tests/bench/results.json"
-SECTIONS = ("cost", "exactness", "traffic", "maps", "leaks", "modules", "metrics", "fleets", "scale")
+SECTIONS = ("cost", "exactness", "traffic", "maps", "leaks", "modules", "metrics", "fleets", "scale", "controller")
 
 
 class Row(t.NamedTuple):
@@ -74,7 +74,7 @@ def _number(value: float) -> str:
 
 def with_bars(path: str = RESULTS) -> None:
     """Print those rows of results.json that have a bar, as Markdown. cog puts it into docs/figures.md."""
-    sections, rows = _read(path)
+    sections, rows = recorded(path)
     print("\n| | figure | bar | |\n|---|---:|---|---|")
     for section in dict.fromkeys(row.section for row in rows if row.goal):
         print(f"| **{section}** | | | |")
@@ -95,13 +95,13 @@ def with_bars(path: str = RESULTS) -> None:
 
 def headlines(path: str = RESULTS) -> None:
     """Print the most important figures, as sentences in Markdown. cog puts them into the README."""
-    _sections, rows = _read(path)
+    _sections, rows = recorded(path)
     _print_filled(HEADLINES, rows)
 
 
 def writing_metrics(path: str = RESULTS) -> None:
     """Print what it costs a host to write metrics, as a sentence in Markdown. cog puts it into docs/metrics.md."""
-    _sections, rows = _read(path)
+    _sections, rows = recorded(path)
     _print_filled(WRITING, rows)
 
 
@@ -110,7 +110,7 @@ Sections = t.Dict[str, t.Dict[str, t.Any]]  # by the names of SECTIONS: the mach
 
 def record(measured: t.Mapping[str, t.Sequence[Row]], machine: t.Mapping[str, str], full: bool, path: str) -> None:
     """Write what was measured into results.json. Sections that were not keep their figures, and their machine."""
-    sections: Sections = _read(path)[0] if os.path.exists(path) else {}
+    sections: Sections = recorded(path)[0] if os.path.exists(path) else {}
     for name, rows in measured.items():
         sections[name] = {"machine": machine, "full": full, "rows": [row._asdict() for row in rows]}
     ordered = {name: sections[name] for name in sorted(sections, key=SECTIONS.index)}
@@ -118,7 +118,7 @@ def record(measured: t.Mapping[str, t.Sequence[Row]], machine: t.Mapping[str, st
         file.write(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
 
 
-def _read(path: str) -> t.Tuple[Sections, t.List[Row]]:
+def recorded(path: str = RESULTS) -> t.Tuple[Sections, t.List[Row]]:
     with open(path, encoding="utf-8") as file:
         sections: Sections = json.load(file)
     return sections, [Row(**row) for each in sections.values() for row in each["rows"]]
@@ -181,12 +181,9 @@ LIMITS = (
     " the length, by a call that alone takes {empty_but_for_asking_its_length_above_empty}. A mapped array needs no"
     " lookup, but has room for a fixed number of CPUs only. An atomic counter is cheaper on some CPUs while no other"
     " CPU counts.",
-    "- **A module.** Ansible sends source code, and the target's Python compiles it in each task, twice. The second"
-    " time is a bug in Python's zipimport that is being fixed (python/cpython#141276). Compiling takes"
-    " {xdp_counter_facts_of_them_compiling_its_Python_sources} for xdp_counter_facts, of which the second time takes"
-    " {xdp_counter_facts_a_second_time_python_cpython_141276}; for xdp_program it takes"
-    " {xdp_program_unchanged_of_them_compiling_its_Python_sources} and"
-    " {xdp_program_unchanged_a_second_time_python_cpython_141276}. Their own work then takes"
+    "- **A module.** Ansible sends source code, and the target's Python compiles it in each task. That takes"
+    " {xdp_counter_facts_of_them_compiling_its_Python_sources} for xdp_counter_facts, and"
+    " {xdp_program_unchanged_of_them_compiling_its_Python_sources} for xdp_program. Their own work then takes"
     " {xdp_counter_facts_kernel_work} and {xdp_program_unchanged_kernel_work}. Before that, Python and Ansible take"
     " {Python_s_and_Ansible_s_own_start_ping} to start. Each further interface adds"
     " {xdp_program_unchanged_each_of_200_further_interfaces} to an unchanged xdp_program.",

@@ -34,6 +34,8 @@ import tempfile
 import time
 import typing as t
 
+from ansible_collections.ebpf.fleet.plugins.module_utils.pulling.settings import STAMP
+from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import PULL, PULLING
 from commands import bpftool, sh
 from host import Host
 from paths import BPF, ROOT
@@ -43,7 +45,7 @@ from warm import Warm
 RESULTS = pathlib.Path(__file__).with_name("kill_matrix.json")
 Options = t.Dict[str, t.Any]
 T = t.TypeVar("T")
-MODULES = ("xdp_program", "xdp_counter_facts", "bpf_map", "bpf_object", "xdp_confirm", "xdp_metrics")
+MODULES = ("xdp_program", "xdp_counter_facts", "bpf_map", "bpf_object", "xdp_confirm", "xdp_metrics", "xdp_pull")
 BOTH = ["eth0", "eth0.10"]
 STACKED = ["mac0", "eth0"]  # mac0 is above eth0
 PACKETS = 10
@@ -65,6 +67,7 @@ CHANGES = {
 }
 UNITS = pathlib.Path("/etc/systemd/system")
 MANIFESTS = pathlib.Path("/var/lib/ebpf_fleet")
+PULLED = [pathlib.Path(each) for each in (PULL, PULLING, STAMP)]  # what xdp_pull brings onto a host
 TEXTFILES = [pathlib.Path(f"/var/lib/textfiles-{number}") for number in (1, 2)]  # for node_exporter
 ABOUT_BOOT = re.compile(f"MANIFESTS|/unread|{MANIFESTS}|{UNITS}|vfork")
 SAMPLE = 0.08  # of the calls
@@ -479,6 +482,10 @@ class Booting(Bench):
         metrics = {"textfile_directory": str(TEXTFILES[0]), "interval": 3600}
         elsewhere = {"textfile_directory": str(TEXTFILES[1]), "interval": 1800}
         watched = [counter(1, persist="false"), {"module": "xdp_metrics", **metrics}]
+        # No run of its own disturbs it, as systemd waits for the next day.
+        command = pathlib.Path(sys.executable).with_name("ansible-pull")
+        pull = {"repository": "/none.git", "name": "one", "every": "daily", "delay": 0, "command": str(command)}
+        pulling = [{"module": "xdp_pull", **pull, "key": "its key"}]
         return [
             Scenario("first attach, restored", [], first, counts=0),
             Scenario("upgrade, restored", [first], counter(2)),
@@ -494,12 +501,16 @@ class Booting(Bench):
             Scenario("metrics", watched[:1], metrics, "xdp_metrics"),
             Scenario("metrics, changed", watched, elsewhere, "xdp_metrics"),
             Scenario("metrics, removed", watched, {"state": "absent"}, "xdp_metrics"),
+            Scenario("pull", [], {**pull, "key": "its key"}, "xdp_pull", counts=None),
+            Scenario("pull, changed", pulling, {**pull, "every": "weekly"}, "xdp_pull", counts=None),
+            Scenario("pull, removed", pulling, {"state": "absent"}, "xdp_pull", counts=None),
             *self.held("first attach, restored", [], kept, first, 0),
             *self.held("upgrade, restored", [first], {"object": counter(2)["object"]}, counter(2), PACKETS),
         ]
 
     def begin(self, scenario: Scenario) -> None:
         self.warm.ok("xdp_metrics", state="absent")
+        self.warm.ok("xdp_pull", state="absent")
         for folder in TEXTFILES:
             folder.mkdir(exist_ok=True)
         super().begin(scenario)
@@ -534,9 +545,12 @@ class Booting(Bench):
             device = f"sys-subsystem-net-devices-{interface}.device"
             words = ("systemctl", "show", "--property=LoadState,UnitFileState,NeedDaemonReload,Wants,ActiveState")
             known[interface] = [self.enabled(interface), sh(*words, device), sh(*words, self.unit(interface))]
-        for unit in ("ebpf-fleet-metrics.timer", "ebpf-fleet-metrics.service"):
+        timers = ("ebpf-fleet-metrics", "ebpf-fleet-pull")
+        for unit in (f"{name}.{kind}" for name in timers for kind in ("timer", "service")):
             words = ("systemctl", "show", "--property=LoadState,UnitFileState,NeedDaemonReload,ActiveState")
             known[unit] = sh(*words, unit)
+        paths = [path for each in PULLED for path in (each, *each.rglob("*")) if path.exists()]
+        known["for pulling"] = {str(path): path.is_file() and path.read_bytes() for path in paths}
         known["for node_exporter"] = [str(path) for folder in TEXTFILES for path in folder.iterdir()]
         failed = sh("systemctl", "list-units", "--failed", "--no-legend", "--plain")
         files = {path: hashlib.sha256(str(content).encode()).hexdigest() for path, content in self.files().items()}

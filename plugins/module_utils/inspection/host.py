@@ -35,7 +35,7 @@ def capabilities() -> t.List[str]:
 def mounted(kind: str) -> t.Optional[str]:
     """Where a file system of this type is mounted, the usual place first."""
     usual = {"bpf": BPFFS, "tracefs": "/sys/kernel/tracing"}[kind]
-    points = [each.point for each in mounts.mounts() if each.kind == kind]
+    points = [each.point for each in mounts.mounts(kind=kind)]
     return usual if usual in points else printable(points[0]) if points else None
 
 

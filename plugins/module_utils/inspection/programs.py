@@ -193,7 +193,7 @@ def _elsewhere(link: LinkInfo, pinned: Pins) -> Attachment:
 def pins_of_kernel(lib: Libbpf) -> Pins:
     """All pins of programs and links, in every bpffs of this mount namespace."""
     found: Pins = {}
-    for mount in sorted({each.point for each in mounts.mounts() if each.kind == "bpf"}):
+    for mount in sorted({each.point for each in mounts.mounts(kind="bpf")}):
         for folder, _folders, files in os.walk(mount):
             for name in files:
                 pin = what_is_pinned(lib, os.path.join(folder, name))

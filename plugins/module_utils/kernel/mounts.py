@@ -28,15 +28,22 @@ class Mount(t.NamedTuple):
     kind: str
 
 
-def mounts(process: str = "self") -> t.List[Mount]:
-    """What is mounted in the mount namespace of a process, in order. proc(5), mountinfo. Raises OSError."""
+def mounts(process: str = "self", kind: str = "") -> t.List[Mount]:
+    """What is mounted in the mount namespace of a process, in order; of one kind, or all. proc(5), mountinfo.
+
+    A host with containers has thousands, of which a task needs a few. Raises OSError.
+    """
     found = []
+    this_kind = f" - {kind} " if kind else " - "  # a blank in a name is written \040
     with open(f"/proc/{process}/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
-            fields = line.split()
-            point = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal.group(1), 8)), fields[4])
-            device = os.makedev(*map(int, fields[2].split(":")))
-            found.append(Mount(int(fields[0]), device, point, fields[fields.index("-") + 1]))
+            if this_kind in line:
+                fields, _dash, rest = line.partition(" - ")
+                number, _parent, device, _root, point = fields.split(" ", 5)[:5]
+                if "\\" in point:
+                    point = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal.group(1), 8)), point)
+                major, minor = device.split(":")
+                found.append(Mount(int(number), os.makedev(int(major), int(minor)), point, rest.split(" ", 1)[0]))
     return found
 
 

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 import typing as t
 
 from ..errors import FleetError
@@ -70,10 +69,12 @@ class Step(t.NamedTuple):
         return self.sentence
 
 
-def install(settings: Settings, secrets: t.Mapping[str, bytes], runner: bytes, check: bool) -> t.Dict[str, t.Any]:
+def install(
+    settings: Settings, secrets: t.Mapping[str, bytes], runner: bytes, check: bool, scratch: t.Callable[[], str]
+) -> t.Dict[str, t.Any]:
     """The result of xdp_pull with state: present. `secrets`: what KEY and KNOWN_HOSTS are to contain.
 
-    Raises FleetError and OSError.
+    scratch: returns a temporary folder that the task's end removes. Raises FleetError and OSError.
     """
     if not is_running():
         raise FleetError("this host does not run systemd, whose timers have it keep itself as declared")
@@ -89,7 +90,7 @@ def install(settings: Settings, secrets: t.Mapping[str, bytes], runner: bytes, c
     def plan(seen: Installed) -> t.List[Step]:
         before = seen.settings
         if not before or before.command != settings.command:
-            check_command(settings)
+            check_command(settings, scratch())
         if not before or before.every != settings.every:
             check_calendar(settings.every)
         return plan_present(seen, wanted)
@@ -112,14 +113,13 @@ def uninstall(check: bool) -> t.Dict[str, t.Any]:
     return _changed(plan, None, check)
 
 
-def check_command(settings: Settings) -> None:
+def check_command(settings: Settings, scratch: str) -> None:
     """Raises FleetError if the host has no ansible-pull, one that is too old, or no git."""
     command = found_command(settings)
-    with tempfile.TemporaryDirectory(dir="/run") as home:  # it makes folders even to say its version
-        env = {**os.environ, "ANSIBLE_HOME": home, "LC_ALL": "C.UTF-8"}
-        done = subprocess.run(
-            [command, "--version"], capture_output=True, text=True, errors="replace", env=env, cwd="/", check=False
-        )
+    env = {**os.environ, "ANSIBLE_HOME": scratch, "LC_ALL": "C.UTF-8"}  # it makes folders even to say its version
+    done = subprocess.run(
+        [command, "--version"], capture_output=True, text=True, errors="replace", env=env, cwd="/", check=False
+    )
     found = re.search(r"\[core (\d+)\.(\d+)[^\]]*\]", done.stdout)
     if done.returncode or not found:
         said = " ".join((done.stderr or done.stdout).split())

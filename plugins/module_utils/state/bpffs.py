@@ -14,7 +14,7 @@ import stat
 import typing as t
 
 from ..errors import FleetError
-from ..kernel.mounts import Mount, borrow, is_namespace_of_pid_1, mount, mounts
+from ..kernel.mounts import borrow, is_namespace_of_pid_1, mount, mounts
 from .locks import lock, of_changes
 from .places import BPFFS
 
@@ -25,21 +25,20 @@ def check_root(root: str) -> None:
         raise FleetError(f"pin_root {root} must be an absolute path without '.', '..' and '//'; give one below {BPFFS}")
     if "." in root.replace("%2E", ""):
         raise FleetError(f"pin_root {root} contains a dot, which bpffs does not allow; give a path without dots")
-    every = mounts()
-    kind, _device = _filesystem(root, every)
-    if kind != "bpf" and not _is_below_bpffs(root):
+    if not _is_below_bpffs(root) and not is_mounted(root):
         raise FleetError(
-            f"pin_root {root} is in a file system of type {kind}, which cannot contain pins;"
+            f"pin_root {root} is in a file system of type {_kind(root)}, which cannot contain pins;"
             f" give a path below {BPFFS}, or mount a bpffs there: mount -t bpf bpf FOLDER"
         )
-    covered = _covered(root, every)
+    covered = _covered(root)
     if covered and not os.path.isdir(root):
         raise FleetError(covered)
 
 
 def is_mounted(root: str) -> bool:
     """Whether `root` is, or would be, in a bpffs that is mounted now."""
-    return _filesystem(root, mounts())[0] == "bpf"
+    device = _device(root)
+    return any(each.device == device for each in mounts(kind="bpf"))
 
 
 def trouble_with(root: str) -> t.Optional[str]:
@@ -48,15 +47,15 @@ def trouble_with(root: str) -> t.Optional[str]:
         reach(root, lasting=True, make=False)
     except FleetError as error:
         return str(error)
-    return _covered(root, mounts())
+    return _covered(root)
 
 
 def open_to_others(root: str) -> t.Optional[str]:
     """A sentence if users other than root may enter the bpffs in which `root` is, or even write to it."""
-    every = mounts()
-    kind, device = _filesystem(root, every)
-    points = [each.point for each in every if each.device == device and f"{root}/".startswith(f"{each.point}/")]
-    if kind != "bpf" or not points:
+    device = _device(root)
+    found = [each.point for each in mounts(kind="bpf") if each.device == device]
+    points = [each for each in found if f"{root}/".startswith(f"{each}/")]
+    if not points:
         return None
     point = max(points, key=len)
     mode = stat.S_IMODE(os.stat(point).st_mode)
@@ -79,17 +78,17 @@ def _is_below_bpffs(root: str) -> bool:
     return (root + "/").startswith(BPFFS + "/")
 
 
-def _covered(root: str, every: t.Sequence[Mount]) -> t.Optional[str]:
+def _covered(root: str) -> t.Optional[str]:
     """A sentence if something is mounted over the bpffs in which `root` is, or is to be, which hides its pins."""
     if not _is_below_bpffs(root):
         return None
-    kind, device = _filesystem(BPFFS, every)
-    if all(each.kind != "bpf" or each.point != BPFFS or each.device == device for each in every):
+    device, here = _device(BPFFS), mounts(kind="bpf")
+    if all(each.point != BPFFS or each.device == device for each in here):
         return None
-    if kind == "bpf":
+    if any(each.device == device for each in here):
         above = BPFFS
     elif is_namespace_of_pid_1():
-        above = max((each.point for each in every if BPFFS.startswith(each.point.rstrip("/") + "/")), key=len)
+        above = max((each.point for each in mounts() if BPFFS.startswith(each.point.rstrip("/") + "/")), key=len)
     else:
         return None  # reach() has that of pid 1
     return (
@@ -158,7 +157,7 @@ def _mount() -> None:
 
 def _is_mounted_for_pid_1() -> bool:
     with contextlib.suppress(OSError):
-        return any(each.kind == "bpf" and each.point == BPFFS for each in mounts("1"))
+        return any(each.point == BPFFS for each in mounts("1", "bpf"))
     return False
 
 
@@ -167,8 +166,8 @@ def _check_lasting(root: str) -> None:
     if is_namespace_of_pid_1():
         return
     with contextlib.suppress(OSError):
-        device = _filesystem(root, mounts())[1]
-        if all(each.device != device for each in mounts("1")):
+        device = _device(root)
+        if all(each.device != device for each in mounts("1", "bpf")):
             raise FleetError(
                 f"the bpffs of {root} is mounted only in the mount namespace of this task: it ends with that, and with"
                 f" it all pins, links and programs. Unmount it (umount {BPFFS}), so that the bpffs of pid 1 is used, or"
@@ -176,14 +175,23 @@ def _check_lasting(root: str) -> None:
             )
 
 
-def _filesystem(path: str, every: t.Sequence[Mount]) -> t.Tuple[str, int]:
-    """Type and device of the file system that contains path, or its nearest parent that exists."""
-    while not os.path.lexists(path) and path not in ("", "/"):
-        path = os.path.dirname(path)
-    device = os.stat(path or "/").st_dev
+def _device(path: str) -> int:
+    """That of the file system that contains path, or its nearest parent that exists."""
+    return os.stat(_existing(path)).st_dev
+
+
+def _kind(path: str) -> str:
+    """The type of that file system."""
+    every, device = mounts(), _device(path)
     for each in every:
         if each.device == device:
-            return each.kind, device
+            return each.kind
     # btrfs and others have several devices.
     above = [each for each in every if (path + "/").startswith(each.point.rstrip("/") + "/")]
-    return max(above, key=lambda each: len(each.point)).kind if above else "unknown", device
+    return max(above, key=lambda each: len(each.point)).kind if above else "unknown"
+
+
+def _existing(path: str) -> str:
+    while not os.path.lexists(path) and path not in ("", "/"):
+        path = os.path.dirname(path)
+    return path or "/"

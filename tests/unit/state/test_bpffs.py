@@ -25,7 +25,11 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def mounted(monkeypatch: pytest.MonkeyPatch, here: Mounts, pid_1: t.Optional[Mounts] = None) -> None:
     """`pid_1`: what its mount namespace has, if that is a different one."""
-    monkeypatch.setattr(bpffs, "mounts", lambda process="self": here if process == "self" else pid_1)
+
+    def mounts(process: str = "self", kind: str = "") -> Mounts:
+        return [each for each in (here if process == "self" else pid_1 or []) if kind in ("", each.kind)]
+
+    monkeypatch.setattr(bpffs, "mounts", mounts)
     monkeypatch.setattr(bpffs, "is_namespace_of_pid_1", lambda: pid_1 is None)
 
 
