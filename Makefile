@@ -109,7 +109,7 @@ bench: setup-bench
 	$(SUDO) env PYTHONPATH=build/collections:tests/support:tests/bench "$$(command -v python)" tests/bench/bench.py \
 		$(if $(filter full,$(MODE)),--full) $(if $(BESIDE),--beside $(BESIDE)) $(if $(HOSTS),--hosts $(HOSTS)) $(SECTIONS)
 
-# Renew the figures in README.md, docs/figures.md and docs/metrics.md from tests/bench/results.json, in docs/reliability.md from
+# Renew the figures in README.md, docs/figures.md, docs/scale.md and docs/metrics.md from tests/bench/results.json, in docs/reliability.md from
 # tests/reliability/*.json.
 figures: setup-test
 	cog -r -P -I tests/bench -I tests/kernels -I tools README.md docs/figures.md docs/scale.md

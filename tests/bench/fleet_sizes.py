@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import typing as t
 
-from report import recorded
+from report import Row, recorded
 
 # What the section controller measures for each playbook, in ms for each host.
 CONTROLLERS = "CPU of the controller"
@@ -18,6 +18,7 @@ CPUS = 4  # of a controller
 ANSWERS = 1  # seconds for which a host takes a fork, in most of which the fork waits
 AT_MOST = 300  # seconds for an unchanged deploy of a slice
 FLEETS = (100, 1000, 10_000, 100_000)
+FEW = 50  # hosts of the smallest fleet of the section scale
 FACTS, DEPLOY = "facts", "deploy, unchanged"
 
 Cost = t.Mapping[str, float]  # seconds of CPU for each host, by name
@@ -27,19 +28,17 @@ def in_docs() -> None:
     """Print the tables, as Markdown. cog puts them into docs/scale.md."""
     _sections, rows = recorded()
     cost = {row.name: row.value / 1000 for row in rows if row.unit == "ms/host"}
-    scale = {row.name: row.value for row in rows if row.section.startswith("scale, ")}
-    one_more = scale[f"{DEPLOY}, build: controller: memory of one more host"] / 1024
-    others = scale[f"{DEPLOY}, build: controller: memory of the controller"] - 1000 * one_more
+    one_more, at_few = (_memory(rows, words) for words in ("memory of one more host", "memory of the controller"))
     facts, deploy = hosts_a_second(cost, FACTS), hosts_a_second(cost, DEPLOY)
     forks = math.ceil(max(facts, deploy) * ANSWERS)
-    print("\n| hosts | slices | hosts of each | forks | facts | deploy, unchanged | memory of each controller |")
+    print("\n| hosts | slices | hosts of each | forks | facts | deploy, unchanged | memory of its main process |")
     print("|---:|---:|---:|---:|---:|---:|---:|")
     for hosts in FLEETS:
         slices = math.ceil(hosts / deploy / AT_MOST)
         share = math.ceil(hosts / slices)
         waits = ANSWERS * math.ceil(share / forks)
         took = " | ".join(_words(max(share / rate, waits)) for rate in (facts, deploy))
-        memory = others + one_more * share
+        memory = at_few + one_more / 1024 * (share - FEW)
         print(f"| {hosts:,} | {slices} | {share:,} | {min(forks, share)} | {took} | {memory:.0f} MiB |")
     print(
         f"\nA controller has {CPUS} CPUs here, and a host answers within {ANSWERS} s. CPU time for each host, in ms:\n"
@@ -56,7 +55,12 @@ def joining() -> None:
     rows = {row.name: row.value for row in recorded()[1] if row.section.endswith("joined by the playbook report")}
     sizes = [name.rpartition(":")[0] for name in rows if name.endswith(": wall")]
     words = [f"{each} {_words(rows[f'{each}: wall'])} and {rows[f'{each}: memory']:.0f} MiB" for each in sizes]
-    print(f"- To join them takes, for {', for '.join(words)}.")
+    print(f"- To join files of 1,000 hosts each takes, with reading the inventory, for {', for '.join(words)}.")
+
+
+def _memory(rows: t.Iterable[Row], words: str) -> float:
+    """Of an unchanged deploy, in the smallest fleet that has it."""
+    return next(row.value for row in rows if row.name == f"{DEPLOY}, build: controller: {words}")
 
 
 def hosts_a_second(cost: Cost, name: str) -> float:

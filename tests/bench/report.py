@@ -132,10 +132,13 @@ def _print_filled(sentences: t.Sequence[str], rows: t.Sequence[Row]) -> None:
 
 
 def _figures(rows: t.Sequence[Row]) -> t.Dict[str, str]:
-    """Each row's figure by its name, from the largest fleet below 200 hosts; and counts over all rows."""
+    """Each row's figure by its name, from the largest fleet below 200 hosts; and counts over all rows.
+
+    Not of the sections scale and controller, whose rows have names of others.
+    """
     found: t.Dict[str, str] = {}
     for row in rows:
-        if ", 200 hosts" in row.section:
+        if ", 200 hosts" in row.section or row.section.startswith(("scale, ", "controller, ")):
             continue
         sent = re.search(r", of ([\d,]+)$", row.name)
         if sent:

@@ -67,7 +67,7 @@ def enabled(interface: str) -> str:
 
 def reload_units(interfaces: t.Iterable[str]) -> None:
     """Once for all interfaces whose units changed: systemd reads all units again. Raises FleetError with its words."""
-    if not os.path.isdir(RUNS):
+    if not is_running():
         return
     done = systemctl("daemon-reload")
     if done.returncode:

@@ -88,7 +88,10 @@ def _covered(root: str) -> t.Optional[str]:
     if any(each.device == device for each in here):
         above = BPFFS
     elif is_namespace_of_pid_1():
-        above = max((each.point for each in mounts() if BPFFS.startswith(each.point.rstrip("/") + "/")), key=len)
+        every = mounts()
+        over = [each.point for each in every if each.device == device]
+        over = over or [each.point for each in every if f"{BPFFS}/".startswith(each.point.rstrip("/") + "/")]
+        above = over[-1]
     else:
         return None  # reach() has that of pid 1
     return (

@@ -50,7 +50,7 @@ def shortened(name: str) -> str:
     return repr(name if len(name) <= 40 else name[:40] + "…")
 
 
-def scan(folder: str) -> t.List[os.DirEntry[str]]:
+def scan(folder: str) -> "t.List[os.DirEntry[str]]":
     """What is in a folder, sorted by name; nothing if there is no such folder."""
     try:
         with os.scandir(folder) as entries:

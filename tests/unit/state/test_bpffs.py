@@ -52,6 +52,18 @@ def test_a_bpffs_below(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bpffs.check_root(f"{folder}/pins")  # what was deployed above it can still be changed
 
 
+@pytest.mark.parametrize("point", ["", "/.."])
+def test_what_hides_a_bpffs_is_named(folder: str, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
+    """On its own folder, or on one above it."""
+    device, over = os.stat(folder).st_dev, os.path.normpath(folder + point)
+    mounted(
+        monkeypatch,
+        [Mount(1, device + 2, "/", "ext4"), Mount(2, device + 1, folder, "bpf"), Mount(3, device, over, "tmpfs")],
+    )
+    with pytest.raises(FleetError, match=rf"with `umount {over}` "):
+        bpffs.check_root(f"{folder}/pins")
+
+
 def test_a_bpffs_elsewhere_is_not_hidden(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     covered, other = str(tmp_path / "covered"), str(tmp_path / "other")
     for each in (covered, other):
