@@ -4,7 +4,6 @@
 """clang and llvm-objdump on the target."""
 
 # No annotations from __future__: with them a target takes twice as long to create each NamedTuple.
-import glob
 import os
 import re
 import sys
@@ -92,6 +91,8 @@ def arguments(
 
 def find_llvm_objdump(beside: t.Optional[str] = None) -> t.Optional[str]:
     """The one in the folder of `beside`, or on the PATH, or with a version in its name, as with Debian's clang."""
+    import glob  # imported here, because a target loads what it imports
+
     versioned = glob.glob("/usr/bin/llvm-objdump-[0-9]*") + glob.glob("/usr/lib*/llvm*/bin/llvm-objdump")
     newest_first = sorted(versioned, key=lambda path: [int(each) for each in re.findall(r"\d+", path)], reverse=True)
     first = [os.path.join(os.path.dirname(beside), "llvm-objdump")] if beside else []

@@ -60,9 +60,18 @@ def former_roots(pin_root: str) -> t.List[str]:
 def _of_no_other(pin_root: str) -> t.List[str]:
     """The folders of names that no namespace has now, as far as this can be known."""
     beside = _beside(pin_root)
-    others = {escape(entry.name) for entry in scan(NAMES)} if _in_first_pid_namespace() else ()
-    paths = [entry.path for entry in scan(os.path.dirname(beside)) if entry.path.startswith(beside)]
-    return [each for each in paths if not each.startswith(f"{beside}%") and each[len(beside) :] not in others]
+    others = set(map(escape, _names_in(NAMES))) if _in_first_pid_namespace() else ()
+    folder, start = os.path.split(beside)
+    found = [name for name in _names_in(folder) if name.startswith(start) and not name.startswith(f"{start}%")]
+    return [f"{folder}/{name}" for name in sorted(found) if name[len(start) :] not in others]
+
+
+def _names_in(folder: str) -> t.List[str]:
+    """In no order: there may be thousands."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _number(cookie: t.Optional[int]) -> str:
