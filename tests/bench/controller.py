@@ -93,7 +93,7 @@ def _costs(fleet: Fleet, rounds: int) -> t.List[Row]:
             before = here.seconds(), there.seconds()
             run = fleet.play(*command)
             _close(sockets)  # each run connects anew, as the first of a day does
-            assert not run.changed, f"{command}: {run.changed} hosts have changed"
+            assert "deploy" not in command[0] or not run.changed, f"{command}: {run.changed} hosts have changed"
             return Used(here.seconds() - before[0], run.main, there.seconds() - before[1])
 
         found: t.Dict[str, t.List[Used]] = {}
