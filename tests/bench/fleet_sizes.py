@@ -41,7 +41,7 @@ def in_docs() -> None:
         memory = at_few + one_more / 1024 * (share - FEW)
         print(f"| {hosts:,} | {slices} | {share:,} | {min(forks, share)} | {took} | {memory:.0f} MiB |")
     print(
-        f"\nA controller has {CPUS} CPUs here, and a host answers within {ANSWERS} s. CPU time for each host, in ms:\n"
+        f"\nA controller has {CPUS} CPUs here, and a host takes a fork for {ANSWERS} s. CPU time for each host, in ms:\n"
     )
     print("| | on the controller | of that, in its main process | on the host |")
     print("|---|---:|---:|---:|")
