@@ -40,9 +40,7 @@ def in_docs() -> None:
         took = " | ".join(_words(max(share / rate, waits)) for rate in (facts, deploy))
         memory = at_few + one_more / 1024 * (share - FEW)
         print(f"| {hosts:,} | {slices} | {share:,} | {min(forks, share)} | {took} | {memory:.0f} MiB |")
-    print(
-        f"\nA controller has {CPUS} CPUs here, and a host takes a fork for {ANSWERS} s. CPU time for each host, in ms:\n"
-    )
+    print(f"\nA controller has {CPUS} CPUs here; a host takes a fork for {ANSWERS} s. CPU time for each host, in ms:\n")
     print("| | on the controller | of that, in its main process | on the host |")
     print("|---|---:|---:|---:|")
     for name in ("ping", FACTS, "report", DEPLOY):
