@@ -37,7 +37,7 @@ def _evaluated(tree: ast.AST) -> t.Iterator[str]:
     for node in ast.walk(tree):
         found = [getattr(node, "annotation", None), getattr(node, "returns", None)]
         for each in (part for annotation in found if annotation for part in ast.walk(annotation)):
-            if isinstance(each, ast.Subscript) and ast.unparse(each.value).split(".")[0] != "t":
+            if isinstance(each, ast.Subscript) and not ast.unparse(each.value).startswith("t."):
                 yield f"{each.lineno}: {ast.unparse(each)}; quote it"
 
 
