@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import re
 import typing as t
 
 from report import Row, recorded
@@ -18,7 +19,6 @@ CPUS = 4  # of a controller
 ANSWERS = 1  # seconds for which a host takes a fork, in most of which the fork waits
 AT_MOST = 300  # seconds for an unchanged deploy of a slice
 FLEETS = (100, 1000, 10_000, 100_000)
-FEW = 50  # hosts of the smallest fleet of the section scale
 FACTS, DEPLOY = "facts", "deploy, unchanged"
 
 Cost = t.Mapping[str, float]  # seconds of CPU for each host, by name
@@ -28,7 +28,7 @@ def in_docs() -> None:
     """Print the tables, as Markdown. cog puts them into docs/scale.md."""
     _sections, rows = recorded()
     cost = {row.name: row.value / 1000 for row in rows if row.unit == "ms/host"}
-    one_more, at_few = (_memory(rows, words) for words in ("memory of one more host", "memory of the controller"))
+    (few, at_few), (many, at_many) = _memory(rows)
     facts, deploy = hosts_a_second(cost, FACTS), hosts_a_second(cost, DEPLOY)
     forks = math.ceil(max(facts, deploy) * ANSWERS)
     print("\n| hosts | slices | hosts of each | forks | facts | deploy, unchanged | memory of its main process |")
@@ -38,7 +38,7 @@ def in_docs() -> None:
         share = math.ceil(hosts / slices)
         waits = ANSWERS * math.ceil(share / forks)
         took = " | ".join(_words(max(share / rate, waits)) for rate in (facts, deploy))
-        memory = at_few + one_more / 1024 * (share - FEW)
+        memory = at_few + (at_many - at_few) / (many - few) * (share - few)
         print(f"| {hosts:,} | {slices} | {share:,} | {min(forks, share)} | {took} | {memory:.0f} MiB |")
     print(f"\nA controller has {CPUS} CPUs here; a host takes a fork for {ANSWERS} s. CPU time for each host, in ms:\n")
     print("| | on the controller | of that, in its main process | on the host |")
@@ -56,9 +56,11 @@ def joining() -> None:
     print(f"- To join files of 1,000 hosts each takes, with reading the inventory, for {', for '.join(words)}.")
 
 
-def _memory(rows: t.Iterable[Row], words: str) -> float:
-    """Of an unchanged deploy, in the smallest fleet that has it."""
-    return next(row.value for row in rows if row.name == f"{DEPLOY}, build: controller: {words}")
+def _memory(rows: t.Iterable[Row]) -> t.List[t.Tuple[int, float]]:
+    """Of an unchanged deploy, in MiB, by the hosts of the two fleets in the section scale."""
+    name = f"{DEPLOY}, build: controller: memory of the controller"
+    found = [(re.match(r"scale, (\d+) hosts", row.section), row.value) for row in rows if row.name == name]
+    return sorted((int(hosts[1]), value) for hosts, value in found if hosts)
 
 
 def hosts_a_second(cost: Cost, name: str) -> float:
