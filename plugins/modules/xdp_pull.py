@@ -183,8 +183,7 @@ def main() -> None:
             module.exit_json(**uninstall(module.check_mode))
         given = {KEY: module.params["key"], KNOWN_HOSTS: module.params["known_hosts"]}
         secrets = {path: f"{text.rstrip()}\n".encode() for path, text in given.items() if text}
-        settings, check = settings_of(module.params), module.check_mode
-        module.exit_json(**install(settings, secrets, runner(), check, scratch=lambda: module.tmpdir))
+        module.exit_json(**install(settings_of(module.params), secrets, runner(), module.check_mode))
 
 
 if __name__ == "__main__":

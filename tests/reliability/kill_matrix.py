@@ -35,7 +35,7 @@ import time
 import typing as t
 
 from ansible_collections.ebpf.fleet.plugins.module_utils.pulling.settings import STAMP
-from ansible_collections.ebpf.fleet.plugins.module_utils.state.places import PULL, PULLING
+from ansible_collections.ebpf.fleet.plugins.module_utils.state import places
 from commands import bpftool, sh
 from host import Host
 from paths import BPF, ROOT
@@ -67,7 +67,8 @@ CHANGES = {
 }
 UNITS = pathlib.Path("/etc/systemd/system")
 MANIFESTS = pathlib.Path("/var/lib/ebpf_fleet")
-PULLED = [pathlib.Path(each) for each in (PULL, PULLING, STAMP)]  # what xdp_pull brings onto a host
+PULLING = pathlib.Path(places.PULLING)
+PULLED = [pathlib.Path(places.PULL), PULLING, pathlib.Path(STAMP)]  # what xdp_pull brings onto a host
 TEXTFILES = [pathlib.Path(f"/var/lib/textfiles-{number}") for number in (1, 2)]  # for node_exporter
 ABOUT_BOOT = re.compile(f"MANIFESTS|/unread|{MANIFESTS}|{UNITS}|vfork")
 SAMPLE = 0.08  # of the calls
@@ -369,7 +370,7 @@ class Bench:
             (str(self.work), "FOLDER"),
         ):
             path = path.replace(prefix, name)
-        return re.sub(r"[0-9a-f]{16}$|(?<=ebpf_fleet\.)[0-9a-f]{8}", "TOKEN", path)
+        return re.sub(r"[0-9a-f]{16}$|(?<=ebpf_fleet\.)[0-9a-f]{8}|(?<=ebpf_fleet_pull\.)\w{8}", "TOKEN", path)
 
     # What must be true afterwards
 
@@ -549,7 +550,8 @@ class Booting(Bench):
         for unit in (f"{name}.{kind}" for name in timers for kind in ("timer", "service")):
             words = ("systemctl", "show", "--property=LoadState,UnitFileState,NeedDaemonReload,ActiveState")
             known[unit] = sh(*words, unit)
-        paths = [path for each in PULLED for path in (each, *each.rglob("*")) if path.exists()]
+        pulled = [*PULLED, *PULLING.parent.glob(f"{PULLING.name}.*")]
+        paths = [path for each in pulled for path in (each, *each.rglob("*")) if path.exists()]
         known["for pulling"] = {str(path): path.is_file() and path.read_bytes() for path in paths}
         known["for node_exporter"] = [str(path) for folder in TEXTFILES for path in folder.iterdir()]
         failed = sh("systemctl", "list-units", "--failed", "--no-legend", "--plain")

@@ -10,13 +10,14 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import typing as t
 
 from ..errors import FleetError
 from ..persist.systemd import is_running
 from ..state.files import read_file
 from ..state.locks import lock, of_pulling
-from ..state.places import NEW, PULL, PULLING
+from ..state.places import NEW, PULL, PULLING, scan
 from ..state.private_files import remove, remove_empty, write_private
 from ..state.trusted import check_trusted
 from .runner import found_command
@@ -36,6 +37,7 @@ from .settings import (
     timer_file,
 )
 
+_HOMES = "ebpf_fleet_pull."  # what names of temporary folders in /run begin with
 OLDEST = (2, 19)  # ansible-core, as meta/runtime.yml says
 _MODES = {
     RUNNER: 0o600,
@@ -69,12 +71,10 @@ class Step(t.NamedTuple):
         return self.sentence
 
 
-def install(
-    settings: Settings, secrets: t.Mapping[str, bytes], runner: bytes, check: bool, scratch: t.Callable[[], str]
-) -> t.Dict[str, t.Any]:
+def install(settings: Settings, secrets: t.Mapping[str, bytes], runner: bytes, check: bool) -> t.Dict[str, t.Any]:
     """The result of xdp_pull with state: present. `secrets`: what KEY and KNOWN_HOSTS are to contain.
 
-    scratch: returns a temporary folder that the task's end removes. Raises FleetError and OSError.
+    Raises FleetError and OSError.
     """
     if not is_running():
         raise FleetError("this host does not run systemd, whose timers have it keep itself as declared")
@@ -90,7 +90,7 @@ def install(
     def plan(seen: Installed) -> t.List[Step]:
         before = seen.settings
         if not before or before.command != settings.command:
-            check_command(settings, scratch())
+            check_command(settings)
         if not before or before.every != settings.every:
             check_calendar(settings.every)
         return plan_present(seen, wanted)
@@ -113,13 +113,14 @@ def uninstall(check: bool) -> t.Dict[str, t.Any]:
     return _changed(plan, None, check)
 
 
-def check_command(settings: Settings, scratch: str) -> None:
+def check_command(settings: Settings) -> None:
     """Raises FleetError if the host has no ansible-pull, one that is too old, or no git."""
     command = found_command(settings)
-    env = {**os.environ, "ANSIBLE_HOME": scratch, "LC_ALL": "C.UTF-8"}  # it makes folders even to say its version
-    done = subprocess.run(
-        [command, "--version"], capture_output=True, text=True, errors="replace", env=env, cwd="/", check=False
-    )
+    with tempfile.TemporaryDirectory(dir="/run", prefix=_HOMES) as home:  # it makes folders even to say its version
+        env = {**os.environ, "ANSIBLE_HOME": home, "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(
+            [command, "--version"], capture_output=True, text=True, errors="replace", env=env, cwd="/", check=False
+        )
     found = re.search(r"\[core (\d+)\.(\d+)[^\]]*\]", done.stdout)
     if done.returncode or not found:
         said = " ".join((done.stderr or done.stdout).split())
@@ -143,6 +144,8 @@ def _changed(
         steps = plan(seen)
     else:
         with lock(of_pulling()):
+            for left in [each for each in scan("/run") if each.name.startswith(_HOMES)]:  # by a run that was killed
+                shutil.rmtree(left.path, ignore_errors=True)
             seen = observe()
             steps = plan(seen)
             for each in steps:

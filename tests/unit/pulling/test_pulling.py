@@ -170,9 +170,9 @@ def test_all_is_removed_and_the_settings_last() -> None:
 def test_an_ansible_that_is_too_old(tmp_path: pathlib.Path, prints: str, words: str) -> None:
     command = executable(tmp_path / "ansible-pull", f"printf '{prints}'")
     with pytest.raises(FleetError, match=words.replace("?", r"\?")):
-        installation.check_command(GIVEN._replace(command=command), str(tmp_path))
+        installation.check_command(GIVEN._replace(command=command))
     with pytest.raises(FleetError, match=r"this host has no /opt/none, .*: apt-get install ansible-core git"):
-        installation.check_command(GIVEN._replace(command="/opt/none"), str(tmp_path))
+        installation.check_command(GIVEN._replace(command="/opt/none"))
 
 
 def executable(path: pathlib.Path, script: str) -> str:
