@@ -206,10 +206,10 @@ def plan_absent(seen: Installed) -> t.List[Step]:
         steps.append(Step("disable the timer", _remove(TIMER.enabled)))
     left = [path for path in seen.others if path.endswith(NEW) or path == STAMP]
     steps += [Step(f"remove {path}", _remove(path)) for path in (*units, *left)]
-    if steps:
+    trees = [path for path in (PULLING, PULL) if path in seen.others]
+    if steps or trees:  # the files of units do not show that a run was killed before this
         steps.append(Step("have systemd read its units again", TIMER.reload))
-    steps += [Step(f"remove {path}", _remove_tree(path)) for path in (PULLING, PULL) if path in seen.others]
-    return steps
+    return steps + [Step(f"remove {path}", _remove_tree(path)) for path in trees]
 
 
 def _write(path: str, content: bytes) -> t.Callable[[], None]:
