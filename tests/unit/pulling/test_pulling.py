@@ -152,7 +152,8 @@ def test_all_is_removed_and_the_settings_last() -> None:
     assert "have systemd read its units again" in steps and "disable the timer" in steps
     assert plan_absent(NOTHING) == []
     # Killed at any point, the next run does the rest.
-    assert said(plan_absent(Installed({}, None, False, (PULL,)))) == ["remove /var/lib/ebpf_fleet_pull"]
+    reload = "have systemd read its units again"
+    assert said(plan_absent(Installed({}, None, False, (PULL,)))) == [reload, "remove /var/lib/ebpf_fleet_pull"]
     left = (settings.STAMP, f"{TIMER.timer_file}%new")
     assert said(plan_absent(Installed({}, None, False, left)))[:2] == [f"remove {each}" for each in left]
 
