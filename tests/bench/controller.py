@@ -42,7 +42,7 @@ class Cgroup:
         mounts = pathlib.Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
         root = next(words[1] for words in map(str.split, mounts) if words[2] == "cgroup2")
         self.folder = pathlib.Path(root, f"ebpf-bench-{name}")
-        self.folder.mkdir()
+        self.folder.mkdir(exist_ok=True)  # a run that was killed has left it
         self.join = f"echo $$ > {self.folder}/cgroup.procs"  # for a shell
 
     def seconds(self) -> float:

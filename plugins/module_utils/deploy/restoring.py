@@ -61,15 +61,15 @@ def _keep(wanted: Wanted, there: Persistence) -> t.Iterator[Step]:
     """The entries of maps, as this task and those before it declared them, without those of maps that are gone."""
     # Without a manifest, they are those of a program that is no longer restored: a run was killed that removed them.
     anew = wanted.reset_maps or not (there.manifest or there.damage)
+    if not there.lists and not wanted.fillings:
+        return
+    from .steps import Keep  # imported here, because a target compiles what it imports
+
     if wanted.object.programs:
         gone = {pin for pin in there.lists if anew or outer_pin(pin) not in wanted.object.shared_maps}
-        for pin in sorted(gone - {each.pin for each in wanted.fillings}):
-            from .steps import Keep  # imported here, because a target compiles what it imports
-
-            yield Keep(pin, None)
+        yield from (Keep(pin, None) for pin in sorted(gone - {each.pin for each in wanted.fillings}))
     if wanted.fillings:
         from .filling import kept
-        from .steps import Keep
 
         for each in wanted.fillings:
             before = {} if anew else there.lists.get(each.pin) or {}
